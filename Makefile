@@ -1,0 +1,90 @@
+# The two commands: `make lab` to learn, `make test` to check. `make` alone lists them all.
+# Everything is installed into .venv, and nothing outside this folder is changed.
+
+ifeq ($(OS),Windows_NT)
+PY := .venv/Scripts/python.exe
+else
+PY := .venv/bin/python
+endif
+
+# `make lab TORCH=cpu` takes the smaller PyTorch that has no part for graphics cards.
+TORCH ?= default
+# `make outputs LESSONS="03 04"` runs these lessons only.
+LESSONS ?=
+# `make pins UPGRADE=` keeps the versions that are pinned, and adds what is missing.
+UPGRADE ?= --upgrade
+
+# The Pythons for which the pinned PyTorch is made.
+SUITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+CANDIDATES := "$(PYTHON)" python3 python3.13 python3.12 python3.14 python3.11 python
+
+PIP := $(PY) -m pip --disable-pip-version-check
+PYTEST := $(PY) -m pytest -n 2 --dist loadfile
+
+# Moving the folder makes the environment stale: it remembers where it was made.
+MOVED := $(shell [ "$$(cat .venv/installed 2>/dev/null)" = "$$(pwd)" ] || echo moved)
+
+.PHONY: help lab test test-quick outputs pins moved
+
+help:
+	@echo "make lab         open the lessons in JupyterLab (installs what is missing first)"
+	@echo "make lab TORCH=cpu   the same, with the smaller PyTorch for Linux without a GPU"
+	@echo "make test        run every test and every lesson"
+	@echo "make test-quick  run the tests that take no more than about two seconds each"
+	@echo "make outputs     run the lessons and store what they show (for authors)"
+	@echo "make pins        pin the newest versions of everything in constraints.txt (for authors)"
+
+lab: .venv/installed
+	@$(PY) -m mbm_lab lab
+
+test: .venv/installed
+	@echo "Running every test and every lesson. This takes some minutes."
+	@$(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=45 tests notebooks
+
+test-quick: .venv/installed
+	@$(PYTEST) -m "not slow" tests
+
+outputs: .venv/installed
+	@$(PY) -m mbm_lab lessons --refresh $(LESSONS)
+
+# One thread each, no GPU, and each lesson's own way to draw: as the stored outputs were made.
+test test-quick outputs: export OMP_NUM_THREADS = 1
+test test-quick outputs: export MBM_DEVICE = cpu
+unexport MPLBACKEND
+
+pins: .venv/installed
+	@echo "Finding versions for Linux, macOS and Windows ..."
+	@$(PIP) install --quiet -c constraints.txt uv
+	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --all-extras \
+		--fork-strategy fewest --no-annotate --no-header $(UPGRADE) --output-file constraints.txt pyproject.toml
+	@printf '%s\n' \
+		'# Every package that the course uses, directly or not, at exactly one version for each' \
+		'# system: Linux, macOS and Windows. `make pins` writes this file; do not edit it.' \
+		'#' \
+		'# A constraint installs nothing by itself. So the packages marked with linux alone (nvidia-*,' \
+		'# cuda-*, triton) cost nothing elsewhere; they come with the PyTorch that pip installs on' \
+		'# Linux, and are pinned here so that everyone with a GPU has the same ones.' \
+		'# `make lab TORCH=cpu` does without them.' \
+		| cat - constraints.txt > .venv/constraints.txt
+	@mv .venv/constraints.txt constraints.txt
+	@echo "constraints.txt is written. Next: make test."
+
+.venv/installed: pyproject.toml constraints.txt $(MOVED)
+	@python=; for p in $(CANDIDATES); do \
+		if [ -n "$$p" ] && "$$p" -c '$(SUITS)' >/dev/null 2>&1; then python=$$p; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "The course needs Python 3.11 to 3.14 (on Debian and Ubuntu with python3-venv):" \
+			"install one, or name yours, as in: make lab PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	echo "Making the environment .venv with $$("$$python" --version) ..."; \
+	"$$python" -m venv .venv
+ifeq ($(TORCH),cpu)
+	@echo "Installing PyTorch without its part for graphics cards ..."
+	@$(PIP) install --quiet -c constraints.txt uv
+	@$(PY) -m uv pip install --python $(PY) --torch-backend=cpu -c constraints.txt torch
+endif
+	@echo "Installing the course's packages: 1 to 5 GB, some minutes the first time ..."
+	@$(PIP) install --quiet -c constraints.txt -e ".[test]"
+	@pwd > .venv/installed
+	@echo "The environment is ready."

@@ -1,0 +1,117 @@
+"""The command line of the course: `mbm-lab`, or `python -m mbm_lab`.
+
+Each command imports its module when it runs, so that `mbm-lab doctor` works when PyTorch
+or Jupyter does not.
+"""
+
+import argparse
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 well, 1 a fault was found, 2 an error."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except (ValueError, OSError) as error:
+        print(f"mbm-lab: {_sentence(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nmbm-lab: stopped.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mbm-lab", description="The command line of MBM Lab.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    lab = commands.add_parser("lab", help="open the lessons in JupyterLab")
+    lab.add_argument("--port", type=int, help="the port to serve on (default: the first free one)")
+    lab.add_argument("--ip", default="127.0.0.1", help="the address to serve on (%(default)s)")
+    lab.add_argument("--no-browser", action="store_true", help="only print the address to open")
+    lab.set_defaults(command=_lab)
+
+    doctor = commands.add_parser("doctor", help="check that everything is as it should be")
+    doctor.set_defaults(command=_doctor)
+
+    lessons = commands.add_parser("lessons", help="list the lessons and your copies of them")
+    one = lessons.add_mutually_exclusive_group()
+    one.add_argument(
+        "--fresh", nargs="+", metavar="NUMBER", help="a fresh copy of these; your old one is kept"
+    )
+    one.add_argument(
+        "--refresh",
+        nargs="*",
+        metavar="NUMBER",
+        help="for authors: run the course's lessons (all, or these) and store their outputs",
+    )
+    lessons.set_defaults(command=_lessons)
+
+    bench = commands.add_parser("bench", help="measure how fast the course runs here")
+    bench.set_defaults(command=_bench)
+
+    postcards = commands.add_parser("postcards", help="draw the Postcards data set anew")
+    postcards.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    postcards.set_defaults(command=_postcards)
+
+    weights = commands.add_parser("weights", help="train the small models of data/weights anew")
+    weights.add_argument("--out", metavar="DIR", help="where to (default: data/weights)")
+    weights.set_defaults(command=_weights)
+    return parser
+
+
+def _lab(options: argparse.Namespace) -> int:
+    from mbm_lab import lab
+
+    return lab.start(port=options.port, ip=options.ip, browser=not options.no_browser)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from mbm_lab import doctor
+
+    return doctor.report()
+
+
+def _lessons(options: argparse.Namespace) -> None:
+    from mbm_lab import lessons
+
+    if options.refresh is not None:
+        lessons.refresh(options.refresh)
+        return
+    for number in options.fresh or []:
+        fresh, kept = lessons.fresh_copy(number)
+        print(f"A fresh copy: {fresh.name}")
+        if kept is not None:
+            print(f"Your old one: {kept.name}")
+    if not options.fresh:
+        print(lessons.overview())
+        print("\n`mbm-lab lessons --fresh 04` gives a fresh copy of lesson 04 and keeps yours.")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from mbm_lab import bench
+
+    bench.main()
+
+
+def _postcards(options: argparse.Namespace) -> None:
+    from mbm_lab import postcards
+
+    postcards.build(options.out)
+
+
+def _weights(options: argparse.Namespace) -> None:
+    from mbm_lab import lessons, welcome
+
+    welcome.retrain(options.out or lessons.REPOSITORY / "data" / "weights")
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says; the system's own errors are put in words."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename or 'no file named'}."
+    return str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

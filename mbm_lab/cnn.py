@@ -1,0 +1,290 @@
+"""f(x): the convolutional network that reads a picture (lesson 02).
+
+The first part is convolution by hand; the second the network; the third shows what it looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from mbm_lab import postcards, preprocessing
+
+# --- Convolution by hand
+
+
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
+) -> Tensor:
+    """Slides kernels over pictures, one window after the other: what nn.Conv2d does. Lesson 02.
+
+    x: (B, C, H, W); weight: (O, C, K, L), one kernel of C x K x L numbers for each output channel;
+    bias: (O,). Returns (B, O, H', W') with H' = (H + 2 * padding - K) // stride + 1, W' likewise.
+    Mathematicians call this cross-correlation: their convolution first turns the kernel around.
+
+    Raises ValueError when the shapes do not fit, or the kernel is larger than the padded picture.
+    """
+    _check_convolution(x, weight, bias, stride, padding)
+    x = nn.functional.pad(x, (padding, padding, padding, padding))  # zeros on all four sides
+    rows, columns = weight.shape[-2:]
+    height = (x.shape[-2] - rows) // stride + 1
+    width = (x.shape[-1] - columns) // stride + 1
+    out = x.new_zeros(len(x), len(weight), height, width)
+    for i in range(height):
+        for j in range(width):
+            top, left = i * stride, j * stride
+            window = x[:, :, top : top + rows, left : left + columns]  # (B, C, K, L)
+            for o in range(len(weight)):
+                out[:, o, i, j] = (window * weight[o]).sum(dim=(1, 2, 3))
+    return out if bias is None else out + bias[:, None, None]
+
+
+def convolve_unfolded(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
+) -> Tensor:
+    """The same as `convolve`, as one product of matrices. Lesson 02.
+
+    unfold writes every window as a column of C * K * L numbers (Chellapilla et al., 2006).
+    """
+    _check_convolution(x, weight, bias, stride, padding)
+    columns = nn.functional.unfold(x, weight.shape[-2:], padding=padding, stride=stride)
+    out = weight.flatten(1) @ columns  # (O, CKL) @ (B, CKL, windows) = (B, O, windows)
+    height = (x.shape[-2] + 2 * padding - weight.shape[-2]) // stride + 1
+    out = out.unflatten(-1, (height, -1))  # (B, O, H', W')
+    return out if bias is None else out + bias[:, None, None]
+
+
+def _check_convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int
+) -> None:
+    if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
+        raise ValueError(
+            "A convolution needs pictures (B, C, H, W) and kernels (O, C, K, L) with the same C, "
+            f"and got {tuple(x.shape)} and {tuple(weight.shape)}."
+        )
+    if stride < 1 or padding < 0:
+        raise ValueError(
+            f"stride must be at least 1 and padding at least 0; they are {stride} and {padding}."
+        )
+    if any(x.shape[d] + 2 * padding < weight.shape[d] for d in (-2, -1)):
+        raise ValueError(
+            f"The kernel {tuple(weight.shape[-2:])} is larger than the picture "
+            f"{tuple(x.shape[-2:])} with padding {padding}: use a smaller kernel or more padding."
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(
+            f"There must be one bias for each of the {len(weight)} kernels; the bias has the shape "
+            f"{tuple(bias.shape)}."
+        )
+
+
+def compare(name: str, ours: Tensor, torchs: Tensor) -> str:
+    """One line that says whether two results are the same: exactly, or up to rounding. Lesson 02.
+
+    Raises ValueError when their shapes differ.
+    """
+    if ours.shape != torchs.shape:
+        raise ValueError(
+            f"{name}: the shapes differ, {tuple(ours.shape)} and {tuple(torchs.shape)}."
+        )
+    difference = (ours - torchs).abs().max().item()
+    exact, close = torch.equal(ours, torchs), torch.allclose(ours, torchs, rtol=1e-4, atol=1e-5)
+    return f"{name:20} exact: {exact!s:5}  close: {close!s:5}  largest difference: {difference:.0e}"
+
+
+# --- The network
+
+
+class ImageEncoder(nn.Module):
+    """f: pictures (B, 3, 64, 64) in [0, 1] to feature vectors (B, dim). Lesson 02.
+
+    Three blocks of convolution, batch normalisation (Ioffe and Szegedy, 2015), ReLU and pooling
+    shrink the picture while the channels grow, then one linear layer and a tanh look at all that is
+    left (LeCun et al., 1998): features lie between -1 and 1, as those of `rnn.TextEncoder` do. The
+    pixel normalisation is the first step of forward, so that nobody can forget it.
+
+    Raises ValueError when the images have another shape.
+    """
+
+    def __init__(self, dim: int = 32):
+        super().__init__()
+        self.dim = dim
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(3, 12, 5, stride=2, padding=2), nn.BatchNorm2d(12), nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(12, 24, 3, padding=1), nn.BatchNorm2d(24), nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(24, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
+        )  # fmt: skip
+        self.project = nn.Linear(32 * 8 * 8, dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        size = preprocessing.IMAGE_SIZE
+        if images.ndim != 4 or images.shape[1:] != (3, size, size):
+            raise ValueError(
+                f"ImageEncoder needs images of shape (B, 3, {size}, {size}) and got "
+                f"{tuple(images.shape)}: load them with preprocessing.load_image."
+            )
+        x = preprocessing.normalise(images)  # (B, 3, 64, 64)
+        x = self.convolutions(x)  # (B, 32, 8, 8)
+        x = self.project(x.flatten(1))  # (B, dim)
+        return torch.tanh(x)
+
+
+class Reader(nn.Module):
+    """An encoder with a linear head that reads one number off its features: inputs to (B,).
+
+    Lesson 02.
+    """
+
+    def __init__(self, encoder: nn.Module, dim: int = 32):
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(dim, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        features = self.encoder(inputs)  # (B, dim)
+        return self.head(features)[:, 0]  # (B,)
+
+
+# --- What the network looks at
+
+
+def receptive_field(layers: Iterable[nn.Module]) -> tuple[int, int]:
+    """How many pixels, in height and width, one number after these layers can see; and its step.
+
+    Going up, a kernel of K numbers adds (K - 1) * step pixels, and a stride multiplies the step:
+    the distance, in pixels of the picture, between two neighbouring numbers. Lesson 02.
+
+    Raises ValueError for a layer that is not local (as nn.Linear, which sees everything), and for
+    kernels that are not square.
+    """
+    size, step = 1, 1
+    for layer in layers:
+        if isinstance(layer, nn.ReLU | nn.BatchNorm2d):
+            continue  # they change each number by itself
+        if not isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+            raise ValueError(
+                f"{type(layer).__name__} has no receptive field that can be computed here: pass "
+                "convolutions, poolings, batch normalisations and ReLUs only."
+            )
+        kernel, stride = _one_number(layer.kernel_size), _one_number(layer.stride)
+        size, step = size + (kernel - 1) * step, step * stride
+    return size, step
+
+
+def _one_number(value: int | tuple[int, int]) -> int:
+    sizes = {value} if isinstance(value, int) else set(value)
+    if len(sizes) != 1:
+        raise ValueError(f"receptive_field needs square kernels and strides, and found {value}.")
+    return sizes.pop()
+
+
+def seen_pixels(layers: nn.Module, row: int, column: int, tries: int = 64) -> Tensor:
+    """Which pixels can move the output at (row, column), found by gradients: (64, 64) bool.
+
+    A maximum and a ReLU let one gradient through and stop others, so `tries` random pictures are
+    asked. Lesson 02.
+
+    Raises ValueError when the layers are in training mode.
+    """
+    size = preprocessing.IMAGE_SIZE
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(tries, 3, size, size, generator=generator)
+    images = images.to(_ready(layers)).requires_grad_()
+    (gradient,) = torch.autograd.grad(layers(images)[:, :, row, column].sum(), images)
+    return (gradient != 0).any(dim=1).any(dim=0).cpu()
+
+
+def saliency(reader: nn.Module, images: Tensor) -> Tensor:
+    """How strongly each pixel moves the reading: |gradient|, the largest of the three colours.
+
+    images (B, 3, H, W) to (B, H, W) (Simonyan et al., 2014). Lesson 02.
+
+    Raises ValueError when the reader is in training mode.
+    """
+    images = images.detach().clone().to(_ready(reader)).requires_grad_()
+    (gradient,) = torch.autograd.grad(reader(images).sum(), images)
+    return gradient.abs().amax(dim=1).cpu()
+
+
+def _ready(model: nn.Module) -> torch.device:
+    """The device of a model in evaluation mode; else pictures would influence others."""
+    if model.training:
+        raise ValueError("The model is in training mode: call model.eval() before you look inside.")
+    return next(model.parameters()).device
+
+
+@torch.no_grad()
+def occlusion_map(reader: nn.Module, image: Tensor, patch: int = 10, stride: int = 3) -> Tensor:
+    """How far the reading of one image (3, H, W) moves when a square of `patch` pixels is covered.
+
+    The square takes the image's mean colour and moves by `stride` pixels (Zeiler and Fergus, 2014).
+    Returns (H, W): for each pixel the mean |change| over the squares that covered it. Lesson 02.
+
+    Raises ValueError when the image is not (3, H, W), when the patch or stride does not fit it, or
+    when the reader is in training mode.
+    """
+    if image.ndim != 3 or not 1 <= stride <= patch <= min(image.shape[-2:]):
+        raise ValueError(
+            "occlusion_map needs one image (3, H, W) and 1 <= stride <= patch <= its sides; it got "
+            f"the shape {tuple(image.shape)}, patch {patch} and stride {stride}."
+        )
+    height, width = image.shape[-2:]
+    tops = sorted({*range(0, height - patch + 1, stride), height - patch})
+    lefts = sorted({*range(0, width - patch + 1, stride), width - patch})
+    squares = [(top, left) for top in tops for left in lefts]
+    covered = image.repeat(len(squares), 1, 1, 1)
+    for picture, (top, left) in zip(covered, squares, strict=True):
+        picture[:, top : top + patch, left : left + patch] = image.mean(dim=(1, 2))[:, None, None]
+    device = _ready(reader)
+    change = (reader(covered.to(device)) - reader(image[None].to(device))).abs()
+    total, times = torch.zeros(height, width), torch.zeros(height, width)
+    for (top, left), value in zip(squares, change.cpu(), strict=True):
+        total[top : top + patch, left : left + patch] += value
+        times[top : top + patch, left : left + patch] += 1
+    return total / times
+
+
+PARTS = {"mouth": (0.18, 0.52, 0.82, 0.9), "eyes": (0.14, 0.08, 0.86, 0.54)}
+"""Left, top, right and bottom of the parts of a face, as shares of its diameter."""
+
+
+def part_mask(card: postcards.Card, part: str) -> Tensor:
+    """Which pixels the "mouth", the "eyes" (with the brows) or the "object" of a card may take.
+
+    A rectangle around what `postcards.picture` draws; inside the face's outline for mouth and eyes.
+    Returns (64, 64) bool, for analysis only: a model never sees it. Lesson 02.
+
+    Raises ValueError for another part.
+    """
+    if part not in (*PARTS, "object"):
+        raise ValueError(f'Unknown part {part!r}: use "mouth", "eyes" or "object".')
+    beside, right, radius = card.relation == "beside", card.side == "right", card.face_radius
+    size = preprocessing.IMAGE_SIZE
+    centres = (torch.arange(size) + 0.5) / size
+    down, across = centres[:, None], centres[None, :]  # each pixel's place, as a share of the side
+    if part == "object":
+        x, y = (0.745 if right else 0.255, 0.6) if beside else (0.5, 0.7 - radius - 0.17)
+        x, y, half = x + 0.5 * card.face_x, y + card.face_y, 0.23
+        return ((across - x).abs() < half) & ((down - y).abs() < half)
+    x, y = (0.29 if right else 0.71, 0.54) if beside else (0.5, 0.7)
+    x, y = x + card.face_x, y + card.face_y
+    across, down = (across - x) / radius / 2, (down - y) / radius / 2  # shares of the diameter
+    left, top, right, bottom = (share - 0.5 for share in PARTS[part])
+    inside = (left < across) & (across < right) & (top < down) & (down < bottom)
+    return inside & (across**2 + down**2 < 0.465**2)
+
+
+def cover(images: Tensor, cards: Iterable[postcards.Card], part: str) -> Tensor:
+    """Paints over one part of every picture with the colour of its face: (B, 3, 64, 64), a copy.
+
+    Raises ValueError for a part that `part_mask` does not know. Lesson 02.
+    """
+    covered = images.clone()
+    for picture, card in zip(covered, cards, strict=True):
+        colour = torch.tensor(postcards.COLOURS[card.colour][0]) / 255
+        picture[:, part_mask(card, part)] = colour[:, None]
+    return covered

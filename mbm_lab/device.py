@@ -1,0 +1,64 @@
+"""Where tensors and models live: on the CPU, or on a graphics card (GPU).
+
+Every lesson asks once, `device = pick_device()`, and puts every tensor and model there, so that
+the same cells run on a laptop and on a large machine.
+"""
+
+import os
+
+import torch
+
+
+def pick_device() -> torch.device:
+    """The device to compute on: a CUDA GPU where there is one, else the CPU.
+
+    The environment variable MBM_DEVICE decides instead when it is set: `cpu`, `cuda`, `cuda:1`
+    (the second GPU), or `mps` (the GPU of an Apple computer, which is used on request only).
+
+    Raises:
+        ValueError: MBM_DEVICE names no device, or one that this computer does not offer.
+    """
+    wish = os.environ.get("MBM_DEVICE", "").strip().lower()
+    if not wish:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wish)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"MBM_DEVICE is {wish!r}: set it to cpu, cuda, cuda:1 or mps.")
+    if not _is_there(device):
+        raise ValueError(
+            f"MBM_DEVICE asks for {wish}, but PyTorch finds no such device here: "
+            "set MBM_DEVICE=cpu, or run `mbm-lab doctor` to see why."
+        )
+    return device
+
+
+def describe_device(device: torch.device | None = None) -> str:
+    """One line about a device in plain words, e.g. `GPU cuda: NVIDIA T4, 15 GB`.
+
+    Without an argument it describes the device that `pick_device` picks.
+    """
+    device = pick_device() if device is None else torch.device(device)
+    if device.type == "cuda":
+        card = torch.cuda.get_device_properties(device)
+        return f"GPU {device}: {card.name}, {card.total_memory / 2**30:.0f} GB"
+    if device.type == "mps":
+        return "GPU mps: the graphics part of this Apple computer"
+    cores = _count(os.cpu_count() or 1, "core")
+    return f"CPU: {cores}, {_count(torch.get_num_threads(), 'thread')}"
+
+
+def _is_there(device: torch.device) -> bool:
+    """Whether PyTorch can use this device on this computer."""
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    if device.type == "mps":
+        return torch.backends.mps.is_available()
+    return True
+
+
+def _count(number: int, thing: str) -> str:
+    """`1 core`, `2 cores`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,328 @@
+"""`mbm-lab doctor`: is everything that the course needs as it should be, and if not, what to do?
+
+Each check is a small function that returns findings. What it looks at comes in as an argument
+with the usual value, so that tests can show it a fault.
+"""
+
+import csv
+import importlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+OLDEST_PYTHON = (3, 11)
+NEWEST_PYTHON = (3, 14)  # the newest for which the pinned PyTorch is made
+
+# Packages whose name for `import` is another.
+IMPORT_NAMES = {"pillow": "PIL", "scikit-learn": "sklearn"}
+
+# Names that a kernel may give instead of a path; Jupyter then takes its own Python.
+OWN_PYTHON = re.compile(r"python(3(\.\d+)?)?")
+
+INSTALL = "install the packages again: `pip install -c constraints.txt -e .` (or `make lab`)."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        what: the thing that was checked, in a word or two.
+        ok: True, False for a fault, None for a warning: the course runs, but look at it.
+        says: what is the case.
+        todo: what to do about it, when there is something to do.
+    """
+
+    what: str
+    ok: bool | None
+    says: str
+    todo: str = ""
+
+
+def examine() -> list[Finding]:
+    """Make every check; a check that fails itself counts as a fault."""
+    findings = []
+    for check in CHECKS:
+        try:
+            findings.extend(check())
+        except Exception as error:  # a doctor must not die of a patient
+            name = check.__name__.removeprefix("check_")
+            says = f"this could not be checked ({type(error).__name__}: {error})"
+            findings.append(Finding(name, False, says, INSTALL))
+    return findings
+
+
+def report(findings: list[Finding] | None = None) -> int:
+    """Print what was found, one line a check; returns 1 if there is a fault, else 0."""
+    findings = examine() if findings is None else findings
+    for finding in findings:
+        for line in lines(finding):
+            print(line)
+    faults = sum(finding.ok is False for finding in findings)
+    warnings = sum(finding.ok is None for finding in findings)
+    print()
+    if faults:
+        print(f"{_count(faults, 'fault')} to mend: follow the arrows, then run this again.")
+    elif warnings:
+        print(f"The course runs. {_count(warnings, 'thing')} to look at: see the arrows.")
+    else:
+        print("Everything is as it should be.")
+    return 1 if faults else 0
+
+
+def lines(finding: Finding) -> Iterator[str]:
+    """A finding in words: one line, and an arrow line with what to do."""
+    mark = {True: "ok     ", None: "look   ", False: "FAULT  "}[finding.ok]
+    yield f"{mark}{finding.what}: {finding.says}"
+    if finding.todo:
+        yield f"       -> {finding.todo}"
+
+
+# The checks
+
+
+def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> list[Finding]:
+    """Python is one of the versions that the course is made for."""
+    name = ".".join(str(part) for part in version)
+    if OLDEST_PYTHON <= tuple(version[:2]) <= NEWEST_PYTHON:
+        return [Finding("Python", True, name)]
+    oldest, newest = (".".join(map(str, v)) for v in (OLDEST_PYTHON, NEWEST_PYTHON))
+    todo = f"install one of these and make the environment anew with it (now: {sys.prefix})."
+    return [Finding("Python", False, f"{name}, but the course needs {oldest} to {newest}", todo)]
+
+
+def check_packages(
+    names: list[str] | None = None,
+    pins: dict[str, str] | None = None,
+    installed: Callable[[str], str] = metadata.version,
+    load: Callable[[str], object] = importlib.import_module,
+) -> list[Finding]:
+    """Every package that the course imports is there, loads, and has the pinned version."""
+    names = dependencies() if names is None else names
+    pins = pinned() if pins is None else pins
+    findings = [_check_package(name, pins.get(name), installed, load) for name in names]
+    wrong = [finding for finding in findings if finding.ok is not True]
+    good = len(findings) - len(wrong)
+    if good:
+        says = f"{good} of {len(findings)} are there, at the course's versions"
+        wrong.insert(0, Finding("packages", True, says))
+    return wrong
+
+
+def check_kernel(name: str = "python3", program: str | None = None) -> list[Finding]:
+    """The kernel that notebooks use is this very Python environment."""
+    todo = "make the kernel anew: `python -m ipykernel install --sys-prefix`, with this Python."
+    if program is None:
+        from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+        try:
+            program = KernelSpecManager().get_kernel_spec(name).argv[0]
+        except NoSuchKernel:
+            return [Finding("kernel", False, f"Jupyter finds no kernel named {name}", todo)]
+    if OWN_PYTHON.fullmatch(Path(program).name) and program == Path(program).name:
+        program = sys.executable
+    if _prefix(program) == sys.prefix:
+        return [Finding("kernel", True, "notebooks run in this Python environment")]
+    says = f"notebooks would run in another Python ({program}), not in this one ({sys.executable})"
+    return [Finding("kernel", False, says, todo)]
+
+
+def check_widgets(folders: list[str] | None = None) -> list[Finding]:
+    """JupyterLab's part of ipywidgets, which draws sliders, is there and switched on."""
+    name = "@jupyter-widgets/jupyterlab-manager"
+    if folders is None:
+        from jupyter_core.paths import jupyter_path
+
+        folders = jupyter_path("labextensions")
+    if not any((Path(folder) / name / "package.json").is_file() for folder in folders):
+        todo = "`pip install -c constraints.txt --force-reinstall --no-deps jupyterlab_widgets`"
+        return [Finding("sliders", False, "JupyterLab cannot draw them (ipywidgets' part)", todo)]
+    if name in disabled_extensions():
+        todo = f"switch it on: `jupyter labextension enable {name}`"
+        return [Finding("sliders", False, "JupyterLab's part of ipywidgets is switched off", todo)]
+    return [Finding("sliders", True, "JupyterLab can draw them")]
+
+
+def check_data(folder: Path = REPOSITORY / "data" / "postcards") -> list[Finding]:
+    """The postcards are there, and their tables agree with their files."""
+    todo = "get the course's folder `data` again, from where you have the course."
+    parts = ("images", "captions.txt", "cards.csv")
+    missing = [name for name in parts if not (folder / name).exists()]
+    if missing:
+        return [Finding("data", False, f"missing in {folder}: {', '.join(missing)}", todo)]
+    try:
+        captioned = {row["image"] for row in _rows(folder / "captions.txt")}
+        cards = len(_rows(folder / "cards.csv"))
+    except (KeyError, ValueError, csv.Error):
+        return [Finding("data", False, f"a table in {folder} cannot be read", todo)]
+    images = {file.name for file in (folder / "images").glob("*.png")}
+    if captioned != images or cards != len(images):
+        says = f"{cards} cards, but {len(captioned)} with a caption and {len(images)} pictures"
+        return [Finding("data", False, says, todo)]
+    return [Finding("data", True, f"{cards} postcards")]
+
+
+def check_weights(folder: Path = REPOSITORY / "data" / "weights") -> list[Finding]:
+    """The small trained models are there."""
+    models = list(folder.glob("*.safetensors")) if folder.is_dir() else []
+    if models:
+        return [Finding("trained models", True, f"{len(models)} of them")]
+    todo = "train them anew, in a few minutes: `mbm-lab weights`"
+    return [Finding("trained models", False, f"there are none in {folder}", todo)]
+
+
+def check_device(torch: object = None, graphics_card: bool | None = None) -> list[Finding]:
+    """PyTorch computes, and uses the graphics card (GPU) if there is one."""
+    from mbm_lab import device
+
+    if torch is None:
+        import torch
+    if graphics_card is None:
+        graphics_card = shutil.which("nvidia-smi") is not None
+    try:
+        says = device.describe_device()
+    except ValueError as error:
+        return [Finding("device", False, str(error), "unset MBM_DEVICE, or set it to cpu.")]
+    if torch.cuda.is_available() or not graphics_card:
+        return [Finding("device", True, says)]
+    if torch.version.cuda is None:
+        says += "; there is an NVIDIA GPU, but this PyTorch is made without CUDA"
+        todo = "the lessons run without it; the README says how to get PyTorch with CUDA."
+    else:
+        says += "; there is an NVIDIA GPU, but PyTorch cannot use it"
+        todo = "most often its driver is too old or not loaded: see what `nvidia-smi` says."
+    return [Finding("device", None, says, todo)]
+
+
+def check_folder(folder: Path = REPOSITORY) -> list[Finding]:
+    """The course's folder can be written to, for the learner's copies."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        todo = "move the course to a folder of yours, or make this one writable."
+        return [Finding("folder", False, f"{folder} cannot be written to ({error.strerror})", todo)]
+    return [Finding("folder", True, "your copies of the lessons can be saved")]
+
+
+def check_disk(free_bytes: int | None = None) -> list[Finding]:
+    """There is room on the disk."""
+    free = (shutil.disk_usage(REPOSITORY).free if free_bytes is None else free_bytes) / 1e9
+    if free < 0.1:
+        return [Finding("disk", False, f"only {free:.2f} GB free", "delete something.")]
+    if free < 1:
+        return [Finding("disk", None, f"only {free:.1f} GB free", "a little more room is safer.")]
+    return [Finding("disk", True, "1 GB or more is free")]
+
+
+def check_memory(free_bytes: int | None = None) -> list[Finding]:
+    """There is memory for a lesson: about half a gigabyte."""
+    if free_bytes is None:
+        import psutil
+
+        free_bytes = psutil.virtual_memory().available
+    free = free_bytes / 1e9
+    if free >= 1:
+        return [Finding("memory", True, "1 GB or more is free")]
+    todo = "close other programs and other notebooks; a lesson needs about half a gigabyte."
+    return [Finding("memory", None, f"only {free:.1f} GB free", todo)]
+
+
+CHECKS = [
+    check_python,
+    check_packages,
+    check_kernel,
+    check_widgets,
+    check_data,
+    check_weights,
+    check_device,
+    check_folder,
+    check_disk,
+    check_memory,
+]
+
+
+# What the checks read
+
+
+def dependencies(pyproject: Path = REPOSITORY / "pyproject.toml") -> list[str]:
+    """The names of the packages that the course imports, as pyproject.toml lists them."""
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    return [package_name(requirement) for requirement in project["dependencies"]]
+
+
+def pinned(constraints: Path = REPOSITORY / "constraints.txt") -> dict[str, str]:
+    """The version of each package in constraints.txt, if it has one version everywhere."""
+    pins = {}
+    for line in constraints.read_text(encoding="utf-8").splitlines():
+        name, equals, version = line.partition("==")
+        if equals and ";" not in version and not name.startswith("#"):
+            pins[package_name(name)] = version.strip()
+    return pins
+
+
+def package_name(requirement: str) -> str:
+    """`scikit-learn` from `Scikit_Learn>=1.6`: the name in its one normal spelling."""
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def disabled_extensions() -> set[str]:
+    """The parts of JupyterLab that are switched off here."""
+    from jupyter_core.paths import jupyter_config_path
+
+    names = set()
+    for folder in jupyter_config_path():
+        for file in Path(folder, "labconfig").glob("page_config.json"):
+            disabled = json.loads(file.read_text(encoding="utf-8")).get("disabledExtensions", {})
+            names |= {name for name in disabled if not isinstance(disabled, dict) or disabled[name]}
+    return names
+
+
+def _check_package(
+    name: str, pin: str | None, installed: Callable[[str], str], load: Callable[[str], object]
+) -> Finding:
+    """One package: there, at its version, and loading without an error."""
+    try:
+        version = installed(name)
+    except metadata.PackageNotFoundError:
+        return Finding(name, False, "is not installed in this Python", INSTALL)
+    try:
+        load(IMPORT_NAMES.get(name, name))
+    except Exception as error:  # a broken package may raise anything
+        says = f"is installed ({version}) but does not load ({type(error).__name__}: {error})"
+        return Finding(name, False, says, INSTALL)
+    if pin is not None and version.partition("+")[0] != pin:  # 2.13.0+cpu is a build of 2.13.0
+        says = f"is version {version}; the course was made with {pin}"
+        return Finding(name, None, says, "if a lesson behaves oddly, " + INSTALL)
+    return Finding(name, True, version)
+
+
+def _prefix(program: str) -> str | None:
+    """The environment that a Python program belongs to, or None if it does not run."""
+    command = [program, "-c", "import sys; print(sys.prefix)"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with open(table, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _count(number: int, thing: str) -> str:
+    """`1 fault`, `2 faults`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

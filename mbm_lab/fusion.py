@@ -1,0 +1,401 @@
+"""v = αf + βg: fusing what several encoders say (lesson 04).
+
+The first half works on *readings*: f, g and the mood m are (N,) tensors, one number a card, and the
+best α and β are known exactly. The second half works on *features*: vectors (B, dim), one a
+modality.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Weights(NamedTuple):
+    """The weights of a fusion of two readings: v = alpha * f + beta * g + intercept."""
+
+    alpha: float
+    beta: float
+    intercept: float = 0.0
+
+
+# --- Two readings, two weights
+
+
+def weighted_sum(f: Tensor, g: Tensor, alpha: float | Tensor, beta: float | Tensor) -> Tensor:
+    """v = αf + βg, for readings (N,) or feature vectors (N, dim) of one shape. Lesson 04.
+
+    Raises ValueError when f and g have different shapes (broadcasting would add every f to every
+    g).
+    """
+    if f.shape != g.shape:
+        raise ValueError(
+            f"f and g must have one shape, and have {tuple(f.shape)} and {tuple(g.shape)}."
+        )
+    v = alpha * f + beta * g
+    return v
+
+
+def mean_squared_error(v: Tensor, m: Tensor) -> Tensor:
+    """The mean of (v - m)² over the cards: a tensor with one number."""
+    return (v - m).square().mean()
+
+
+def best_weights(f: Tensor, g: Tensor, m: Tensor) -> Weights:
+    """The α, β and intercept with the least mean squared error on these cards. Lesson 04.
+
+    Least squares (Gauss, 1809): (α, β) = Cov(f, g)⁻¹ Cov((f, g), m); the intercept then makes the
+    mean error zero. f, g, m: (N,), computed in double precision.
+    Raises ValueError when one reading is constant or a multiple of the other, since then no α and β
+    are best.
+    """
+    F = torch.stack([f, g]).double()  # (2, N)
+    m = m.double()
+    F_centred, m_centred = F - F.mean(1, keepdim=True), m - m.mean()
+    covariance = F_centred @ F_centred.T / len(m)  # (2, 2)
+    if torch.linalg.cond(covariance) > 1e10:
+        raise ValueError(
+            "f and g say the same thing (or one of them is constant), so no single α and β "
+            "are best."
+        )
+    alpha, beta = torch.linalg.solve(covariance, F_centred @ m_centred / len(m)).tolist()
+    intercept = m.mean() - alpha * F[0].mean() - beta * F[1].mean()
+    return Weights(alpha, beta, intercept.item())
+
+
+def bayes_weights(f_noise: float, g_noise: float, mood_sd: float) -> Weights:
+    """The best weights of two perfect readings f = m + noise, g = m + noise, from the noises alone.
+    Lesson 04.
+
+    The mean of the posterior of m (Bayes, 1763): each witness counts by its precision 1 / sd², and
+    so does the prior, which holds v back towards 0. sd: standard deviations of the noises and of
+    the mood.
+    """
+    f_precision, g_precision, prior = 1 / f_noise**2, 1 / g_noise**2, 1 / mood_sd**2
+    total = f_precision + g_precision + prior
+    return Weights(f_precision / total, g_precision / total)
+
+
+def inverse_variance_weights(f_noise: float, g_noise: float) -> Weights:
+    """The familiar rule: weigh each unbiased witness by 1 / sd², so that α + β = 1.
+
+    No prior. Lesson 04.
+    """
+    f_precision, g_precision = 1 / f_noise**2, 1 / g_noise**2
+    return Weights(
+        f_precision / (f_precision + g_precision), g_precision / (f_precision + g_precision)
+    )
+
+
+def error_surface(f: Tensor, g: Tensor, m: Tensor, alphas: Tensor, betas: Tensor) -> Tensor:
+    """The mean squared error of v = αf + βg + best intercept for every pair (α, β): (len(betas),
+    len(alphas)).
+
+    Expands the square, so that the cards are visited once and not once for each pair. Lesson 04.
+    """
+    f, g, m = f - f.mean(), g - g.mean(), m - m.mean()
+    a, b = alphas[None, :], betas[:, None]
+    return (
+        a**2 * (f * f).mean()
+        + b**2 * (g * g).mean()
+        + (m * m).mean()
+        + 2 * a * b * (f * g).mean()
+        - 2 * a * (f * m).mean()
+        - 2 * b * (g * m).mean()
+    )
+
+
+def descend(
+    f: Tensor,
+    g: Tensor,
+    m: Tensor,
+    start: tuple[float, float] = (0.0, 0.0),
+    learning_rate: float = 0.5,
+    steps: int = 200,
+) -> Tensor:
+    """Gradient descent on α, β and the intercept: the path, (steps + 1, 3), from `start`.
+
+    Lesson 04.
+
+    Each step moves against the gradient of the mean squared error (Cauchy, 1847).
+    """
+    f, g, m = f.double(), g.double(), m.double()
+    weights = torch.tensor([*start, m.mean().item()], dtype=torch.float64, requires_grad=True)
+    path = [weights.detach().clone()]
+    for _ in range(steps):
+        alpha, beta, intercept = weights
+        error = mean_squared_error(weighted_sum(f, g, alpha, beta) + intercept, m)
+        (gradient,) = torch.autograd.grad(error, weights)
+        with torch.no_grad():
+            weights -= learning_rate * gradient
+        path.append(weights.detach().clone())
+    return torch.stack(path)
+
+
+def random_search(
+    f: Tensor, g: Tensor, m: Tensor, tries: int = 200, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Random search (Rastrigin, 1963): tries of (α, β) drawn evenly from the square -1 to 1, and
+    their errors.
+
+    Returns (tries, 2) and (tries,). The intercept of each is its best. Lesson 04.
+    """
+    points = 2 * torch.rand(tries, 2, generator=torch.Generator().manual_seed(seed)) - 1
+    errors = [error_surface(f, g, m, a[None], b[None])[0, 0] for a, b in points]
+    return points, torch.stack(errors)
+
+
+def standardise(values: Tensor, mean: Tensor | None = None, sd: Tensor | None = None) -> Tensor:
+    """Shifts and scales (N,) or (N, dim) to mean 0 and standard deviation 1 over the cards.
+
+    Lesson 04.
+
+    Pass the mean and sd of other cards (the ones that were fitted on) to treat new cards alike.
+    """
+    mean = values.mean(0) if mean is None else mean
+    sd = values.std(0, correction=0) if sd is None else sd
+    return (values - mean) / sd.clamp(min=1e-6)
+
+
+# --- Feature vectors: ways to fuse
+# Each takes {modality: (B, dim)} and returns (B, out_dim). `modalities` fixes names and order.
+
+LETTERS = ("alpha", "beta", "gamma", "delta")
+
+
+class WeightedSum(nn.Module):
+    """v = αf + βg (+ γh + δk): one learned number a modality. Lesson 04; the article's formula.
+
+    Its parameters are named alpha, beta, … in the order of `modalities`. With the article's code,
+    which sums f + g, they would stay at their starting value 1.
+    """
+
+    def __init__(self, modalities: tuple[str, ...], dim: int):
+        super().__init__()
+        if not 1 <= len(modalities) <= len(LETTERS):
+            raise ValueError(
+                f"WeightedSum fuses one to {len(LETTERS)} modalities, and got {len(modalities)}."
+            )
+        self.letters = dict(zip(modalities, LETTERS, strict=False))
+        for letter in self.letters.values():
+            self.register_parameter(letter, nn.Parameter(torch.tensor(1.0)))
+        self.out_dim = dim
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        weighed = [getattr(self, letter) * features[name] for name, letter in self.letters.items()]
+        return torch.stack(weighed).sum(0)  # (B, dim)
+
+
+class Concat(nn.Module):
+    """v = [f; g], the vectors side by side.
+
+    A linear head on it contains every weighted sum. Lesson 04.
+    """
+
+    def __init__(self, modalities: tuple[str, ...], dim: int):
+        super().__init__()
+        self.modalities, self.out_dim = modalities, len(modalities) * dim
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        return torch.cat([features[name] for name in self.modalities], dim=1)  # (B, M * dim)
+
+
+class DotProduct(nn.Module):
+    """v = f · g / √dim: how much two vectors agree, one number.
+
+    Lesson 04; lesson 07 searches with it.
+    """
+
+    def __init__(self, modalities: tuple[str, ...], dim: int):
+        super().__init__()
+        if len(modalities) != 2:
+            raise ValueError(f"A dot product takes two modalities, and got {len(modalities)}.")
+        self.modalities, self.out_dim = modalities, 1
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        f, g = (features[name] for name in self.modalities)
+        return (f * g).sum(1, keepdim=True) / math.sqrt(f.shape[1])  # (B, 1)
+
+
+class Gated(nn.Module):
+    """A gate for each modality, looking at all of them, decides how much of each vector passes.
+
+    Lesson 04.
+
+    v = Σ σ(W [f; g]) ⊙ f, after the gated multimodal unit (Arevalo et al., 2017): α and β that
+    depend on the card, one for each feature.
+    """
+
+    def __init__(self, modalities: tuple[str, ...], dim: int):
+        super().__init__()
+        self.modalities, self.out_dim = modalities, dim
+        self.gates = nn.ModuleDict(
+            {name: nn.Linear(len(modalities) * dim, dim) for name in modalities}
+        )
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        everything = torch.cat([features[name] for name in self.modalities], dim=1)  # (B, M * dim)
+        passed = [
+            torch.sigmoid(self.gates[name](everything)) * features[name] for name in self.modalities
+        ]
+        return torch.stack(passed).sum(0)  # (B, dim)
+
+
+class LowRankTensor(nn.Module):
+    """All products of a feature of f with a feature of g, through a low-rank bottleneck. Lesson 04.
+
+    v = Σ over `rank` of (W_f [f; 1]) ⊙ (W_g [g; 1]) (Liu et al., 2018). The 1 keeps f and g
+    themselves among the products. The factors are registered parameters: every one of them learns.
+    """
+
+    def __init__(self, modalities: tuple[str, ...], dim: int, rank: int = 4):
+        super().__init__()
+        self.modalities, self.out_dim = modalities, dim // 2
+        self.rank = rank
+        self.factors = nn.ModuleDict(
+            {name: nn.Linear(dim, rank * self.out_dim) for name in modalities}
+        )
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        product = None
+        for name in self.modalities:
+            factor = self.factors[name](
+                features[name]
+            )  # (B, rank * out_dim); the bias is the appended 1
+            product = factor if product is None else product * factor
+        return product.unflatten(1, (self.rank, self.out_dim)).sum(1)  # (B, out_dim)
+
+
+class CrossAttention(nn.Module):
+    """The sub-models "communicate": each modality asks the others, and adds what it hears.
+
+    Lesson 04.
+
+    A vector is cut into `pieces`; the pieces of one modality are the queries, those of the others
+    are the keys and values of scaled dot-product attention (Vaswani et al., 2017). Returns the
+    vectors side by side.
+    """
+
+    def __init__(self, modalities: tuple[str, ...], dim: int, pieces: int = 4):
+        super().__init__()
+        if dim % pieces:
+            raise ValueError(f"A vector of {dim} numbers cannot be cut into {pieces} equal pieces.")
+        self.modalities, self.pieces, self.out_dim = modalities, pieces, len(modalities) * dim
+        size = dim // pieces
+        self.place = nn.ParameterDict(
+            {name: nn.Parameter(0.1 * torch.randn(pieces, size)) for name in modalities}
+        )
+        self.query, self.key, self.value = (nn.Linear(size, size) for _ in range(3))
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        cut = {
+            name: features[name].unflatten(1, (self.pieces, -1)) + self.place[name]
+            for name in self.modalities
+        }  # (B, pieces, size)
+        heard = []
+        for name in self.modalities:
+            others = torch.cat([cut[other] for other in self.modalities if other != name], dim=1)
+            scores = (
+                self.query(cut[name]) @ self.key(others).mT
+            )  # (B, pieces, pieces of the others)
+            attention = (scores / math.sqrt(others.shape[-1])).softmax(-1)
+            heard.append(features[name] + (attention @ self.value(others)).flatten(1))
+        return torch.cat(heard, dim=1)  # (B, M * dim)
+
+
+def head(in_dim: int, hidden: int) -> nn.Sequential:
+    """A small network that reads one number off a fused vector: (B, in_dim) to (B, 1).
+
+    Lesson 04.
+    """
+    return nn.Sequential(nn.Linear(in_dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers a model can learn."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def matched_head(fusion: nn.Module, budget: int) -> nn.Sequential:
+    """The head that brings fusion + head as near as possible to `budget` parameters. Lesson 04.
+
+    Fusions must be compared at one size, or the larger one wins for being larger.
+    Raises ValueError when the fusion alone is already too large.
+    """
+    left = budget - parameter_count(fusion)
+    hidden = round(
+        (left - 1) / (fusion.out_dim + 2)
+    )  # a head has hidden * (out_dim + 2) + 1 parameters
+    if hidden < 1:
+        raise ValueError(
+            f"{type(fusion).__name__} alone has more than {budget} parameters: raise the budget."
+        )
+    return head(fusion.out_dim, hidden)
+
+
+# --- The whole model
+
+
+def drop_modalities(features: dict[str, Tensor], p: float) -> dict[str, Tensor]:
+    """Modality dropout: each card loses each modality with probability p, but never all of them.
+
+    Lesson 04.
+
+    A lost modality's features are zeros, which is their mean once they are standardised (Neverova
+    et al., 2016).
+    """
+    names = list(features)
+    first = features[names[0]]
+    kept = torch.rand(len(first), len(names), device=first.device) >= p  # (B, M)
+    alone = torch.randint(len(names), (len(first),), device=first.device)
+    nothing_left = ~kept.any(1)
+    kept[nothing_left, alone[nothing_left]] = True
+    return {
+        name: values * kept[:, i].to(values.dtype).view(-1, *[1] * (values.ndim - 1))
+        for i, (name, values) in enumerate(features.items())
+    }
+
+
+class MultimodalModel(nn.Module):
+    """The whole model: an encoder for each modality, by name, a fusion, a head. Lessons 04 and 05.
+
+    forward takes {modality: inputs} and returns (B,). With modality_dropout > 0 it learns to do
+    without one modality, and then accepts inputs in which one is missing; without it a missing
+    modality is an error.
+    """
+
+    def __init__(
+        self,
+        encoders: dict[str, nn.Module],
+        fusion: nn.Module,
+        head: nn.Module,
+        modality_dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.encoders = nn.ModuleDict(encoders)
+        self.fusion, self.head = fusion, head
+        self.modality_dropout = modality_dropout
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        known = list(self.encoders)
+        for name in inputs:
+            if name not in known:
+                raise ValueError(
+                    f'This model has no modality "{name}": it has {" and ".join(known)}.'
+                )
+        features = {name: self.encoders[name](inputs[name]) for name in known if name in inputs}
+        missing = [name for name in known if name not in inputs]
+        if missing and (self.modality_dropout == 0 or not features):
+            raise ValueError(
+                f'The modality "{missing[0]}" is missing: this model reads {" and ".join(known)}. '
+                "Pass it, or train with modality_dropout so that the model learns to do without."
+            )
+        if self.training and self.modality_dropout > 0:
+            features = drop_modalities(features, self.modality_dropout)
+        for name in missing:
+            features[name] = torch.zeros_like(next(iter(features.values())))
+        fused = self.fusion(features)  # (B, out_dim)
+        return self.head(fused)[:, 0]  # (B,)

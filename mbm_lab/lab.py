@@ -1,0 +1,169 @@
+"""`mbm-lab lab`: open the lessons in JupyterLab."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from mbm_lab import doctor, lessons
+
+FIRST_PORT = 8888
+
+
+def start(port: int | None = None, ip: str = "127.0.0.1", browser: bool = True) -> int:
+    """Make the copies that are missing, check, and run JupyterLab until Ctrl+C.
+
+    Args:
+        port: the port to serve on; None takes the first free one from 8888.
+        ip: the address to serve on; `0.0.0.0` lets other computers in, too.
+        browser: open a browser, if there is a screen.
+
+    Returns:
+        the exit status.
+
+    Raises:
+        ValueError: the port is taken.
+    """
+    print(copied(lessons.copy_missing()))
+    print(checked(doctor.examine()))
+    port = choose_port(port, ip)
+    browser = browser and has_screen()
+    print("Starting JupyterLab ...", flush=True)
+    with tempfile.TemporaryDirectory() as settings:
+        return _serve(port, ip, browser, Path(settings))
+
+
+def copied(copies: list[Path]) -> str:
+    """One line on the learner's copies."""
+    if not copies:
+        return "Your lessons are in my_lessons, as you left them."
+    names = ", ".join(copy.stem for copy in copies)
+    return f"Copied for you into my_lessons: {names}."
+
+
+def checked(findings: list[doctor.Finding]) -> str:
+    """What the doctor found, in short: only what is not as it should be."""
+    wrong = [finding for finding in findings if finding.ok is not True]
+    if not wrong:
+        return "Checked: everything is as it should be."
+    return "\n".join(line for finding in wrong for line in doctor.lines(finding))
+
+
+def choose_port(port: int | None, ip: str = "127.0.0.1") -> int:
+    """The port that is asked for, or the first free one.
+
+    Raises:
+        ValueError: another program serves on the port that is asked for.
+    """
+    if port is not None:
+        if not is_free(port, ip):
+            raise ValueError(f"Port {port} cannot be used here: leave out --port, or name another.")
+        return port
+    for candidate in range(FIRST_PORT, FIRST_PORT + 100):
+        if is_free(candidate, ip):
+            return candidate
+    raise ValueError("No port from 8888 to 8987 is free: name another one with --port.")
+
+
+def is_free(port: int, ip: str = "127.0.0.1") -> bool:
+    """Whether a server can listen on this port."""
+    with socket.socket() as server:
+        if os.name != "nt":  # there, the option would allow two servers on one port
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind((ip, port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+def first_page() -> str:
+    """The page to open: the learner's copy of the first lesson."""
+    return f"lab/tree/my_lessons/{lessons.course_lessons()[0].name}"
+
+
+def has_screen() -> bool:
+    """Whether a browser can be shown here: not over SSH, and not on Linux without a display."""
+    if "SSH_CONNECTION" in os.environ:
+        return False
+    if sys.platform.startswith("linux"):
+        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return True
+
+
+def _serve(port: int, ip: str, browser: bool, settings: Path) -> int:
+    """Run JupyterLab as a program of its own, and end it when asked to."""
+    token = secrets.token_hex(24)
+    environment = {
+        **os.environ,
+        "JUPYTER_TOKEN": token,
+        "JUPYTER_CONFIG_PATH": os.pathsep.join(
+            filter(None, [str(settings), os.environ.get("JUPYTER_CONFIG_PATH")])
+        ),
+    }
+    _switch_news_off(settings)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as politely as on Ctrl+C
+    server = subprocess.Popen(_command(port, ip, browser), env=environment)
+    try:
+        _announce(server, f"http://{'localhost' if ip == '127.0.0.1' else ip}:{port}", token)
+        return server.wait()
+    except KeyboardInterrupt:
+        _end(server)
+        print("\nJupyterLab has ended. Your lessons are in my_lessons.")
+        return 0
+
+
+def _command(port: int, ip: str, browser: bool) -> list[str]:
+    """The command that starts JupyterLab."""
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "-y"),
+        *("--log-level=ERROR", "--LabApp.log_level=ERROR"),
+        f"--ServerApp.root_dir={lessons.REPOSITORY}",
+        f"--LabApp.default_url=/{first_page()}",
+        f"--ip={ip}",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+    ]
+    if not browser:
+        command.append("--no-browser")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    return command
+
+
+def _switch_news_off(settings: Path) -> None:
+    """Settings for this run: no pop-up that asks about Jupyter's news."""
+    page = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+    (settings / "labconfig").mkdir()
+    (settings / "labconfig" / "page_config.json").write_text(json.dumps(page), encoding="utf-8")
+
+
+def _announce(server: subprocess.Popen, address: str, token: str) -> None:
+    """Print the address as soon as the server answers there."""
+    while server.poll() is None:
+        try:
+            urllib.request.urlopen(f"{address}/api", timeout=5).close()
+        except OSError:
+            time.sleep(0.2)
+            continue
+        print("\nThe lessons are at this address; if no browser shows them, open it yourself:")
+        print(f"\n    {address}/{first_page()}?token={token}\n")
+        print("Press Ctrl+C here to end.", flush=True)
+        return
+
+
+def _end(server: subprocess.Popen) -> None:
+    """End the server and its kernels; it gets ten seconds to do so."""
+    server.terminate()
+    try:
+        server.wait(timeout=10)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        server.kill()
+        server.wait()

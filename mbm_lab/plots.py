@@ -1,0 +1,125 @@
+"""The look of the course's figures, and how they are shown (every lesson).
+
+Importing this module sets matplotlib's style: large letters, colours that colour-blind readers can
+tell apart (Okabe and Ito, 2008), one colour for each modality throughout the course.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+from cycler import cycler
+from IPython.display import display
+from matplotlib.figure import Figure
+from torch import Tensor
+
+PICTURE, MESSAGE, VOICE = "#0072B2", "#D55E00", "#009E73"
+"""The colours of what the picture, the message and the voice say."""
+FUSED, TRUTH, GREY = "#CC79A7", "#000000", "#7F7F7F"
+"""The colours of the fused reading v, of the mood itself, and of what is only for comparison."""
+
+plt.rcParams.update(
+    {
+        "figure.figsize": (8, 4),
+        "figure.dpi": 100,
+        "figure.constrained_layout.use": True,
+        "font.size": 13,
+        "axes.titlesize": 14,
+        "axes.labelsize": 13,
+        "legend.fontsize": 11,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.3,
+        "lines.linewidth": 2.2,
+        "image.cmap": "viridis",
+        "legend.frameon": False,
+        "axes.prop_cycle": cycler(
+            color=[PICTURE, MESSAGE, VOICE, FUSED, "#E69F00", "#56B4E9", GREY]
+        ),
+    }
+)
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Shows a finished figure as a picture, with its text to unfold below it, and closes it.
+
+    alt: what a reader who cannot see the figure should know; at least 40 characters. It also goes
+    into the picture's metadata, but JupyterLab does not read it out from there.
+    Raises ValueError when the text is shorter.
+    """
+    if len(alt) < 40:
+        raise ValueError(f"Describe the figure for those who cannot see it: {alt!r} is too short.")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", pil_kwargs={"optimize": True})
+    plt.close(figure)
+    picture = {"image/png": buffer.getvalue(), "text/plain": alt}
+    display(picture, raw=True, metadata={"image/png": {"alt": alt}})
+    words = f"<details><summary>This figure in words</summary>{html.escape(alt)}</details>"
+    display({"text/html": words}, raw=True)
+
+
+def draw_image(axes: plt.Axes, image: Tensor, title: str = "") -> None:
+    """Draws a picture (3, H, W) in [0, 1], or a grey one (H, W), without axes."""
+    pixels = (image.permute(1, 2, 0) if image.ndim == 3 else image).numpy()
+    axes.imshow(pixels, cmap="gray", interpolation="nearest")
+    axes.set_title(title)
+    axes.set_axis_off()
+
+
+def postcards(images: Tensor, titles: list[str], columns: int = 6, size: float = 1.7) -> Figure:
+    """A grid of pictures (N, 3, H, W), each with a title above it."""
+    rows = -(-len(images) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(size * columns, (size + 0.35) * rows), squeeze=False
+    )
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, title in zip(grid.flat, images, titles, strict=False):
+        draw_image(axes, image, title)
+        axes.title.set_fontsize(11)
+    return figure
+
+
+def error_valley(surface: Tensor, axis: Tensor, darts: Tensor, path: Tensor, best: tuple) -> Figure:
+    """The error over (α, β) in shades, with random search's darts and gradient descent's path.
+
+    surface: (K, K), rows β and columns α, at the K values of `axis`; darts (N, 2); path (steps, 3);
+    best: (α, β, …), where the star stands. Lesson 04.
+    """
+    figure, axes = plt.subplots(figsize=(7.5, 6))
+    levels = np.geomspace(surface.min(), surface.max(), 16)
+    shades = axes.contourf(axis, axis, surface, levels=levels, cmap="viridis_r", norm="log")
+    figure.colorbar(shades, label="mean squared error E", format="%.2f")
+    edge = {"color": "white", "markeredgecolor": "black", "linestyle": ""}
+    axes.plot(*darts[:, :2].T, marker=".", markersize=7, label="random search", **edge)
+    axes.plot(*path[:, :2].T, "o-", color=FUSED, markersize=4, label="gradient descent")
+    axes.plot(best[0], best[1], marker="*", markersize=20, label="exact best", **edge)
+    axes.set(xlabel="α, weight of the picture", ylabel="β, weight of the message", aspect="equal")
+    axes.set(
+        title="The error is a valley", xticks=[-1, -0.5, 0, 0.5, 1], yticks=[-1, -0.5, 0, 0.5, 1]
+    )
+    axes.legend(loc="lower left", frameon=True)
+    return figure
+
+
+def seed_dots(results: dict[str, Tensor], limit: float, limit_label: str, xlabel: str) -> Figure:
+    """One row a model, one dot a seed, and a dashed line at the limit or the rival. Lesson 04.
+
+    results: model name to (seeds,) scores; names that contain "alone" are grey. Scores below 0
+    are drawn at 0.
+    """
+    figure, axes = plt.subplots(figsize=(9, 1 + 0.48 * len(results)))
+    names = list(results)[::-1]
+    for row, name in enumerate(names):
+        colour = GREY if "alone" in name else FUSED
+        scores = results[name].clamp(min=0)
+        axes.plot(scores, [row] * len(scores), "o", color=colour, markersize=9, alpha=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.axvline(limit, color=TRUTH, linestyle="--", label=limit_label)
+    axes.set(xlabel=xlabel, xlim=(-0.03, 0.9))
+    axes.legend(loc="lower left")
+    return figure

@@ -1,0 +1,1064 @@
+"""The Postcards world: draws the course's own data set (lesson 00 shows it, every lesson uses it).
+
+A postcard has a sender with a *mood* m, drawn from a Gaussian with mean 0 and standard deviation
+1/3. Three witnesses speak of the mood, each with its own independent Gaussian noise:
+
+- the picture, whose face has the *expression* m + noise;
+- the message, whose words have the *sentiment* m + noise;
+- the voice that reads the message, whose *tone* (pitch and pace) is m + noise.
+
+Everything else on a card (colour, object, weather, place, size) says nothing about the mood. Each
+card is drawn from its own seeded generators, one for each purpose, so that card 17 of seed 1 is the
+same card whether ten or ten thousand are drawn, and on every computer.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import random
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from PIL import Image, ImageDraw
+from tqdm.auto import tqdm
+
+SEED = 1
+"""The seed of the committed data set."""
+
+MOOD_SD = 1 / 3
+PICTURE_NOISE = 0.261
+MESSAGE_NOISE = 0.218
+VOICE_NOISE = 0.30
+"""Standard deviations of the mood and of each witness's noise, on the mood's own scale from -1 to
+1.
+"""
+
+SPLITS = {"train": 2000, "val": 800, "test": 700}
+VOICED = {"train": 420, "val": 160, "test": 180}
+FILMED = {"train": 320, "val": 100, "test": 140}
+"""How many cards each split has; how many of them, the first ones, have a voice; and a clip."""
+
+COLOURS = {
+    "yellow": ((250, 208, 66), "黄色"),
+    "red": ((226, 84, 72), "红色"),
+    "green": ((112, 186, 84), "绿色"),
+    "blue": ((92, 150, 228), "蓝色"),
+    "purple": ((170, 116, 204), "紫色"),
+    "pink": ((247, 168, 196), "粉色"),
+}
+
+OBJECTS = {
+    # drawing: (English, Chinese with its measure word). Six English words are each two drawings.
+    "eyeglasses": ("glasses", "一副眼镜"),
+    "tumblers": ("glasses", "两个玻璃杯"),
+    "bat (animal)": ("a bat", "一只蝙蝠"),
+    "bat (sport)": ("a bat", "一根球棒"),
+    "mouse (animal)": ("a mouse", "一只老鼠"),
+    "mouse (computer)": ("a mouse", "一个鼠标"),
+    "crane (bird)": ("a crane", "一只鹤"),
+    "crane (machine)": ("a crane", "一台起重机"),
+    "bow (ribbon)": ("a bow", "一个蝴蝶结"),
+    "bow (weapon)": ("a bow", "一把弓"),
+    "fan (hand)": ("a fan", "一把扇子"),
+    "fan (electric)": ("a fan", "一台风扇"),
+    "hat": ("a hat", "一顶帽子"),
+    "balloon": ("a balloon", "一个气球"),
+    "umbrella": ("an umbrella", "一把雨伞"),
+    "flower": ("a flower", "一朵花"),
+    "boat": ("a boat", "一艘小船"),
+    "fish": ("a fish", "一条鱼"),
+    "key": ("a key", "一把钥匙"),
+    "candle": ("a candle", "一支蜡烛"),
+}
+
+WEATHERS = {
+    "sun": ("in the sun", "阳光下"),
+    "rain": ("in the rain", "雨中"),
+    "snow": ("in the snow", "雪中"),
+    "night": ("at night", "夜里"),
+    "storm": ("in a storm", "雷电中"),
+}
+
+RELATIONS = {"beside": "旁边有", "on": "头上有"}
+
+UNSEEN = {
+    (colour, thing)
+    for i, thing in enumerate(OBJECTS)
+    for j, colour in enumerate(COLOURS)
+    if (i + j) % len(COLOURS) == 0 or (i % 5 == 0 and (i + j) % len(COLOURS) == 3)
+}
+"""The combinations (colour, object) that no training or validation card shows: 24 of 120."""
+
+MOOD_WORDS = {"sad": (-1.0, -0.35), "calm": (-0.12, 0.12), "happy": (0.35, 1.0)}
+"""Each mood word's range of expressions. A card in a gap between the ranges gets no mood word."""
+MOOD_WORDS_ZH = {"sad": "难过的", "calm": "平静的", "happy": "开心的"}
+
+CHANGES = ("mood", "weather", "place")
+CLIP_FRAMES = 8
+CLIP_SIZE = 64
+
+VOICES = ("en-us+m3", "en-gb+m7", "en-us+f2", "en-gb-scotland+m1", "en-gb+f4", "en-us+m2")
+HELD_OUT_VOICES = ("en-us+f5", "en-gb-scotland+m4")
+"""Voices of the train and val cards; voices that only test cards have."""
+SPEECH_RATE = 16_000
+
+
+# --- The message: a small grammar whose sentences have a known sentiment
+
+NOUNS = (
+    "the food",
+    "the sea",
+    "the hotel",
+    "our room",
+    "the museum",
+    "the beach",
+    "the music",
+    "the guide",
+    "the soup",
+    "the view",
+    "the market",
+    "the bus",
+    "the garden",
+    "the tea",
+)
+ADJECTIVES = {
+    "terrible": -0.92,
+    "awful": -0.84,
+    "horrible": -0.76,
+    "bad": -0.62,
+    "poor": -0.52,
+    "boring": -0.44,
+    "dull": -0.34,
+    "mediocre": -0.24,
+    "plain": -0.12,
+    "ordinary": 0.0,
+    "fine": 0.16,
+    "decent": 0.24,
+    "nice": 0.36,
+    "pleasant": 0.44,
+    "good": 0.54,
+    "lovely": 0.68,
+    "great": 0.76,
+    "superb": 0.86,
+    "wonderful": 0.94,
+}
+INTENSIFIERS = {"": 1.0, "slightly": 0.4, "fairly": 0.7, "really": 1.25, "truly": 1.4}
+STRONG = ("", "really", "truly")
+"""The intensifiers that a negation may stand before: nobody writes "not slightly good"."""
+NEGATIONS = {"": 1.0, "not": -0.6, "never": -0.8}
+LONG_NEGATION = ("nobody would say that", -0.6)
+JOINS = {
+    # form: the weights of its first and its second clause
+    "{0} and {1}": (0.5, 0.5),
+    "{0} but {1}": (0.3, 0.7),
+    "although {0}, {1}": (0.3, 0.7),
+    "{0} although {1}": (0.7, 0.3),
+}
+NAMES = ("Ana", "Tom", "Mei", "Leo", "Ida", "Sam", "Lin", "Max")
+NEW_NAMES = ("Zoe", "Raj")
+"""Names that only test messages greet: words that training never saw."""
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+@dataclass(frozen=True)
+class Card:
+    """One postcard: what is drawn, written and said, with every factor behind it."""
+
+    name: str
+    split: str
+    seen: bool
+    mood: float
+    expression: float
+    sentiment: float
+    tone: float
+    colour: str
+    object: str
+    relation: str
+    weather: str
+    side: str
+    width: int
+    height: int
+    face_x: float
+    face_y: float
+    face_radius: float
+    message: str
+    caption: str
+    caption_zh: str
+    voice: str = ""
+    change: str = ""
+    change_to: str = ""
+    summary: str = ""
+
+
+def clip_to_range(value: float) -> float:
+    """Limits a rating to the scale from -1 to 1 and rounds it to four digits."""
+    return round(min(1.0, max(-1.0, value)), 4)
+
+
+def clause_and_score(rng: random.Random, may_negate_long: bool = True) -> tuple[str, float]:
+    """Draws one clause ("the food was not truly lovely") and its sentiment.
+
+    The score is the adjective's own, times the intensifier's factor, times the negation's.
+    """
+    adjective, score = rng.choice(list(ADJECTIVES.items()))
+    negation, sign = rng.choices(list(NEGATIONS.items()), weights=(14, 2, 1))[0]
+    if abs(score) < 0.3:
+        negation, sign = "", 1.0
+    intensifier = rng.choice(STRONG if negation else list(INTENSIFIERS))
+    score = sign * max(-1.0, min(1.0, INTENSIFIERS[intensifier] * score))
+    words = [rng.choice(NOUNS), "was", negation, intensifier, adjective]
+    if may_negate_long and not negation and rng.random() < 0.08:
+        phrase, sign = LONG_NEGATION
+        words, score = [phrase, *words], sign * score
+    return " ".join(word for word in words if word), score
+
+
+def sentence_and_score(rng: random.Random) -> tuple[str, float]:
+    """Draws one or two clauses and joins them; the join says how much each clause weighs."""
+    if rng.random() < 0.2:
+        return clause_and_score(rng)
+    form, (first_weight, second_weight) = rng.choice(list(JOINS.items()))
+    # "nobody would say that A and B" would leave open whether B is denied too
+    first, first_score = clause_and_score(rng, may_negate_long=form != "{0} and {1}")
+    second, second_score = clause_and_score(rng)
+    score = first_weight * first_score + second_weight * second_score
+    return form.format(first, second), score
+
+
+def message_for(
+    sentiment: float, rng: random.Random, names: tuple[str, ...] = NAMES
+) -> tuple[str, float]:
+    """Writes a message whose sentiment is within 0.015 of the one asked for, or the nearest of 400.
+
+    Returns the message and its exact sentiment, which is what a careful reader would say.
+    """
+    best, best_score = "", math.inf
+    for _ in range(400):
+        sentence, score = sentence_and_score(rng)
+        if abs(score - sentiment) < abs(best_score - sentiment):
+            best, best_score = sentence, score
+        if abs(best_score - sentiment) < 0.015:
+            break
+    opening = rng.choice(("", "Dear {name}, ", "Dear {name}, today is {day}. ", "{day}. "))
+    opening = opening.format(name=rng.choice(names), day=rng.choice(DAYS))
+    if not opening.endswith(", "):
+        best = best[0].upper() + best[1:]
+    return opening + best + ".", clip_to_range(best_score)
+
+
+# --- The caption: a function of what is drawn
+
+
+def mood_word(expression: float) -> str:
+    """The word for an expression: sad, calm, happy, or "" in the gaps between their ranges."""
+    for word, (low, high) in MOOD_WORDS.items():
+        if low <= expression <= high:
+            return word
+    return ""
+
+
+def caption_en(expression: float, colour: str, thing: str, relation: str, weather: str) -> str:
+    """The English caption of a card, for example "a sad red face beside a bat in the rain"."""
+    word = mood_word(expression)
+    face = " ".join(part for part in ("a", word, colour, "face") if part)
+    noun = OBJECTS[thing][0]
+    where = f"beside {noun}" if relation == "beside" else f"with {noun} on its head"
+    return f"{face} {where} {WEATHERS[weather][0]}"
+
+
+def caption_zh(expression: float, colour: str, thing: str, relation: str, weather: str) -> str:
+    """The Chinese caption of a card. It names the object without ambiguity."""
+    word = mood_word(expression)
+    face = f"一张{MOOD_WORDS_ZH.get(word, '')}{COLOURS[colour][1]}的脸"
+    return f"{WEATHERS[weather][1]}{face}，{RELATIONS[relation]}{OBJECTS[thing][1]}"
+
+
+def summary_of(colour: str, weather: str, change: str, change_to: str) -> str:
+    """One sentence that says what a clip shows changing."""
+    if change == "mood":
+        return f"the {colour} face becomes {change_to}"
+    if change == "weather":
+        return f"the weather changes from {weather} to {change_to}"
+    return f"the {colour} face moves to the {change_to}"
+
+
+# --- Drawing the factors of a card
+
+
+def sample_card(seed: int, index: int, split: str = "fresh", combinations: str = "all") -> Card:
+    """Draws one card's factors and texts (no pixels yet).
+
+    combinations: "all", "seen" or "unseen" pairs of (colour, object). The same (seed, index, split,
+    combinations) gives the same card on every computer.
+    """
+
+    def stream(purpose: str) -> random.Random:
+        return random.Random(f"{seed}/{split}/{index}/{purpose}")
+
+    rng = stream("mood")
+    mood = clip_to_range(rng.gauss(0, MOOD_SD))
+    expression = clip_to_range(mood + rng.gauss(0, PICTURE_NOISE))
+    asked = clip_to_range(mood + rng.gauss(0, MESSAGE_NOISE))
+    tone = clip_to_range(mood + rng.gauss(0, VOICE_NOISE))
+    names = NEW_NAMES if split == "test" and index % 10 == 0 else NAMES
+    message, sentiment = message_for(asked, stream("message"), names)
+
+    rng = stream("picture")
+    pairs = [(colour, thing) for colour in COLOURS for thing in OBJECTS]
+    if combinations != "all":
+        pairs = [pair for pair in pairs if (pair in UNSEEN) == (combinations == "unseen")]
+    colour, thing = rng.choice(pairs)
+    relation, weather = rng.choice(list(RELATIONS)), rng.choice(list(WEATHERS))
+    side = rng.choice(("left", "right"))
+    square, extra = rng.randrange(66, 97), rng.randrange(0, 41)
+    width, height = (square + extra, square) if rng.random() < 0.8 else (square, square + extra)
+    drawn = (expression, colour, thing, relation, weather)
+    return Card(
+        name=f"{split}_{index:04d}",
+        split=split,
+        seen=(colour, thing) not in UNSEEN,
+        mood=mood,
+        expression=expression,
+        sentiment=sentiment,
+        tone=tone,
+        colour=colour,
+        object=thing,
+        relation=relation,
+        weather=weather,
+        side=side,
+        width=width,
+        height=height,
+        face_x=round(rng.uniform(-0.03, 0.03), 3),
+        face_y=round(rng.uniform(-0.04, 0.04), 3),
+        face_radius=round(rng.uniform(0.225, 0.265), 3),
+        message=message,
+        caption=caption_en(*drawn),
+        caption_zh=caption_zh(*drawn),
+    )
+
+
+def with_voice(card: Card, seed: int) -> Card:
+    """Gives a card one of the voices; test cards get voices that training never heard."""
+    voices = HELD_OUT_VOICES if card.split == "test" else VOICES
+    return replace(card, voice=random.Random(f"{seed}/{card.name}/voice").choice(voices))
+
+
+def with_clip(card: Card, seed: int) -> Card:
+    """Gives a card a clip in which one thing changes; every change is as likely as its reverse."""
+    rng = random.Random(f"{seed}/{card.name}/clip")
+    change = rng.choice(CHANGES)
+    if change == "mood":
+        to = rng.choice(("happier", "sadder"))
+    elif change == "weather":
+        to = rng.choice([weather for weather in WEATHERS if weather != card.weather])
+    else:
+        to = rng.choice(("left", "right"))
+    summary = summary_of(card.colour, card.weather, change, to)
+    return replace(card, change=change, change_to=to, summary=summary)
+
+
+def draw(n: int, seed: int, combinations: str = "all") -> list[Card]:
+    """Draws n fresh cards (factors and texts). `picture(card)` then paints one.
+
+    Raises ValueError when n is not positive or `combinations` is not "all", "seen" or "unseen".
+    """
+    if n < 1:
+        raise ValueError(f"Cannot draw {n} postcards: ask for at least one.")
+    if combinations not in ("all", "seen", "unseen"):
+        raise ValueError(f'Unknown combinations {combinations!r}: use "all", "seen" or "unseen".')
+    return [sample_card(seed, index, "fresh", combinations) for index in range(n)]
+
+
+def course_cards() -> list[Card]:
+    """The cards of the committed data set, in order: train, val, test."""
+    cards = []
+    for split, size in SPLITS.items():
+        for index in range(size):
+            unseen = split == "test" and index % 7 < 3
+            card = sample_card(SEED, index, split, "unseen" if unseen else "seen")
+            if index < VOICED[split]:
+                card = with_voice(card, SEED)
+            if index < FILMED[split]:
+                card = with_clip(card, SEED)
+            cards.append(card)
+    return cards
+
+
+# --- Painting
+
+OVERSAMPLE = 4
+INK = (38, 36, 48)
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Pen:
+    """Draws on a square part of the canvas in its own units: (0, 0) top left to (1, 1) bottom
+    right.
+    """
+
+    draw: ImageDraw.ImageDraw
+    left: float
+    top: float
+    size: float
+
+    def at(self, x: float, y: float) -> Point:
+        """From the pen's units to whole pixels of the canvas."""
+        return round(self.left + x * self.size), round(self.top + y * self.size)
+
+    def line_width(self, width: float) -> int:
+        return max(1, round(width * self.size))
+
+    def oval(
+        self, x0: float, y0: float, x1: float, y1: float, fill: Colour | None, width: float = 0.045
+    ) -> None:
+        self.draw.ellipse(
+            [self.at(x0, y0), self.at(x1, y1)], fill=fill, outline=INK, width=self.line_width(width)
+        )
+
+    def line(self, points: Iterable[Point], fill: Colour = INK, width: float = 0.055) -> None:
+        self.draw.line(
+            [self.at(*point) for point in points],
+            fill=fill,
+            width=self.line_width(width),
+            joint="curve",
+        )
+
+    def shape(self, points: Iterable[Point], fill: Colour, width: float = 0.045) -> None:
+        corners = [self.at(*point) for point in points]
+        self.draw.polygon(corners, fill=fill)
+        self.draw.line(
+            [*corners, corners[0], corners[1]],
+            fill=INK,
+            width=self.line_width(width),
+            joint="curve",
+        )
+
+    def box(
+        self, x0: float, y0: float, x1: float, y1: float, fill: Colour, width: float = 0.045
+    ) -> None:
+        self.draw.rectangle(
+            [self.at(x0, y0), self.at(x1, y1)], fill=fill, outline=INK, width=self.line_width(width)
+        )
+
+    def arc(
+        self,
+        x0: float,
+        y0: float,
+        x1: float,
+        y1: float,
+        start: float,
+        end: float,
+        fill: Colour = INK,
+        width: float = 0.055,
+    ) -> None:
+        self.draw.arc(
+            [self.at(x0, y0), self.at(x1, y1)], start, end, fill=fill, width=self.line_width(width)
+        )
+
+
+def turned(points: Iterable[Point], degrees: float) -> list[Point]:
+    """Points turned about (0.5, 0.5)."""
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return [
+        (0.5 + c * (x - 0.5) - s * (y - 0.5), 0.5 + s * (x - 0.5) + c * (y - 0.5))
+        for x, y in points
+    ]
+
+
+def curve(start: Point, control: Point, end: Point, steps: int = 16) -> list[Point]:
+    """Points of a quadratic Bézier curve."""
+    out = []
+    for i in range(steps + 1):
+        t = i / steps
+        a, b, c = (1 - t) ** 2, 2 * t * (1 - t), t * t
+        out.append(
+            (a * start[0] + b * control[0] + c * end[0], a * start[1] + b * control[1] + c * end[1])
+        )
+    return out
+
+
+def paint_eyeglasses(pen: Pen) -> None:
+    for x in (0.02, 0.56):
+        pen.oval(x, 0.34, x + 0.42, 0.76, (214, 240, 250), 0.075)
+    pen.line([(0.43, 0.5), (0.57, 0.5)], width=0.075)
+    pen.line([(0.05, 0.46), (0.0, 0.3)], width=0.06)
+    pen.line([(0.95, 0.46), (1.0, 0.3)], width=0.06)
+
+
+def paint_tumblers(pen: Pen) -> None:
+    for x in (0.02, 0.53):
+        pen.shape(
+            [(x, 0.16), (x + 0.44, 0.16), (x + 0.37, 0.94), (x + 0.07, 0.94)], (232, 246, 252)
+        )
+        pen.shape(
+            [(x + 0.03, 0.46), (x + 0.41, 0.46), (x + 0.36, 0.91), (x + 0.08, 0.91)],
+            (70, 170, 225),
+            0.02,
+        )
+
+
+def paint_bat_animal(pen: Pen) -> None:
+    wings = [
+        (0.5, 0.42),
+        (0.36, 0.3),
+        (0.2, 0.2),
+        (0.0, 0.28),
+        (0.04, 0.66),
+        (0.16, 0.56),
+        (0.24, 0.7),
+        (0.36, 0.62),
+        (0.5, 0.82),
+    ]
+    pen.shape(wings + [(1 - x, y) for x, y in wings[-2::-1]], (92, 78, 100))
+    pen.shape(
+        [(0.38, 0.34), (0.4, 0.14), (0.48, 0.26), (0.52, 0.26), (0.6, 0.14), (0.62, 0.34)],
+        (92, 78, 100),
+    )
+    pen.oval(0.37, 0.26, 0.63, 0.54, (112, 96, 120))
+    for x in (0.42, 0.52):
+        pen.oval(x, 0.34, x + 0.06, 0.4, (255, 235, 120), 0.0)
+    pen.shape([(0.44, 0.47), (0.48, 0.47), (0.46, 0.56)], (255, 255, 255), 0.01)
+    pen.shape([(0.52, 0.47), (0.56, 0.47), (0.54, 0.56)], (255, 255, 255), 0.01)
+
+
+def paint_bat_sport(pen: Pen) -> None:
+    wood = [
+        (0.46, 0.98),
+        (0.44, 0.66),
+        (0.38, 0.3),
+        (0.4, 0.06),
+        (0.5, 0.0),
+        (0.6, 0.06),
+        (0.62, 0.3),
+        (0.56, 0.66),
+        (0.54, 0.98),
+    ]
+    pen.shape(turned(wood, 42), (222, 170, 104))
+    pen.line(turned([(0.5, 0.72), (0.5, 0.97)], 42), (120, 50, 40), 0.1)
+    pen.oval(0.62, 0.62, 0.94, 0.94, (252, 252, 250))
+    pen.arc(0.42, 0.62, 0.74, 0.94, -50, 50, (205, 50, 50), 0.035)
+    pen.arc(0.82, 0.62, 1.14, 0.94, 130, 230, (205, 50, 50), 0.035)
+
+
+def paint_mouse_animal(pen: Pen) -> None:
+    pen.line(curve((0.14, 0.82), (-0.12, 0.62), (0.08, 0.36)), (214, 150, 160), 0.06)
+    pen.oval(0.08, 0.42, 0.76, 0.94, (168, 164, 170))
+    pen.shape([(0.6, 0.5), (0.99, 0.76), (0.62, 0.9)], (168, 164, 170))
+    pen.draw.ellipse([pen.at(0.5, 0.5), pen.at(0.78, 0.88)], fill=(168, 164, 170))
+    pen.oval(0.42, 0.2, 0.74, 0.54, (236, 170, 184))
+    pen.oval(0.72, 0.62, 0.8, 0.7, INK, 0.0)
+    pen.oval(0.93, 0.7, 1.02, 0.8, (232, 110, 130), 0.0)
+
+
+def paint_mouse_computer(pen: Pen) -> None:
+    pen.line(curve((0.5, 0.3), (0.46, -0.06), (0.86, 0.04)), INK, 0.06)
+    pen.draw.rounded_rectangle(
+        [pen.at(0.22, 0.22), pen.at(0.78, 0.98)],
+        radius=round(0.27 * pen.size),
+        fill=(240, 240, 244),
+        outline=INK,
+        width=pen.line_width(0.055),
+    )
+    pen.line([(0.22, 0.52), (0.78, 0.52)], width=0.045)
+    pen.line([(0.5, 0.24), (0.5, 0.52)], width=0.045)
+    pen.oval(0.44, 0.32, 0.56, 0.48, (70, 160, 235), 0.03)
+
+
+def paint_crane_bird(pen: Pen) -> None:
+    pen.line([(0.44, 0.68), (0.44, 1.0)], width=0.045)
+    pen.line([(0.56, 0.68), (0.58, 1.0)], width=0.045)
+    pen.shape(
+        curve((0.1, 0.74), (0.2, 0.36), (0.66, 0.46))
+        + curve((0.74, 0.6), (0.56, 0.84), (0.1, 0.74)),
+        (250, 250, 252),
+    )
+    pen.shape([(0.02, 0.82), (0.1, 0.62), (0.3, 0.62), (0.2, 0.78)], (70, 70, 80), 0.02)
+    pen.line(curve((0.66, 0.54), (0.86, 0.4), (0.68, 0.14)), INK, 0.13)
+    pen.line(curve((0.66, 0.54), (0.86, 0.4), (0.68, 0.14)), (250, 250, 252), 0.06)
+    pen.oval(0.58, 0.04, 0.78, 0.22, (250, 250, 252))
+    pen.shape([(0.77, 0.1), (1.02, 0.16), (0.77, 0.19)], (240, 180, 50), 0.02)
+    pen.oval(0.6, 0.02, 0.74, 0.1, (220, 50, 50), 0.0)
+
+
+def paint_crane_machine(pen: Pen) -> None:
+    yellow = (248, 196, 40)
+    pen.box(0.14, 0.9, 0.56, 1.0, (120, 120, 128))
+    pen.box(0.27, 0.18, 0.41, 0.92, yellow)
+    pen.line([(0.28, 0.34), (0.4, 0.5), (0.28, 0.66), (0.4, 0.82)], width=0.03)
+    pen.box(0.02, 0.16, 1.0, 0.28, yellow)
+    pen.line([(0.34, 0.0), (0.06, 0.18)], width=0.035)
+    pen.line([(0.34, 0.0), (0.92, 0.18)], width=0.035)
+    pen.line([(0.34, 0.0), (0.34, 0.2)], width=0.05)
+    pen.box(0.02, 0.26, 0.18, 0.42, (120, 120, 128))
+    pen.line([(0.84, 0.28), (0.84, 0.62)], width=0.04)
+    pen.box(0.72, 0.62, 0.96, 0.82, (205, 84, 60))
+
+
+def paint_bow_ribbon(pen: Pen) -> None:
+    red = (232, 64, 96)
+    pen.shape([(0.46, 0.52), (0.28, 0.96), (0.44, 0.86), (0.52, 0.6)], red)
+    pen.shape([(0.54, 0.52), (0.72, 0.96), (0.56, 0.86), (0.48, 0.6)], red)
+    pen.shape([(0.5, 0.46), (0.04, 0.12), (0.0, 0.44), (0.06, 0.78)], red)
+    pen.shape([(0.5, 0.46), (0.96, 0.12), (1.0, 0.44), (0.94, 0.78)], red)
+    pen.oval(0.39, 0.33, 0.61, 0.59, (250, 130, 150))
+
+
+def paint_bow_weapon(pen: Pen) -> None:
+    pen.line([(0.36, 0.02), (0.16, 0.5), (0.36, 0.98)], (250, 250, 250), 0.03)
+    pen.line(curve((0.36, 0.02), (1.06, 0.5), (0.36, 0.98)), INK, 0.14)
+    pen.line(curve((0.36, 0.02), (1.06, 0.5), (0.36, 0.98)), (166, 104, 52), 0.075)
+    pen.line([(0.1, 0.5), (0.94, 0.5)], INK, 0.05)
+    pen.shape([(1.04, 0.5), (0.84, 0.4), (0.84, 0.6)], (200, 206, 214), 0.03)
+    pen.shape([(0.02, 0.4), (0.16, 0.5), (0.02, 0.6)], (224, 70, 60), 0.02)
+
+
+def paint_fan_hand(pen: Pen) -> None:
+    rim = [
+        (0.5 + 0.52 * math.cos(math.radians(a)), 0.86 + 0.74 * math.sin(math.radians(a)))
+        for a in range(205, 336, 13)
+    ]
+    pen.shape([(0.5, 0.9), *rim], (240, 120, 90))
+    inner = [(0.5 + (x - 0.5) * 0.5, 0.88 + (y - 0.88) * 0.5) for x, y in rim]
+    pen.shape([(0.5, 0.9), *inner], (250, 214, 150), 0.02)
+    for point in rim[::2]:
+        pen.line([(0.5, 0.9), point], width=0.025)
+    pen.oval(0.43, 0.83, 0.57, 0.97, (120, 70, 50))
+
+
+def paint_fan_electric(pen: Pen) -> None:
+    pen.box(0.44, 0.62, 0.56, 0.94, (190, 196, 204))
+    pen.box(0.24, 0.9, 0.76, 1.0, (120, 126, 136))
+    pen.oval(0.12, 0.0, 0.88, 0.74, (228, 240, 246), 0.06)
+    for angle in (90, 210, 330):
+        points = curve((0.5, 0.37), (0.72, 0.12), (0.6, 0.06)) + curve(
+            (0.46, 0.04), (0.38, 0.16), (0.5, 0.37)
+        )
+        pivot = [(x, y + 0.13) for x, y in points]
+        pen.shape([(x, y - 0.13) for x, y in turned(pivot, angle)], (80, 150, 215), 0.025)
+    pen.oval(0.42, 0.29, 0.58, 0.45, (60, 66, 80), 0.02)
+
+
+def paint_hat(pen: Pen) -> None:
+    pen.box(0.24, 0.14, 0.76, 0.8, (58, 56, 70))
+    pen.box(0.24, 0.58, 0.76, 0.72, (214, 60, 60), 0.02)
+    pen.box(0.0, 0.76, 1.0, 0.9, (58, 56, 70))
+
+
+def paint_balloon(pen: Pen) -> None:
+    pen.line(curve((0.5, 0.74), (0.36, 0.86), (0.52, 1.0)), INK, 0.035)
+    pen.shape([(0.5, 0.68), (0.42, 0.8), (0.58, 0.8)], (236, 72, 72))
+    pen.oval(0.18, 0.0, 0.82, 0.74, (240, 80, 76))
+    pen.oval(0.3, 0.12, 0.44, 0.3, (255, 190, 186), 0.0)
+
+
+def paint_umbrella(pen: Pen) -> None:
+    pen.line([(0.5, 0.06), (0.5, 0.84)], width=0.055)
+    pen.arc(0.5, 0.76, 0.72, 0.98, 0, 180, width=0.06)
+    dome = [
+        (0.5 + 0.5 * math.cos(math.radians(a)), 0.5 + 0.42 * math.sin(math.radians(a)))
+        for a in range(180, 361, 15)
+    ]
+    pen.shape(
+        [*dome, (0.83, 0.42), (0.66, 0.52), (0.5, 0.42), (0.34, 0.52), (0.17, 0.42)], (60, 140, 210)
+    )
+    pen.shape(
+        [
+            (0.5, 0.09),
+            *curve((0.34, 0.52), (0.34, 0.24), (0.5, 0.09)),
+            (0.34, 0.52),
+            (0.5, 0.42),
+            (0.66, 0.52),
+            *curve((0.66, 0.52), (0.66, 0.24), (0.5, 0.09)),
+        ],
+        (250, 236, 120),
+        0.025,
+    )
+
+
+def paint_flower(pen: Pen) -> None:
+    pen.line([(0.5, 0.5), (0.5, 1.0)], (52, 140, 66), 0.08)
+    pen.shape(
+        curve((0.5, 0.9), (0.7, 0.62), (0.92, 0.72)) + curve((0.9, 0.74), (0.8, 0.94), (0.5, 0.92)),
+        (80, 176, 90),
+        0.03,
+    )
+    for k in range(6):
+        x, y = 0.5 + 0.23 * math.cos(k * math.pi / 3), 0.33 + 0.23 * math.sin(k * math.pi / 3)
+        pen.oval(x - 0.145, y - 0.145, x + 0.145, y + 0.145, (250, 250, 250), 0.035)
+    pen.oval(0.36, 0.19, 0.64, 0.47, (250, 180, 40), 0.035)
+
+
+def paint_boat(pen: Pen) -> None:
+    pen.line([(0.46, 0.02), (0.46, 0.7)], width=0.06)
+    pen.shape([(0.53, 0.04), (0.53, 0.58), (0.94, 0.58)], (250, 250, 250))
+    pen.shape([(0.4, 0.14), (0.4, 0.58), (0.1, 0.58)], (250, 220, 130))
+    pen.shape([(0.0, 0.68), (1.0, 0.68), (0.82, 0.96), (0.18, 0.96)], (196, 84, 56))
+
+
+def paint_fish(pen: Pen) -> None:
+    pen.shape([(0.3, 0.5), (0.0, 0.2), (0.04, 0.5), (0.0, 0.82)], (248, 146, 50))
+    pen.shape([(0.46, 0.3), (0.64, 0.08), (0.74, 0.32)], (248, 146, 50))
+    pen.oval(0.2, 0.22, 1.0, 0.8, (252, 164, 64))
+    pen.arc(0.4, 0.26, 0.76, 0.76, -70, 70, (255, 255, 255), 0.05)
+    pen.oval(0.78, 0.36, 0.9, 0.48, (255, 255, 255), 0.02)
+    pen.oval(0.82, 0.39, 0.88, 0.45, INK, 0.0)
+
+
+def paint_key(pen: Pen) -> None:
+    gold = (246, 202, 70)
+    pen.shape(
+        [
+            (0.4, 0.44),
+            (1.0, 0.44),
+            (1.0, 0.74),
+            (0.88, 0.74),
+            (0.88, 0.58),
+            (0.78, 0.58),
+            (0.78, 0.7),
+            (0.67, 0.7),
+            (0.67, 0.56),
+            (0.4, 0.56),
+        ],
+        gold,
+    )
+    pen.oval(0.0, 0.24, 0.5, 0.76, gold, 0.05)
+    pen.oval(0.15, 0.39, 0.35, 0.61, (250, 250, 245), 0.045)
+
+
+def paint_candle(pen: Pen) -> None:
+    pen.oval(0.16, 0.82, 0.84, 1.0, (170, 124, 70))
+    pen.box(0.34, 0.4, 0.66, 0.92, (252, 244, 226))
+    pen.line([(0.5, 0.4), (0.5, 0.3)], width=0.04)
+    pen.shape(
+        curve((0.5, 0.0), (0.74, 0.26), (0.5, 0.34)) + curve((0.5, 0.34), (0.26, 0.26), (0.5, 0.0)),
+        (255, 170, 40),
+        0.03,
+    )
+    pen.oval(0.45, 0.18, 0.55, 0.31, (255, 244, 150), 0.0)
+
+
+PAINTERS: dict[str, Callable[[Pen], None]] = {
+    "eyeglasses": paint_eyeglasses,
+    "tumblers": paint_tumblers,
+    "bat (animal)": paint_bat_animal,
+    "bat (sport)": paint_bat_sport,
+    "mouse (animal)": paint_mouse_animal,
+    "mouse (computer)": paint_mouse_computer,
+    "crane (bird)": paint_crane_bird,
+    "crane (machine)": paint_crane_machine,
+    "bow (ribbon)": paint_bow_ribbon,
+    "bow (weapon)": paint_bow_weapon,
+    "fan (hand)": paint_fan_hand,
+    "fan (electric)": paint_fan_electric,
+    "hat": paint_hat,
+    "balloon": paint_balloon,
+    "umbrella": paint_umbrella,
+    "flower": paint_flower,
+    "boat": paint_boat,
+    "fish": paint_fish,
+    "key": paint_key,
+    "candle": paint_candle,
+}
+
+SKIES = {
+    "sun": (150, 212, 246),
+    "rain": (140, 156, 176),
+    "snow": (206, 218, 232),
+    "night": (34, 38, 82),
+    "storm": (92, 88, 112),
+}
+GROUNDS = {
+    "sun": (150, 204, 110),
+    "rain": (104, 132, 110),
+    "snow": (248, 250, 252),
+    "night": (44, 62, 74),
+    "storm": (84, 92, 84),
+}
+
+
+def paint_weather(canvas: Image.Image, weather: str, rng: random.Random) -> None:
+    """Paints sky, ground and weather over the whole canvas."""
+    width, height = canvas.size
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle([0, 0, width, height], fill=SKIES[weather])
+    draw.rectangle([0, round(0.8 * height), width, height], fill=GROUNDS[weather])
+    unit = min(width, height)
+    places = [(rng.uniform(0, width), rng.uniform(0, height)) for _ in range(34)]
+    if weather == "sun":
+        pen = Pen(draw, width - 0.3 * unit, -0.06 * unit, 0.34 * unit)
+        for k in range(12):
+            a = k * math.pi / 6
+            pen.line(
+                [(0.5, 0.5), (0.5 + 0.5 * math.cos(a), 0.5 + 0.5 * math.sin(a))],
+                (252, 214, 60),
+                0.07,
+            )
+        draw.ellipse([pen.at(0.2, 0.2), pen.at(0.8, 0.8)], fill=(252, 214, 60))
+    elif weather == "rain":
+        for x, y in places:
+            draw.line(
+                [x, y, x - 0.03 * unit, y + 0.11 * unit],
+                fill=(70, 110, 190),
+                width=round(0.018 * unit),
+            )
+    elif weather == "snow":
+        for x, y in places:
+            r = 0.022 * unit
+            draw.ellipse([x - r, y - r, x + r, y + r], fill=(255, 255, 255))
+    elif weather == "night":
+        for x, y in places[:18]:
+            r = 0.012 * unit
+            draw.ellipse([x - r, 0.8 * y - r, x + r, 0.8 * y + r], fill=(255, 246, 190))
+        pen = Pen(draw, 0.03 * unit, 0.03 * unit, 0.2 * unit)
+        draw.ellipse([pen.at(0, 0), pen.at(1, 1)], fill=(255, 246, 190))
+        draw.ellipse([pen.at(0.3, -0.1), pen.at(1.3, 0.9)], fill=SKIES["night"])
+    else:
+        for x in (0.12, 0.86):
+            pen = Pen(draw, x * width - 0.15 * unit, 0.0, 0.3 * unit)
+            bolt = [
+                (0.6, 0.0),
+                (0.2, 0.6),
+                (0.48, 0.6),
+                (0.3, 1.1),
+                (0.86, 0.42),
+                (0.56, 0.42),
+                (0.8, 0.0),
+            ]
+            draw.polygon([pen.at(px, 1.2 * py) for px, py in bolt], fill=(255, 232, 70))
+
+
+def paint_face(pen: Pen, expression: float, colour: Colour) -> None:
+    """Paints a face: the mouth bends, the brows tilt and the eyes open with the expression, -1 to
+    1.
+    """
+    pen.oval(0.0, 0.0, 1.0, 1.0, colour, 0.045)
+    for side in (-1, 1):
+        x, opening = 0.5 + 0.2 * side, 0.085 + 0.03 * expression
+        pen.oval(x - 0.075, 0.4 - opening, x + 0.075, 0.4 + opening, INK, 0.0)
+        pen.line(
+            [
+                (x - 0.12 * side, 0.215 - 0.08 * max(0, -expression) - 0.01 * expression),
+                (x + 0.13 * side, 0.205 + 0.1 * max(0, -expression) - 0.02 * expression),
+            ],
+            INK,
+            0.06,
+        )
+    bend = 0.34 * expression
+    mouth = curve((0.24, 0.7 - 0.4 * bend), (0.5, 0.7 + 1.1 * bend), (0.76, 0.7 - 0.4 * bend))
+    pen.line(mouth, INK, 0.085)
+
+
+def picture(card: Card, weather_seed: str = "weather") -> Image.Image:
+    """Paints a card: an RGB image of (card.width, card.height) pixels.
+
+    The face and the object lie inside the middle square of the card; the weather fills all of it.
+    """
+    width, height = OVERSAMPLE * card.width, OVERSAMPLE * card.height
+    canvas = Image.new("RGB", (width, height))
+    paint_weather(canvas, card.weather, random.Random(f"{card.name}/{weather_seed}"))
+    square = min(width, height)
+    left, top = (width - square) / 2, (height - square) / 2
+    draw = ImageDraw.Draw(canvas)
+    radius = card.face_radius
+    if card.relation == "beside":
+        x, y = (0.29, 0.54) if card.side == "right" else (0.71, 0.54)
+        thing_x, thing_y, thing_size = (0.745 if card.side == "right" else 0.255), 0.6, 0.43
+    else:
+        x, y = 0.5, 0.7
+        thing_x, thing_y, thing_size = 0.5, 0.7 - radius - 0.17, 0.42
+    x, y = x + card.face_x, y + card.face_y
+    thing_x, thing_y = thing_x + 0.5 * card.face_x, thing_y + card.face_y
+    face = Pen(draw, left + (x - radius) * square, top + (y - radius) * square, 2 * radius * square)
+    paint_face(face, card.expression, COLOURS[card.colour][0])
+    half = thing_size / 2
+    thing = Pen(
+        draw, left + (thing_x - half) * square, top + (thing_y - half) * square, thing_size * square
+    )
+    PAINTERS[card.object](thing)
+    return canvas.reduce(OVERSAMPLE)
+
+
+def clip(card: Card) -> list[Image.Image]:
+    """Paints a card's clip: CLIP_FRAMES RGB images of CLIP_SIZE x CLIP_SIZE pixels.
+
+    Raises ValueError when the card has no clip.
+    """
+    if not card.change:
+        raise ValueError(
+            f"Card {card.name} has no clip: give it one with postcards.with_clip(card, seed)."
+        )
+    card = replace(card, width=CLIP_SIZE, height=CLIP_SIZE)
+    rng = random.Random(f"{card.name}/frames")
+    middle, reach = rng.uniform(-0.25, 0.25), rng.uniform(0.4, 0.6)
+    frames = []
+    for k in range(CLIP_FRAMES):
+        t = k / (CLIP_FRAMES - 1)
+        if card.change == "mood":
+            sign = 1 if card.change_to == "happier" else -1
+            frame = picture(
+                replace(card, expression=clip_to_range(middle + sign * reach * (2 * t - 1)))
+            )
+        elif card.change == "place":
+            sign = 1 if card.change_to == "right" else -1
+            frame = picture(replace(card, face_x=card.face_x + 0.16 * sign * (2 * t - 1)))
+        else:
+            frame = Image.blend(picture(card), picture(replace(card, weather=card.change_to)), t)
+        frames.append(frame)
+    return frames
+
+
+# --- The voice
+
+
+def synthesizer() -> str | None:
+    """The path of the speech synthesizer espeak-ng, or None where it is not installed."""
+    return shutil.which("espeak-ng")
+
+
+def voice(card: Card) -> np.ndarray:
+    """Reads a card's message aloud: (T,) float32 at SPEECH_RATE, pitch and pace set by its tone.
+
+    Raises ValueError when the card has no voice, FileNotFoundError when espeak-ng is not installed.
+    """
+    if not card.voice:
+        raise ValueError(
+            f"Card {card.name} has no voice: give it one with postcards.with_voice(card, seed)."
+        )
+    program = synthesizer()
+    if program is None:
+        raise FileNotFoundError(
+            "Speech needs the program espeak-ng: install it (for example "
+            "`sudo apt install espeak-ng`), then try again."
+        )
+    pitch, pace = round(50 + 32 * card.tone), round(175 + 45 * card.tone)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "voice.wav"
+        subprocess.run(
+            [
+                program,
+                "-v",
+                card.voice,
+                "-p",
+                str(pitch),
+                "-s",
+                str(pace),
+                "-w",
+                path,
+                card.message,
+            ],
+            check=True,
+        )
+        samples, rate = soundfile.read(path, dtype="float32")
+    return resample(samples, rate, SPEECH_RATE)
+
+
+def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """Changes the sample rate of (T,) samples, first removing what the new rate cannot carry."""
+    if rate == wanted:
+        return samples
+    from scipy.signal import resample_poly
+
+    divisor = math.gcd(rate, wanted)
+    return resample_poly(samples, wanted // divisor, rate // divisor).astype(np.float32)
+
+
+# --- Writing the data set
+
+
+def write_cards(cards: list[Card], path: Path) -> None:
+    """Writes every factor of every card as one line of a CSV file."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Card)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(card) for card in cards)
+
+
+def write_captions(cards: list[Card], path: Path) -> None:
+    """Writes `image,caption` lines: the layout of the widely used Flickr8k download."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image", "caption"])
+        writer.writerows([f"{card.name}.png", card.caption] for card in cards)
+
+
+def build(out: str | Path, cards: list[Card] | None = None) -> None:
+    """Writes the whole data set (or the given cards) into the folder `out`, which must not exist
+    yet.
+
+    Writes images/*.png, voices/*.ogg (Opus), clips/*.webp (lossless), captions.txt and cards.csv.
+    Without espeak-ng it stops before it writes anything.
+
+    Raises FileExistsError when `out` exists and is not empty, FileNotFoundError without espeak-ng.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} already exists and is not empty: name a new folder.")
+    cards = course_cards() if cards is None else cards
+    if any(card.voice for card in cards) and synthesizer() is None:
+        raise FileNotFoundError(
+            "Writing the voices needs the program espeak-ng: install it (for "
+            "example "
+            "`sudo apt install espeak-ng`), then try again."
+        )
+    for folder in ("images", "voices", "clips"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    for card in tqdm(cards, desc="postcards", unit="card"):
+        picture(card).save(out / "images" / f"{card.name}.png", optimize=True)
+        if card.voice:
+            soundfile.write(
+                out / "voices" / f"{card.name}.ogg",
+                voice(card),
+                SPEECH_RATE,
+                format="OGG",
+                subtype="OPUS",
+                compression_level=0.95,
+            )
+        if card.change:
+            first, *rest = clip(card)
+            first.save(
+                out / "clips" / f"{card.name}.webp",
+                save_all=True,
+                append_images=rest,
+                duration=150,
+                loop=0,
+                lossless=True,
+                exact=True,
+                method=6,
+            )
+    write_cards(cards, out / "cards.csv")
+    write_captions(cards, out / "captions.txt")
+
+
+def read_cards(path: str | Path) -> list[Card]:
+    """Reads the cards that `write_cards` wrote.
+
+    Raises FileNotFoundError without the file, ValueError when its columns are not those of a card.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: it is the list of postcards. Restore it, or rebuild "
+            "the "
+            "data with `mbm-lab postcards --out DIR`."
+        )
+    casts = {"seen": lambda text: text == "True", "width": int, "height": int}
+    casts |= dict.fromkeys(
+        ("mood", "expression", "sentiment", "tone", "face_x", "face_y", "face_radius"), float
+    )
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        names = [field.name for field in fields(Card)]
+        if reader.fieldnames != names:
+            raise ValueError(
+                f"{path} does not have the columns of a list of postcards: {', '.join(names)}."
+            )
+        return [Card(**{name: casts.get(name, str)(row[name]) for name in names}) for row in reader]

@@ -1,0 +1,364 @@
+"""From files to tensors: images, texts, sound and video (lesson 01).
+
+Every modality ends as one tensor whose first dimension counts the examples: images (B, 3, H, W) in
+[0, 1], tokens (B, T) padded with 0, log-mel (B, mels, frames), clips (B, T, 3, H, W).
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from PIL import Image, ImageSequence, UnidentifiedImageError
+from torch import Tensor
+
+IMAGE_SIZE = 64
+"""Height and width, in pixels, of the images that the course's models see."""
+PIXEL_MEAN = (0.501, 0.529, 0.565)
+PIXEL_STD = (0.254, 0.261, 0.266)
+"""Mean and standard deviation of red, green and blue over the training images (a test recomputes
+them).
+"""
+SAMPLE_RATE = 16_000
+"""Sound samples per second that the course's models hear."""
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+"""Indices of the special words: padding, unknown word, beginning and end of a sentence."""
+SPECIAL_WORDS = ("<pad>", "<unk>", "<bos>", "<eos>")
+
+
+# --- Images
+
+
+def _open_image(path: str | Path) -> Image.Image:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no image at {path}: check the name and the folder.")
+    try:
+        image = Image.open(path)
+        image.load()
+        return image
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise _unreadable_image(path) from error
+
+
+def _unreadable_image(path: str | Path) -> ValueError:
+    return ValueError(
+        f"{path} is not a readable image (empty, cut off, or another kind of file): "
+        "open it in an image viewer, and replace it by a whole copy."
+    )
+
+
+def read_image(path: str | Path) -> Tensor:
+    """Reads an image file into a (3, H, W) uint8 tensor, whatever its own colour mode. Lesson 01.
+
+    Raises FileNotFoundError when there is no such file, ValueError when it is no readable image.
+    """
+    return torch.from_numpy(np.array(_open_image(path).convert("RGB"))).permute(2, 0, 1)
+
+
+def crop_square(image: Tensor) -> Tensor:
+    """Cuts the largest centred square out of (..., H, W). Lesson 01."""
+    height, width = image.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[..., top : top + side, left : left + side]
+
+
+def resize(image: Tensor, size: int) -> Tensor:
+    """Resizes a (3, H, W) uint8 image to (3, size, size), averaging when it shrinks. Lesson 01."""
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def load_image(path: str | Path, size: int = IMAGE_SIZE) -> Tensor:
+    """Reads, crops and resizes an image file to a (3, size, size) float32 tensor in [0, 1].
+
+    Lesson 01.
+    """
+    return resize(crop_square(read_image(path)), size).float() / 255
+
+
+def normalise(
+    images: Tensor, mean: Sequence[float] = PIXEL_MEAN, std: Sequence[float] = PIXEL_STD
+) -> Tensor:
+    """Shifts and scales each colour of (..., 3, H, W) to about mean 0 and standard deviation 1.
+
+    Lesson 01.
+    """
+    mean_, std_ = (torch.tensor(v, dtype=images.dtype, device=images.device) for v in (mean, std))
+    return (images - mean_[:, None, None]) / std_[:, None, None]
+
+
+def augment(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor:
+    """Moves a batch (B, 3, H, W) by up to `reach` pixels and mirrors it half of the time.
+
+    Lesson 01.
+
+    One move is drawn for the whole batch, which is fast, and different for every batch. A mirrored
+    face has the same expression, so the target stays true: augmentation must never change the
+    answer.
+    """
+    padded = torch.nn.functional.pad(images, (reach, reach, reach, reach), mode="replicate")
+    height, width = images.shape[-2:]
+    top, left = torch.randint(0, 2 * reach + 1, (2,), generator=generator).tolist()
+    moved = padded[..., top : top + height, left : left + width]
+    return moved.flip(-1) if torch.rand((), generator=generator) < 0.5 else moved
+
+
+# --- Texts
+
+
+def read_text(path: str | Path) -> str:
+    """Reads a text file. Lesson 01.
+
+    Raises FileNotFoundError when there is none, ValueError when it is empty or not UTF-8.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no text at {path}: check the name and the folder.")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 text (byte {error.start} is wrong): "
+            'save it as "UTF-8" in your editor.'
+        ) from error
+    if not text.strip():
+        raise ValueError(f"{path} is empty: it should hold a sentence.")
+    return text
+
+
+def clean(text: str) -> str:
+    """Undoes HTML codes, unifies the ways to write a character (NFKC), lower-cases, joins white
+    space.
+
+    Raises ValueError when nothing is left. Lesson 01.
+    """
+    text = unicodedata.normalize("NFKC", html.unescape(re.sub(r"<[^>]+>", " ", text)))
+    text = re.sub(r"\s+", " ", text).strip().lower()
+    if not text:
+        raise ValueError("The text is empty: it should hold at least one word.")
+    return text
+
+
+def longest_match(text: str, words: Collection[str]) -> list[str]:
+    """Cuts a text without spaces by always taking the longest word that fits next. Lesson 01.
+
+    A character that begins no known word is a word of its own. The oldest rule for Chinese, and
+    `segment` shows where it fails (Chen and Liu, 1992).
+    """
+    longest, out = max(map(len, words), default=1), []
+    while text:
+        size = min(longest, len(text))
+        while size > 1 and text[:size] not in words:
+            size -= 1
+        out.append(text[:size])
+        text = text[size:]
+    return out
+
+
+@cache
+def _jieba():
+    import jieba
+
+    jieba.setLogLevel(logging.WARNING)
+    return jieba
+
+
+def segment(text: str, language: str = "en") -> list[str]:
+    """Cuts a text into words; punctuation marks are words of their own. Lesson 01.
+
+    language: "en" cuts at spaces and marks; "zh" (Chinese, written without spaces) asks jieba's
+    dictionary.
+    Raises ValueError for another language.
+    """
+    if language == "en":
+        return re.findall(r"\w+(?:['’]\w+)*|[^\w\s]", text)
+    if language == "zh":
+        return [word for word in _jieba().lcut(text) if word.strip()]
+    raise ValueError(f'Unknown language {language!r}: use "en" or "zh".')
+
+
+def tokenize(text: str, language: str = "en") -> list[str]:
+    """Cleans a text and cuts it into words. Lesson 01."""
+    return segment(clean(text), language)
+
+
+class Vocabulary:
+    """Numbers for words: word ↔ index, with indices 0 to 3 kept for the special words.
+
+    Lesson 01.
+    """
+
+    def __init__(self, words: Sequence[str]):
+        if tuple(words[:4]) != SPECIAL_WORDS:
+            raise ValueError(
+                f"A vocabulary begins with the special words {', '.join(SPECIAL_WORDS)}."
+            )
+        self.words = list(words)
+        self.index = {word: i for i, word in enumerate(self.words)}
+
+    @classmethod
+    def build(cls, sentences: Sequence[Sequence[str]], min_count: int = 1) -> Vocabulary:
+        """Numbers every word that occurs at least `min_count` times, most frequent first."""
+        counts = Counter(word for sentence in sentences for word in sentence)
+        kept = [word for word, count in counts.items() if count >= min_count]
+        return cls([*SPECIAL_WORDS, *sorted(kept, key=lambda word: (-counts[word], word))])
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def encode(self, sentence: Sequence[str]) -> list[int]:
+        """Words to indices; a word that is not in the vocabulary becomes UNK."""
+        return [self.index.get(word, UNK) for word in sentence]
+
+    def decode(self, indices: Sequence[int]) -> list[str]:
+        """Indices back to words, without padding."""
+        return [self.words[i] for i in indices if i != PAD]
+
+    def save(self, path: str | Path) -> None:
+        """Writes the words as a JSON list."""
+        Path(path).write_text(
+            json.dumps(self.words, ensure_ascii=False, indent=0), encoding="utf-8"
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Vocabulary:
+        """Reads the words that `save` wrote.
+
+        Raises FileNotFoundError when there is no file, ValueError when it is not such a list.
+        """
+        try:
+            words = json.loads(read_text(path))
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{path} is not a JSON list of words: replace it by a whole copy."
+            ) from error
+        return cls(words)
+
+
+def pad(sequences: Sequence[Sequence[int]]) -> Tensor:
+    """Writes lists of indices into one (B, T) int64 tensor, filled up with PAD on the right.
+
+    Lesson 01.
+
+    T is the longest length. Raises ValueError when there is no sequence or one is empty.
+    """
+    if not sequences or any(len(sequence) == 0 for sequence in sequences):
+        raise ValueError("Cannot pad an empty sequence: every text needs at least one word.")
+    tokens = torch.full((len(sequences), max(map(len, sequences))), PAD, dtype=torch.long)
+    for row, sequence in zip(tokens, sequences, strict=True):
+        row[: len(sequence)] = torch.as_tensor(sequence)
+    return tokens
+
+
+def lengths(tokens: Tensor) -> Tensor:
+    """How many words each row of (B, T) holds: (B,) int64. Lesson 01."""
+    return (tokens != PAD).sum(dim=1)
+
+
+def text_to_tensor(texts: Sequence[str], vocabulary: Vocabulary, language: str = "en") -> Tensor:
+    """Cleans, cuts, numbers and pads texts: (B, T) int64. Lesson 01."""
+    return pad([vocabulary.encode(tokenize(text, language)) for text in texts])
+
+
+# --- Sound
+
+
+def read_audio(path: str | Path) -> Tensor:
+    """Reads a sound file (wav, flac, ogg, opus) into (T,) float32 samples between -1 and 1.
+
+    Lesson 01.
+
+    Raises FileNotFoundError when there is none, ValueError when it cannot be read, is empty, has
+    more than one channel or another sample rate than SAMPLE_RATE.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no sound at {path}: check the name and the folder.")
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise ValueError(
+            f"{path} is not a readable sound file: replace it by a whole wav, flac or ogg."
+        ) from error
+    if samples.shape[1] != 1:
+        raise ValueError(
+            f"{path} has {samples.shape[1]} channels and the course needs one: mix it down first, "
+            f"for example with `ffmpeg -i in.wav -ac 1 -ar {SAMPLE_RATE} out.wav`."
+        )
+    if rate != SAMPLE_RATE:
+        raise ValueError(
+            f"{path} has {rate} samples per second and the course needs {SAMPLE_RATE}: "
+            "convert it first, for example with "
+            f"`ffmpeg -i in.wav -ac 1 -ar {SAMPLE_RATE} out.wav`."
+        )
+    if len(samples) == 0:
+        raise ValueError(f"{path} holds no sound: its length is zero.")
+    return torch.from_numpy(samples[:, 0])
+
+
+def mel_filters(n_mels: int, n_fft: int, sample_rate: int = SAMPLE_RATE) -> Tensor:
+    """Triangles that gather (n_fft // 2 + 1) frequencies into n_mels bands, evenly spaced for the
+    ear.
+
+    mel(f) = 2595 · log10(1 + f / 700), f in hertz (O'Shaughnessy, 1987). Returns (n_mels, n_fft //
+    2 + 1).
+    """
+    top = 2595 * np.log10(1 + sample_rate / 2 / 700)
+    edges = 700 * (
+        10 ** (torch.linspace(0, float(top), n_mels + 2, dtype=torch.float64) / 2595) - 1
+    )
+    hertz = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
+    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    rising, falling = (hertz - left) / (centre - left), (right - hertz) / (right - centre)
+    return torch.minimum(rising, falling).clamp(min=0).float()
+
+
+def log_mel(waveform: Tensor, n_mels: int = 40, n_fft: int = 400, hop: int = 160) -> Tensor:
+    """Turns (T,) samples into the logarithm of the energy in n_mels bands every 10 ms. Lesson 01.
+
+    Windows of n_fft = 400 samples (25 ms) start every hop = 160 samples (10 ms): (n_mels, 1 + T //
+    hop). A floor of 1e-6 keeps the logarithm of silence finite.
+    Raises ValueError when the sound is shorter than one window.
+    """
+    if waveform.ndim != 1 or len(waveform) < n_fft:
+        raise ValueError(
+            f"log_mel needs one channel of at least {n_fft} samples, and got a "
+            f"tensor of shape {tuple(waveform.shape)}."
+        )
+    spectrum = torch.stft(
+        waveform, n_fft, hop, window=torch.hann_window(n_fft), return_complex=True
+    )
+    return (mel_filters(n_mels, n_fft) @ spectrum.abs().square() + 1e-6).log()
+
+
+# --- Video
+
+
+def read_clip(path: str | Path, size: int = IMAGE_SIZE) -> Tensor:
+    """Reads an animated image (webp, gif, png) into (T, 3, size, size) float32 in [0, 1].
+
+    Lesson 01.
+
+    Raises as `read_image` does.
+    """
+    frames, film = [], _open_image(path)
+    try:
+        for frame in ImageSequence.Iterator(film):
+            pixels = torch.from_numpy(np.array(frame.convert("RGB"))).permute(2, 0, 1)
+            frames.append(resize(crop_square(pixels), size))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise _unreadable_image(path) from error
+    return torch.stack(frames).float() / 255

@@ -1,0 +1,1 @@
+"""The course's tests: one file a module, named as the module is."""

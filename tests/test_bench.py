@@ -1,0 +1,34 @@
+"""bench.py: the table is complete, and its figures are measured."""
+
+import time
+
+import pytest
+
+from mbm_lab import bench, lessons
+
+
+def test_seconds_measures():
+    assert 0.05 <= bench.seconds(lambda: time.sleep(0.05)) < 1
+
+
+def test_lesson_seconds_are_those_of_the_notebooks():
+    rows = bench.lesson_seconds()
+    assert [row[0] for row in rows] == [f"lesson {path.stem}" for path in lessons.course_lessons()]
+    assert all(row[1].split()[0].isdigit() for row in rows)
+
+
+@pytest.mark.slow
+def test_training_speed_compares_with_the_bare_loop():
+    ours, bare, ratio = bench.training_speed(cards=128, rounds=3)
+    assert float(ours[1].split()[0].replace(",", "")) > 10
+    assert float(bare[1].split()[0].replace(",", "")) > 10
+    assert float(ratio[1]) > 0.95 / 3
+
+
+@pytest.mark.slow
+def test_main_prints_every_figure(capsys, monkeypatch):
+    monkeypatch.setattr(bench, "training_speed", lambda: [("training.fit", "1", "")])
+    bench.main()
+    printed = capsys.readouterr().out
+    for what in ("loading 3,500 pictures", "training.fit", "slider, median", "lesson 04_fusion"):
+        assert what in printed

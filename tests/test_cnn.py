@@ -1,0 +1,177 @@
+"""cnn.py: convolution by hand, the network, and what it looks at."""
+
+import pytest
+import torch
+from torch import nn
+
+from mbm_lab import cnn, datasets, preprocessing, training, welcome
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return welcome.load_readers()[0]
+
+
+@pytest.fixture(scope="module")
+def test_cards():
+    return datasets.load_postcards("test")
+
+
+# --- Convolution by hand
+
+
+def test_convolution_by_hand():
+    x = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0], [2.0, 0.0, 1.0]]).view(1, 1, 3, 3)
+    kernel = torch.tensor([[1.0, -1.0], [0.0, 2.0]]).view(1, 1, 2, 2)
+    # top left: 1·1 - 1·2 + 0·0 + 2·1 = 1; top right: 2 - 0 + 2·3 = 8; below: -1 + 0, then 1 - 3 + 2
+    expected = [[1.0, 8.0], [-1.0, 0.0]]
+    for convolve in (cnn.convolve, cnn.convolve_unfolded):
+        assert convolve(x, kernel)[0, 0].tolist() == expected
+        assert convolve(x, kernel, bias=torch.tensor([0.5]))[0, 0, 0].tolist() == [1.5, 8.5]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("padding", [0, 1, 2])
+@pytest.mark.parametrize(("batch", "channels", "kernels"), [(1, 1, 1), (2, 3, 4)])
+def test_convolution_is_torchs(stride, padding, batch, channels, kernels):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(channels, kernels, 3, stride=stride, padding=padding)
+    x = torch.randn(batch, channels, 8, 7)
+    for convolve in (cnn.convolve, cnn.convolve_unfolded):
+        ours = convolve(x, layer.weight, layer.bias, stride, padding)
+        torch.testing.assert_close(ours, layer(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((torch.ones(3, 3), torch.ones(1, 1, 2, 2)), "needs pictures"),
+        ((torch.ones(1, 2, 3, 3), torch.ones(1, 1, 2, 2)), "with the same C"),
+        ((torch.ones(1, 1, 3, 3), torch.ones(1, 1, 4, 4)), "is larger than the picture"),
+        ((torch.ones(1, 1, 3, 3), torch.ones(1, 1, 2, 2), None, 0), "stride must be at least 1"),
+        ((torch.ones(1, 1, 3, 3), torch.ones(1, 1, 2, 2), torch.ones(2)), "one bias for each"),
+    ],
+)
+def test_convolutions_that_cannot_be(arguments, sentence):
+    for convolve in (cnn.convolve, cnn.convolve_unfolded):
+        with pytest.raises(ValueError, match=sentence):
+            convolve(*arguments)
+
+
+def test_compare_tells_exact_close_and_different():
+    a = torch.tensor([1.0, 2.0])
+    assert "exact: True" in cnn.compare("x", a, a.clone())
+    near = cnn.compare("x", a, a + 1e-6)
+    assert "exact: False" in near
+    assert "close: True" in near
+    assert "close: False" in cnn.compare("x", a, a + 1)
+    with pytest.raises(ValueError, match="the shapes differ"):
+        cnn.compare("x", a, a[None])
+
+
+# --- The network
+
+
+def test_encoder_gives_features_between_minus_one_and_one():
+    encoder = cnn.ImageEncoder(dim=7).eval()
+    for batch in (1, 4):
+        features = encoder(torch.rand(batch, 3, 64, 64))
+        assert features.shape == (batch, 7)
+        assert features.abs().max() <= 1
+
+
+def test_encoder_normalises_by_itself():
+    encoder = cnn.ImageEncoder().eval()
+    images = torch.rand(2, 3, 64, 64)
+    x = encoder.convolutions(preprocessing.normalise(images))
+    torch.testing.assert_close(encoder(images), torch.tanh(encoder.project(x.flatten(1))))
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (2, 3, 32, 32), (2, 1, 64, 64)])
+def test_encoder_refuses_other_shapes(shape):
+    with pytest.raises(ValueError, match="needs images of shape"):
+        cnn.ImageEncoder()(torch.zeros(shape))
+
+
+def test_reader_gives_one_number_a_picture():
+    assert cnn.Reader(cnn.ImageEncoder()).eval()(torch.rand(1, 3, 64, 64)).shape == (1,)
+
+
+# --- What it looks at
+
+
+def test_receptive_field_by_hand_and_by_gradient():
+    layers = cnn.ImageEncoder().eval().convolutions
+    assert cnn.receptive_field([nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3)]) == (5, 1)
+    size, step = cnn.receptive_field(layers)
+    assert step == 8
+    rows = cnn.seen_pixels(layers, row=4, column=4).any(dim=1).nonzero()[:, 0]
+    assert rows[-1] - rows[0] + 1 == size
+    with pytest.raises(ValueError, match="Linear has no receptive field"):
+        cnn.receptive_field([nn.Linear(2, 2)])
+
+
+def test_it_looks_at_the_mouth(reader, test_cards):
+    """Covering the mouth moves the reading most; covering the object hardly."""
+    cards, images = test_cards.cards[:60], test_cards.images[:60]
+    before = training.predict(reader, images)
+    moved = {}
+    for part in ("mouth", "eyes", "object"):
+        covered = cnn.cover(images, cards, part)
+        assert not torch.equal(covered, images)
+        moved[part] = (training.predict(reader, covered) - before).abs().mean().item()
+    assert moved["mouth"] > moved["eyes"]
+    assert moved["mouth"] > 3 * moved["object"]
+
+
+def test_occlusion_and_saliency_have_the_picture_s_shape(reader, test_cards):
+    image = test_cards.images[3]
+    assert cnn.occlusion_map(reader, image).shape == (64, 64)
+    assert cnn.saliency(reader, image[None]).shape == (1, 64, 64)
+    with pytest.raises(ValueError, match="needs one image"):
+        cnn.occlusion_map(reader, image[None])
+    with pytest.raises(ValueError, match="Unknown part 'nose'"):
+        cnn.part_mask(test_cards.cards[0], "nose")
+
+
+def test_looking_inside_needs_evaluation_mode(test_cards):
+    with pytest.raises(ValueError, match="training mode"):
+        cnn.saliency(cnn.Reader(cnn.ImageEncoder()), test_cards.images[:1])
+
+
+# --- What lesson 02 claims, on three seeds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_f_reads_digits(seed):
+    images, digits, images_test, digits_test = datasets.load_digits()
+    torch.manual_seed(seed)
+    model = nn.Sequential(cnn.ImageEncoder(), nn.Linear(32, 10))
+    training.fit(model, images, digits, nn.functional.cross_entropy, epochs=8, learning_rate=6e-3,
+                 one_cycle=True, seed=seed, progress=False)  # fmt: skip
+    accuracy = (training.predict(model, images_test).argmax(1) == digits_test).float().mean()
+    assert accuracy >= 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_f_reads_expressions_far_better_than_a_linear_model(seed, test_cards):
+    from sklearn.linear_model import Ridge
+
+    train = datasets.load_postcards("train")
+    torch.manual_seed(seed)
+    model = cnn.Reader(cnn.ImageEncoder())
+    recipe = {"epochs": 8, "learning_rate": 6e-3, "one_cycle": True, "progress": False}
+    training.fit(model, train.images, train.expression, nn.functional.mse_loss, seed=seed,
+                 augment=preprocessing.augment, **recipe)  # fmt: skip
+    reading = training.predict(model, test_cards.images)
+    small, small_test = (
+        nn.functional.avg_pool2d(cards.images, 2).flatten(1) for cards in (train, test_cards)
+    )
+    ridge = Ridge(alpha=300).fit(small, train.expression)
+    linear = training.r_squared(torch.tensor(ridge.predict(small_test)), test_cards.expression)
+    for chosen in (test_cards.seen, ~test_cards.seen):
+        r2 = training.r_squared(reading[chosen], test_cards.expression[chosen])
+        assert r2 > 0.93
+        assert r2 > linear + 0.1

@@ -1,0 +1,123 @@
+"""datasets.py: the Postcards loader, captions in folders, the digits."""
+
+import time
+
+import pytest
+import torch
+from PIL import Image
+
+from mbm_lab import datasets, postcards, preprocessing
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A learner's own folder: two pictures with captions, in a path with spaces."""
+    root = tmp_path / "my own pictures"
+    (root / "images").mkdir(parents=True)
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (80, 70), "red").save(root / "images" / name)
+    (root / "captions.txt").write_text('image,caption\na.png,a red card\nb.png,"red, too"\n')
+    return root
+
+
+def test_sizes_types_and_ranges():
+    cards = datasets.load_postcards("val")
+    assert len(cards) == len(cards.messages) == len(cards.captions) == 800
+    assert cards.images.shape == (800, 3, 64, 64)
+    assert cards.images.dtype == cards.mood.dtype == torch.float32
+    assert cards.images.min() >= 0
+    assert cards.images.max() <= 1
+    assert cards.voices is None
+    assert cards.clips is None
+    assert cards.seen.all()
+
+
+def test_images_are_those_of_the_files():
+    cards = datasets.load_postcards("test")
+    path = datasets.POSTCARDS / "images" / f"{cards.names[123]}.png"
+    assert torch.equal(cards.images[123], preprocessing.load_image(path))
+
+
+def test_voices_and_clips():
+    cards = datasets.load_postcards("test", parts=("voice", "clip"))[:3]
+    assert cards.images is None
+    assert all(voice.ndim == 1 and len(voice) > 8000 for voice in cards.voices)
+    assert all(clip.shape == (8, 3, 64, 64) for clip in cards.clips)
+    rest = datasets.load_postcards("test", parts=("voice",))
+    assert rest.voices[postcards.VOICED["test"]] is None
+
+
+def test_subsets_by_slice_index_and_mask():
+    cards = datasets.load_postcards("test")
+    assert cards[10:12].names == cards.names[10:12]
+    assert cards.subset([5, 3]).messages == [cards.messages[5], cards.messages[3]]
+    unseen = cards.subset(~cards.seen)
+    assert len(unseen) == 300
+    assert torch.equal(unseen.images[0], cards.images[~cards.seen][0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("training",), "Unknown split 'training'"),
+        (("val", ("picture",)), "Unknown part 'picture'"),
+    ],
+)
+def test_unknown_names(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        datasets.load_postcards(*arguments)
+
+
+@pytest.mark.slow
+def test_all_images_load_in_time():
+    start = time.perf_counter()
+    datasets.load_postcards("all")
+    assert time.perf_counter() - start < 3 * 3
+
+
+def test_drawn_cards_have_the_loader_s_shape():
+    cards = datasets.draw_postcards(4, seed=2, combinations="unseen")
+    assert cards.images.shape == (4, 3, 64, 64)
+    assert not cards.seen.any()
+
+
+def test_captions_of_an_own_folder(folder):
+    assert datasets.read_captions(folder) == [("a.png", "a red card"), ("b.png", "red, too")]
+    (folder / "images").rename(folder / "Images")
+    (folder / "captions.txt").write_text("caption,image\nfirst,a.png\nsecond,a.png\n", "utf-8-sig")
+    assert datasets.read_captions(folder) == [("a.png", "first"), ("a.png", "second")]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "sentence"),
+    [
+        ("name;text\na.png;x\n", ValueError, 'must begin with the line "image,caption"'),
+        ("image,caption\nc.png,x\n", FileNotFoundError, "line 2: the image c.png is not in"),
+        ("image,caption\na.png,x\nb.png, \n", ValueError, "line 3: the caption of b.png is empty"),
+        ("image,caption\na.png\n", ValueError, "line 2: the caption of a.png is empty"),
+        ("", ValueError, "is empty"),
+        (b"image,caption\na.png,caf\xe9\n", ValueError, "is not UTF-8"),
+    ],
+)
+def test_a_caption_file_that_is_wrong(folder, text, error, sentence):
+    path = folder / "captions.txt"
+    path.write_bytes(text) if isinstance(text, bytes) else path.write_text(text)
+    with pytest.raises(error, match=sentence):
+        datasets.read_captions(folder)
+
+
+def test_a_folder_without_captions_or_images(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no text"):
+        datasets.read_captions(tmp_path)
+    (folder / "images").rename(folder / "pictures")
+    with pytest.raises(FileNotFoundError, match="needs a folder `images`"):
+        datasets.read_captions(folder)
+
+
+def test_digits():
+    images, digits, images_test, digits_test = datasets.load_digits()
+    assert images.shape == (1347, 3, 64, 64)
+    assert images_test.shape == (450, 3, 64, 64)
+    assert images.min() == 0
+    assert images.max() <= 1
+    assert sorted(set(digits.tolist())) == sorted(set(digits_test.tolist())) == list(range(10))

@@ -1,0 +1,402 @@
+"""fusion.py: the formula, the known best weights, the fusions of vectors, the whole model."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression
+from torch import nn
+
+from mbm_lab import datasets, fusion, postcards, training, welcome
+
+NAMES = ("image", "message")
+FUSIONS = [
+    fusion.WeightedSum,
+    fusion.Concat,
+    fusion.DotProduct,
+    fusion.Gated,
+    fusion.LowRankTensor,
+    fusion.CrossAttention,
+]
+
+
+@pytest.fixture(scope="module")
+def readings():
+    """Real readings of the validation cards: f, g, mood."""
+    val = datasets.load_postcards("val")
+    f, g = welcome.read(val, *welcome.load_readers(), welcome.load_vocabulary())
+    return f, g, val.mood
+
+
+@pytest.fixture
+def features():
+    torch.manual_seed(0)
+    return {name: torch.randn(5, 32) for name in NAMES}
+
+
+def drawn_readings(n=200_000, f_noise=postcards.PICTURE_NOISE, seed=0):
+    """Perfect readers' readings of n moods, without any card."""
+    rng = np.random.default_rng(seed)
+    m = rng.normal(0, postcards.MOOD_SD, n)
+    f, g = m + rng.normal(0, f_noise, n), m + rng.normal(0, postcards.MESSAGE_NOISE, n)
+    return torch.tensor(f), torch.tensor(g), torch.tensor(m)
+
+
+# --- the formula
+
+
+def test_weighted_sum_is_the_formula_with_plus():
+    f, g = torch.tensor([0.6, -0.2, 0.4]), torch.tensor([0.2, -0.6, 0.8])
+    v = fusion.weighted_sum(f, g, alpha=0.5, beta=0.25)
+    torch.testing.assert_close(v, torch.tensor([0.35, -0.25, 0.4]))
+
+
+def test_weighted_sum_refuses_shapes_that_would_broadcast():
+    with pytest.raises(ValueError, match=r"one shape.*\(3, 1\).*\(3,\)"):
+        fusion.weighted_sum(torch.ones(3, 1), torch.ones(3), 1, 1)
+
+
+def test_error_by_hand():
+    v, m = torch.tensor([0.35, -0.25, 0.4]), torch.tensor([0.5, -0.5, 0.6])
+    assert fusion.mean_squared_error(v, m).item() == pytest.approx(0.125 / 3)
+
+
+# --- the known best
+
+
+def test_best_weights_equal_linear_regression(readings):
+    f, g, m = readings
+    best = fusion.best_weights(f, g, m)
+    library = LinearRegression().fit(torch.stack([f, g], 1).double(), m.double())
+    assert best == pytest.approx((*library.coef_, library.intercept_), abs=1e-9)
+
+
+def test_best_weights_have_the_least_error(readings):
+    f, g, m = readings
+    best = fusion.best_weights(f, g, m)
+
+    def error(alpha, beta, intercept):
+        return fusion.mean_squared_error(fusion.weighted_sum(f, g, alpha, beta) + intercept, m)
+
+    least = error(*best)
+    for step in (
+        (0.01, 0, 0),
+        (-0.01, 0, 0),
+        (0, 0.01, 0),
+        (0, -0.01, 0),
+        (0, 0, 0.01),
+        (0, 0, -0.01),
+    ):
+        assert error(*(w + s for w, s in zip(best, step, strict=True))) > least
+
+
+def test_picture_and_message_have_the_weights_of_the_design(readings):
+    alpha, beta, _ = fusion.best_weights(*readings)
+    assert alpha == pytest.approx(0.33, abs=0.05)
+    assert beta == pytest.approx(0.47, abs=0.05)
+
+
+def test_no_best_weights_when_the_readings_say_the_same():
+    f = torch.tensor([0.1, 0.2, 0.4])
+    for g in (2 * f, torch.ones(3)):
+        with pytest.raises(ValueError, match="no single α and β are best"):
+            fusion.best_weights(f, g, f)
+
+
+def test_bayes_is_least_squares_on_many_perfect_readings():
+    for f_noise in (postcards.PICTURE_NOISE, 0.6):
+        fitted = fusion.best_weights(*drawn_readings(f_noise=f_noise))
+        bayes = fusion.bayes_weights(f_noise, postcards.MESSAGE_NOISE, postcards.MOOD_SD)
+        assert fitted == pytest.approx(bayes, abs=0.01)
+
+
+def test_inverse_variance_is_bayes_without_a_prior():
+    rule = fusion.inverse_variance_weights(0.261, 0.218)
+    assert rule == pytest.approx(fusion.bayes_weights(0.261, 0.218, mood_sd=1e6), abs=1e-9)
+    assert rule.alpha + rule.beta == pytest.approx(1)
+
+
+def test_gradient_descent_arrives_at_the_exact_best(readings):
+    f, g, m = readings
+    for start in ((0.0, 0.0), (-0.9, 0.6), (1.2, -1.0)):
+        arrived = fusion.descend(f, g, m, start)[-1]
+        assert arrived.tolist() == pytest.approx(fusion.best_weights(f, g, m), abs=1e-3)
+
+
+def test_first_step_of_descent_by_hand():
+    f, g, m = torch.tensor([1.0, -1.0]), torch.tensor([1.0, 1.0]), torch.tensor([1.0, -1.0])
+    path = fusion.descend(f, g, m, start=(0.0, 0.0), learning_rate=0.1, steps=1)
+    # v = 0, so the slope of α is 2 · mean(-m f) = -2, and that of β and the intercept is 0
+    assert path.tolist() == [[0.0, 0.0, 0.0], pytest.approx([0.2, 0.0, 0.0])]
+
+
+def test_error_surface_is_the_error_at_each_point(readings):
+    f, g, m = readings
+    alphas, betas = torch.tensor([-0.5, 0.3]), torch.tensor([0.1, 0.4, 0.9])
+    surface = fusion.error_surface(f, g, m, alphas, betas)
+    assert surface.shape == (3, 2)
+    for row, beta in enumerate(betas):
+        for column, alpha in enumerate(alphas):
+            v = fusion.weighted_sum(f, g, alpha, beta)
+            assert surface[row, column].item() == pytest.approx(
+                (v - m).var(correction=0).item(), abs=1e-6
+            )
+
+
+def test_random_search_knows_the_error_of_each_try(readings):
+    f, g, m = readings
+    points, errors = fusion.random_search(f, g, m, tries=50)
+    assert points.shape == (50, 2)
+    assert points.abs().max() <= 1
+    alpha, beta = points[7]
+    assert errors[7].item() == pytest.approx(
+        (fusion.weighted_sum(f, g, alpha, beta) - m).var(correction=0).item(), abs=1e-6
+    )
+    assert torch.equal(points, fusion.random_search(f, g, m, tries=50)[0])
+
+
+def test_scale_degeneracy(readings):
+    f, g, m = readings
+    best, scaled = fusion.best_weights(f, g, m), fusion.best_weights(10 * f, g, m)
+    assert scaled.alpha == pytest.approx(best.alpha / 10)
+    assert scaled.beta == pytest.approx(best.beta)
+    standard = fusion.best_weights(fusion.standardise(f), g, m)
+    assert standard.alpha == pytest.approx(best.alpha * f.std(correction=0).item(), rel=1e-4)
+
+
+def test_standardise_uses_the_given_mean_and_sd():
+    values = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
+    torch.testing.assert_close(fusion.standardise(values), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
+    new = fusion.standardise(
+        torch.tensor([[5.0, 5.0]]), values.mean(0), values.std(0, correction=0)
+    )
+    torch.testing.assert_close(new, torch.tensor([[3.0, 0.0]]))
+
+
+# --- fusing vectors
+
+
+def test_weighted_sum_layer_is_the_formula(features):
+    layer = fusion.WeightedSum(NAMES, 32)
+    with torch.no_grad():
+        layer.alpha.fill_(0.3)
+        layer.beta.fill_(-0.7)
+    v = fusion.weighted_sum(features["image"], features["message"], 0.3, -0.7)
+    torch.testing.assert_close(layer(features), v)
+    assert [name for name, _ in layer.named_parameters()] == ["alpha", "beta"]
+
+
+def test_weighted_sum_of_four_modalities():
+    layer = fusion.WeightedSum(("a", "b", "c", "d"), 2)
+    assert [name for name, _ in layer.named_parameters()] == ["alpha", "beta", "gamma", "delta"]
+    v = layer(
+        {
+            name: torch.full((1, 2), value)
+            for name, value in zip("abcd", (1.0, 2.0, 3.0, 4.0), strict=True)
+        }
+    )
+    assert v.tolist() == [[10.0, 10.0]]
+    with pytest.raises(ValueError, match="one to 4 modalities, and got 5"):
+        fusion.WeightedSum(tuple("abcde"), 2)
+
+
+def test_fusions_by_hand():
+    given = {"image": torch.tensor([[1.0, 0.0, 2.0]]), "message": torch.tensor([[0.0, 3.0, 1.0]])}
+    assert fusion.Concat(NAMES, 3)(given).tolist() == [[1, 0, 2, 0, 3, 1]]
+    assert fusion.DotProduct(NAMES, 3)(given).item() == pytest.approx(2 / 3**0.5)
+    gated = fusion.Gated(NAMES, 3)
+    for gate in gated.gates.values():
+        nn.init.zeros_(gate.weight)
+        nn.init.zeros_(gate.bias)  # a gate of σ(0) = 1/2 lets half of each vector pass
+    assert gated(given).tolist() == [[0.5, 1.5, 1.5]]
+
+
+def test_low_rank_tensor_is_the_full_tensor_product(features):
+    layer = fusion.LowRankTensor(NAMES, 32, rank=4)
+    one = torch.ones(5, 1)
+    f1, g1 = (torch.cat([features[name], one], 1) for name in NAMES)  # [f; 1], [g; 1]
+    W, U = (
+        torch.cat([layer.factors[name].weight, layer.factors[name].bias[:, None]], 1).view(
+            4, -1, 33
+        )
+        for name in NAMES
+    )
+    full = torch.einsum("rof,rog->ofg", W, U)  # the tensor that the factors stand for
+    torch.testing.assert_close(
+        layer(features), torch.einsum("ofg,bf,bg->bo", full, f1, g1), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_cross_attention_is_torch_attention(features):
+    layer = fusion.CrossAttention(NAMES, 32, pieces=4)
+    cut = {name: features[name].view(5, 4, 8) + layer.place[name] for name in NAMES}
+    q, k, v = layer.query(cut["image"]), layer.key(cut["message"]), layer.value(cut["message"])
+    heard = nn.functional.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(layer(features)[:, :32], features["image"] + heard.flatten(1))
+
+
+@pytest.mark.parametrize("make", FUSIONS)
+def test_every_fusion_uses_both_modalities_and_trains_all_its_parameters(make, features):
+    layer = make(NAMES, 32)
+    for values in features.values():
+        values.requires_grad_()
+    v = layer(features)
+    assert v.shape == (5, layer.out_dim)
+    v.square().sum().backward()
+    for name, values in features.items():
+        assert values.grad.abs().sum() > 0, f"{make.__name__} ignores {name}"
+    for name, parameter in layer.named_parameters():
+        if name != "key.bias":  # softmax does not change when all scores of a query move together
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, f"{make.__name__}.{name} never learns"
+
+
+@pytest.mark.parametrize("make", FUSIONS)
+def test_matched_heads_have_the_budget(make):
+    layer = make(NAMES, 32)
+    size = fusion.parameter_count(layer) + fusion.parameter_count(fusion.matched_head(layer, 6000))
+    assert size == pytest.approx(6000, rel=0.01)
+
+
+def test_matched_head_says_when_the_fusion_is_too_large():
+    with pytest.raises(ValueError, match="Gated alone has more than 1000"):
+        fusion.matched_head(fusion.Gated(NAMES, 32), 1000)
+
+
+def test_fusions_that_cannot_be():
+    with pytest.raises(ValueError, match="two modalities, and got 3"):
+        fusion.DotProduct(("a", "b", "c"), 4)
+    with pytest.raises(ValueError, match="cannot be cut into 4 equal pieces"):
+        fusion.CrossAttention(NAMES, 6)
+
+
+# --- the whole model
+
+
+def model_of(make=fusion.Concat, modality_dropout=0.0):
+    torch.manual_seed(0)
+    layer = make(NAMES, 32)
+    return fusion.MultimodalModel(
+        {name: nn.Linear(32, 32) for name in NAMES},
+        layer,
+        fusion.head(layer.out_dim, 8),
+        modality_dropout,
+    )
+
+
+def test_model_gives_one_number_a_card(features):
+    assert model_of()(features).shape == (5,)
+    assert model_of()({name: values[:1] for name, values in features.items()}).shape == (1,)
+
+
+def test_model_takes_three_modalities(features):
+    names = (*NAMES, "voice")
+    layer = fusion.WeightedSum(names, 32)
+    model = fusion.MultimodalModel(
+        {name: nn.Identity() for name in names}, layer, fusion.head(32, 8)
+    )
+    assert model({**features, "voice": torch.randn(5, 32)}).shape == (5,)
+
+
+def test_missing_and_misspelt_modalities_are_named(features):
+    with pytest.raises(ValueError, match='"message" is missing'):
+        model_of()({"image": features["image"]})
+    with pytest.raises(ValueError, match='no modality "massage": it has image and message'):
+        model_of()({**features, "massage": features["message"]})
+
+
+def test_model_with_modality_dropout_accepts_a_missing_modality(features):
+    model = model_of(modality_dropout=0.3).eval()
+    zeros = torch.zeros(5, 32)
+    model.encoders["message"] = nn.Identity()  # so that its zeros arrive as zeros
+    without = model({"image": features["image"]})
+    torch.testing.assert_close(without, model({"image": features["image"], "message": zeros}))
+    with pytest.raises(ValueError, match="is missing"):
+        model({})
+
+
+def test_drop_modalities_drops_at_the_rate_and_never_all():
+    torch.manual_seed(0)
+    ones = {name: torch.ones(4000, 3) for name in NAMES}
+    dropped = fusion.drop_modalities(ones, 0.3)
+    kept = torch.stack([dropped[name][:, 0] for name in NAMES])  # (2, 4000)
+    assert kept.sum(0).min() == 1
+    # each is lost with probability 0.3, less half of the cards (0.09) that would have lost both
+    assert (1 - kept.mean(1)).tolist() == pytest.approx([0.255, 0.255], abs=0.03)
+    assert all(torch.equal(values[:, 0], values[:, 2]) for values in dropped.values())
+    untouched = fusion.drop_modalities(ones, 0.0)
+    assert all(torch.equal(untouched[name], ones[name]) for name in NAMES)
+
+
+def test_modality_dropout_is_off_in_evaluation(features):
+    model = model_of(modality_dropout=0.9).eval()
+    torch.testing.assert_close(model(features), model(features))
+
+
+# --- what lesson 04 claims, on the worst of three seeds
+
+
+@pytest.mark.slow
+def test_claims_of_the_lesson(readings):
+    val, test = datasets.load_postcards("val"), datasets.load_postcards("test")
+    image_reader, message_reader = welcome.load_readers()
+    vocabulary = welcome.load_vocabulary()
+    tokens = [
+        welcome.preprocessing.text_to_tensor(cards.messages, vocabulary) for cards in (val, test)
+    ]
+    raw, raw_test = (
+        {
+            "image": training.predict(image_reader.encoder, cards.images),
+            "message": training.predict(message_reader.encoder, t),
+        }
+        for cards, t in zip((val, test), tokens, strict=True)
+    )
+    inputs = {name: fusion.standardise(raw[name]) for name in NAMES}
+    inputs_test = {
+        name: fusion.standardise(raw_test[name], raw[name].mean(0), raw[name].std(0, correction=0))
+        for name in NAMES
+    }
+    f, g, m = readings
+    best = fusion.best_weights(f, g, m)
+    f_test, g_test = welcome.read(test, image_reader, message_reader, vocabulary)
+    v_test = fusion.weighted_sum(f_test, g_test, best.alpha, best.beta) + best.intercept
+    two_numbers = training.r_squared(v_test, test.mood)
+    assert two_numbers > 0.77
+
+    def r2_of(make, used, seed, modality_dropout=0.0, hide=()):
+        torch.manual_seed(seed)
+        layer = make(used, 32)
+        head = fusion.matched_head(layer, 6000)
+        model = fusion.MultimodalModel(
+            {name: nn.Identity() for name in used}, layer, head, modality_dropout
+        )
+        training.fit(
+            model,
+            {name: inputs[name] for name in used},
+            m,
+            nn.functional.mse_loss,
+            epochs=20,
+            learning_rate=2e-3,
+            one_cycle=True,
+            seed=seed,
+            progress=False,
+        )
+        shown = {name: inputs_test[name] * (name not in hide) for name in used}
+        return training.r_squared(training.predict(model, shown), test.mood)
+
+    seeds = range(3)
+    best_alone = max(r2_of(fusion.Concat, (name,), seed) for name in NAMES for seed in seeds)
+    assert max(r2_of(fusion.DotProduct, NAMES, seed) for seed in seeds) < 0.2
+    for make in (
+        fusion.WeightedSum,
+        fusion.Concat,
+        fusion.Gated,
+        fusion.LowRankTensor,
+        fusion.CrossAttention,
+    ):
+        fused = [r2_of(make, NAMES, seed) for seed in seeds]
+        assert min(fused) > best_alone - 0.02, make.__name__
+        assert max(fused) < two_numbers, make.__name__
+    for hidden in NAMES:
+        with_dropout = [r2_of(fusion.Concat, NAMES, seed, 0.3, (hidden,)) for seed in seeds]
+        without = [r2_of(fusion.Concat, NAMES, seed, 0.0, (hidden,)) for seed in seeds]
+        assert min(with_dropout) > max(without), f"modality dropout should help without {hidden}"

@@ -1,0 +1,325 @@
+"""Every lesson has its frame and keeps its word; the learner's copies are safe."""
+
+import re
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from mbm_lab import lessons
+
+LESSONS = sorted(lessons.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+README = lessons.REPOSITORY / "README.md"
+
+OPENING = ["What you will do", "What you will learn", "What you need"]
+CLOSING = ["## Recap", "## Questions", "## On your own", "## Further reading"]
+
+MOST_BYTES = 1_500_000
+MOST_CODE_LINES = 20
+LEAST_ALT = 40  # characters
+
+LOCAL_PATH = re.compile(r"(/(?:home|root|Users|tmp|work|var/folders)/|[A-Za-z]:\\\\?Users)")
+WARNING = re.compile(r"\b\w*Warning\b")
+MARKDOWN_IMAGE = re.compile(r"!\[(.*?)\]\(|<img\b(?![^>]*\balt=\"[^\"]+\")", re.DOTALL)
+
+every_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def markdown(notebook):
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def outputs(notebook):
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def texts(output):
+    """All that an output shows as text."""
+    data = output.get("data", {})
+    return [output.get("text", "")] + [data[kind] for kind in data if kind.startswith("text/")]
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+# The frame
+
+
+@every_lesson
+def test_a_lesson_opens_with_its_frame(lesson):
+    cells = markdown(lessons.read_notebook(lesson))
+    first = cells[0]
+    assert first.startswith("# "), "the first cell begins with the title"
+    assert re.search(r"^> \S", first, re.MULTILINE), "a quoted sentence of promise"
+    assert lessons.TIME_LINE.search(first), "the line **Time**: in its exact form"
+    for section in OPENING:
+        assert any(section in cell for cell in cells[:4]), f"'{section}' among the first cells"
+
+
+@every_lesson
+def test_a_lesson_closes_with_its_frame(lesson):
+    text = "\n\n".join(markdown(lessons.read_notebook(lesson)))
+    places = []
+    for heading in CLOSING:
+        found = re.search(rf"^{heading}\b", text, re.MULTILINE)
+        assert found, f"no section '{heading}'"
+        places.append(found.start())
+    assert places == sorted(places), f"the sections come in this order: {', '.join(CLOSING)}"
+
+
+@every_lesson
+def test_a_lesson_links_to_the_next(lesson):
+    place = LESSONS.index(lesson)
+    if lesson != LESSONS[-1]:
+        end = "\n".join(markdown(lessons.read_notebook(lesson))[-3:])
+        assert f"({LESSONS[place + 1].name})" in end
+
+
+@every_lesson
+def test_minutes_to_read_are_as_stated(lesson):
+    notebook = lessons.read_notebook(lesson)
+    assert lessons.times(notebook)[0] == lessons.reading_minutes(notebook)
+
+
+@every_lesson
+def test_seconds_to_run_are_as_measured(lesson):
+    notebook = lessons.read_notebook(lesson)
+    stated, measured = lessons.times(notebook)[1], notebook.metadata.mbm.seconds
+    close = abs(stated - measured) < 5 or measured / 3 <= stated <= measured * 3
+    assert close, f"it says {stated} s, but its cells took {measured} s"
+
+
+@every_lesson
+def test_the_readme_says_the_same_minutes_and_seconds(lesson):
+    minutes, seconds = lessons.times(lessons.read_notebook(lesson))
+    rows = [row for row in README.read_text(encoding="utf-8").splitlines() if lesson.name in row]
+    rows = [row for row in rows if row.startswith("|")]
+    assert len(rows) == 1, f"README.md has one row of its table for {lesson.name}"
+    assert re.search(rf"\b{minutes}\b.*\b{seconds}\b", rows[0]), f"{minutes} and {seconds} in it"
+
+
+# The cells
+
+
+@every_lesson
+def test_cells_were_run_in_order_from_a_fresh_kernel(lesson):
+    cells = code_cells(lessons.read_notebook(lesson))
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+
+
+@every_lesson
+def test_code_cells_are_short(lesson):
+    for cell in code_cells(lessons.read_notebook(lesson)):
+        assert len(cell.source.splitlines()) <= MOST_CODE_LINES, cell.source
+
+
+@every_lesson
+def test_few_outputs_are_not_compared_and_each_says_why(lesson):
+    cells = code_cells(lessons.read_notebook(lesson))
+    special = [cell for cell in cells if any(tag.startswith("nbval-") for tag in tags(cell))]
+    assert len(special) <= len(cells) / 4
+    for cell in special:
+        assert tags(cell) == ["nbval-ignore-output"] or "nbval-ignore-output" in tags(cell)
+        assert cell.metadata.get("reason"), f"no reason in the metadata of:\n{cell.source}"
+
+
+# What is stored
+
+
+@every_lesson
+def test_no_errors_warnings_or_local_paths_are_stored(lesson):
+    for output in outputs(lessons.read_notebook(lesson)):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr", output.text
+        for text in texts(output):
+            assert not WARNING.search(text), text
+            assert not LOCAL_PATH.search(text), text
+
+
+@every_lesson
+def test_pictures_have_a_text_alternative(lesson):
+    notebook = lessons.read_notebook(lesson)
+    for output in outputs(notebook):
+        if "image/png" in output.get("data", {}):
+            alt = output.metadata.get("image/png", {}).get("alt", "")
+            assert len(alt) >= LEAST_ALT, f"alt text too short: {alt!r}"
+    for source in markdown(notebook):
+        for image in MARKDOWN_IMAGE.finditer(source):
+            assert (image[1] or "").strip(), f"no alt text: {source[image.start() :][:80]}"
+
+
+@every_lesson
+def test_a_notebook_is_small_and_holds_nothing_of_one_run(lesson):
+    notebook = lessons.read_notebook(lesson)
+    assert lesson.stat().st_size < MOST_BYTES
+    assert set(notebook.metadata) == {"kernelspec", "language_info", "mbm"}
+    assert all("execution" not in cell.metadata for cell in notebook.cells)
+    nbformat.validate(notebook)
+
+
+def test_lessons_are_numbered_without_gaps():
+    assert [lesson.stem[:2] for lesson in LESSONS] == [f"{n:02}" for n in range(len(LESSONS))]
+
+
+# Copies
+
+
+@pytest.fixture
+def course(tmp_path):
+    """A course of two lessons, in a folder with spaces; and the folder for the copies."""
+    notebooks = tmp_path / "a course" / "notebooks"
+    notebooks.mkdir(parents=True)
+    for name in ("00_one", "01_two"):
+        time = "**Time**: 5 minutes to read, 2 seconds to run (two-core laptop, no GPU)."
+        title = f"# {name[:2]} · Lesson {name}"
+        cells = [new_markdown_cell(f"{title}\n\n{time}"), new_code_cell("print(1 + 1)")]
+        nbformat.write(new_notebook(cells=cells), notebooks / f"{name}.ipynb")
+    return notebooks, tmp_path / "a course" / "my lessons"
+
+
+def edit(path, source="print(3)", result=None):
+    """Write something into the code cell of a notebook."""
+    notebook = nbformat.read(path, as_version=4)
+    cell = notebook.cells[1]
+    cell.source = source
+    if result is not None:
+        cell.outputs = [new_output("stream", text=result)]
+        cell.execution_count = 7
+    nbformat.write(notebook, path)
+
+
+def test_missing_lessons_are_copied_and_nothing_is_overwritten(course):
+    notebooks, mine = course
+    assert [copy.name for copy in lessons.copy_missing(notebooks, mine)] == [
+        "00_one.ipynb",
+        "01_two.ipynb",
+    ]
+    edit(mine / "00_one.ipynb")
+    before = (mine / "00_one.ipynb").read_bytes()
+    (mine / "01_two.ipynb").unlink()
+    assert [copy.name for copy in lessons.copy_missing(notebooks, mine)] == ["01_two.ipynb"]
+    assert lessons.copy_missing(notebooks, mine) == []
+    assert (mine / "00_one.ipynb").read_bytes() == before
+
+
+def test_state_looks_at_what_was_written_not_at_outputs(course):
+    notebooks, mine = course
+    lesson = notebooks / "00_one.ipynb"
+    copy = mine / "00_one.ipynb"
+    assert lessons.state(lesson, mine) == "not yet copied"
+    lessons.copy_missing(notebooks, mine)
+    assert lessons.state(lesson, mine) == "as the course's"
+    edit(copy, "print(1 + 1)", result="2\n")
+    assert lessons.state(lesson, mine) == "as the course's"
+    edit(copy, "print(1 + 2)")
+    assert lessons.state(lesson, mine) == "yours differs"
+    copy.write_text("{ not a notebook", encoding="utf-8")
+    assert lessons.state(lesson, mine) == "yours cannot be read"
+
+
+def test_a_fresh_copy_keeps_the_old_one(course):
+    notebooks, mine = course
+    lessons.copy_missing(notebooks, mine)
+    kept = []
+    for number in ("00", 0, "00_one"):
+        edit(mine / "00_one.ipynb", f"print('mine, {len(kept)}')")
+        fresh, old = lessons.fresh_copy(number, notebooks, mine)
+        assert fresh.read_bytes() == (notebooks / "00_one.ipynb").read_bytes()
+        kept.append(old)
+    assert len(set(kept)) == 3
+    for number, old in enumerate(kept):
+        assert f"mine, {number}" in old.read_text(encoding="utf-8")
+        assert re.fullmatch(
+            r"00_one \(kept \d{4}-\d\d-\d\d \d\d\.\d\d\.\d\d(, \d)?\)\.ipynb", old.name
+        )
+
+
+def test_a_fresh_copy_of_a_lesson_that_was_never_copied(course):
+    notebooks, mine = course
+    fresh, old = lessons.fresh_copy(1, notebooks, mine)
+    assert fresh.exists()
+    assert old is None
+
+
+def test_a_fresh_copy_that_fails_leaves_the_old_one(course, monkeypatch):
+    notebooks, mine = course
+    lessons.copy_missing(notebooks, mine)
+    edit(mine / "00_one.ipynb")
+    before = (mine / "00_one.ipynb").read_bytes()
+
+    def disk_full(file, content, path):
+        path.unlink()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lessons, "_write_or_remove", disk_full)
+    with pytest.raises(OSError, match="cannot be written .No space left on device.: make room"):
+        lessons.fresh_copy(0, notebooks, mine)
+    assert (mine / "00_one.ipynb").read_bytes() == before
+    assert len(list(mine.iterdir())) == 2
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(course):
+    notebooks, mine = course
+    mine.write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="cannot be written .*: make room there, or make"):
+        lessons.copy_missing(notebooks, mine)
+
+
+def test_unknown_lessons_and_an_empty_course_are_one_sentence(course, tmp_path):
+    notebooks, mine = course
+    with pytest.raises(ValueError, match="There is no lesson '7': .* 00 to 01."):
+        lessons.fresh_copy("7", notebooks, mine)
+    with pytest.raises(FileNotFoundError, match="There are no lessons in"):
+        lessons.course_lessons(tmp_path)
+
+
+def test_the_overview_lists_every_lesson_with_its_times(course):
+    notebooks, mine = course
+    lessons.fresh_copy(1, notebooks, mine)
+    lines = lessons.overview(notebooks, mine).splitlines()
+    assert len(lines) == 3
+    assert re.fullmatch(r"00 +Lesson 00_one +5 min +2 s +not yet copied", lines[1])
+    assert re.fullmatch(r"01 +Lesson 01_two +5 min +2 s +as the course's", lines[2])
+
+
+# Reading and running
+
+
+def test_reading_minutes_count_words_and_lines_of_code():
+    words = new_markdown_cell("word " * 1100)  # ten minutes
+    code = new_code_cell("x = 1\n\n" * 120)  # ten minutes: empty lines do not count
+    assert lessons.reading_minutes(new_notebook(cells=[words])) == 10
+    assert lessons.reading_minutes(new_notebook(cells=[words, code])) == 20
+    assert lessons.reading_minutes(new_notebook(cells=[])) == 5
+
+
+@pytest.mark.slow
+def test_refresh_stores_outputs_and_seconds_and_nothing_of_one_run(course, capsys):
+    notebooks, _ = course
+    edit(notebooks / "00_one.ipynb", "import os; print(os.environ['OMP_NUM_THREADS'], 1 + 2)")
+    lessons.refresh(["00"], notebooks)
+    notebook = nbformat.read(notebooks / "00_one.ipynb", as_version=4)
+    assert notebook.cells[1].outputs[0].text == "1 3\n"
+    assert notebook.cells[1].execution_count == 1
+    assert "execution" not in notebook.cells[1].metadata
+    assert set(notebook.metadata) == {"kernelspec", "language_info", "mbm"}
+    assert 0 <= notebook.metadata.mbm.seconds < 60
+    assert sorted(path.name for path in notebooks.iterdir()) == ["00_one.ipynb", "01_two.ipynb"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "source", ["1 / 0", "import warnings; warnings.warn('old')"], ids=["error", "warning"]
+)
+def test_refresh_leaves_a_lesson_that_fails_as_it_was(course, source):
+    notebooks, _ = course
+    edit(notebooks / "00_one.ipynb", source)
+    before = (notebooks / "00_one.ipynb").read_bytes()
+    with pytest.raises(ValueError, match="00_one.ipynb: this cell"):
+        lessons.refresh(["00"], notebooks)
+    assert (notebooks / "00_one.ipynb").read_bytes() == before

@@ -1,0 +1,85 @@
+"""plots.py: pictures are not compared by nbval, so the figures are tested here."""
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from mbm_lab import fusion, plots
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def labels(axes):
+    return axes.get_xlabel(), axes.get_ylabel()
+
+
+def test_show_displays_a_png_with_alt_text_and_closes_the_figure(monkeypatch):
+    figure, axes = plt.subplots()
+    axes.plot([0, 1])
+    alt = "A line that rises from zero to one, as an example for the test."
+    shown = []
+    monkeypatch.setattr(plots, "display", lambda data, **options: shown.append((data, options)))
+    plots.show(figure, alt)
+    (data, options), (words, _) = shown
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert options["metadata"]["image/png"]["alt"] == data["text/plain"] == alt
+    assert alt in words["text/html"]
+    assert not plt.fignum_exists(figure.number)
+
+
+def test_show_asks_for_a_description():
+    with pytest.raises(ValueError, match="Describe the figure"):
+        plots.show(plt.figure(), "a line")
+
+
+def test_colours_of_the_modalities_differ_for_colour_blind_readers():
+    """In lightness alone (as printed in grey) picture, message and mood differ."""
+    rgb = [torch.tensor([int(c[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+           for c in (plots.PICTURE, plots.MESSAGE, plots.FUSED, plots.TRUTH)]  # fmt: skip
+    lightness = sorted((colour @ torch.tensor([0.299, 0.587, 0.114])).item() for colour in rgb)
+    assert min(b - a for a, b in zip(lightness, lightness[1:], strict=False)) > 0.08
+
+
+def test_postcards_grid():
+    figure = plots.postcards(torch.rand(5, 3, 64, 64), ["a", "b", "c", "d", "e"], columns=3)
+    shown = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title() for axes in shown] == ["a", "b", "c", "d", "e"]
+    assert len(figure.axes) == 6
+
+
+def test_error_valley_shows_the_path_into_the_best():
+    torch.manual_seed(0)
+    m = torch.randn(300) / 3
+    f, g = m + 0.2 * torch.randn(300), m + 0.2 * torch.randn(300)
+    axis = torch.linspace(-1, 1, 20)
+    best, path = fusion.best_weights(f, g, m), fusion.descend(f, g, m, steps=30)
+    darts, _ = fusion.random_search(f, g, m, tries=40)
+    figure = plots.error_valley(fusion.error_surface(f, g, m, axis, axis), axis, darts, path, best)
+    axes, colour_bar = figure.axes
+    assert labels(axes) == ("α, weight of the picture", "β, weight of the message")
+    assert colour_bar.get_ylabel() == "mean squared error E"
+    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
+    assert lines["random search"].shape == (40, 2)
+    assert lines["gradient descent"].tolist() == path[:, :2].tolist()
+    assert lines["exact best"].tolist() == [list(best[:2])]
+
+
+def test_seed_dots_has_one_row_a_model():
+    results = {
+        "picture alone": torch.tensor([0.6, 0.61]),
+        "concatenation": torch.tensor([0.7, -0.2]),
+    }
+    figure = plots.seed_dots(results, 0.8, "limit", "R²")
+    (axes,) = figure.axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [
+        "concatenation",
+        "picture alone",
+    ]
+    first, second, limit = axes.lines
+    assert first.get_xdata().tolist() == pytest.approx([0.7, 0.0])
+    assert second.get_color() == plots.GREY
+    assert limit.get_xdata() == [0.8, 0.8]

@@ -1,0 +1,260 @@
+"""preprocessing.py: by hand, against the libraries, and every error's sentence."""
+
+import math
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from mbm_lab import datasets, preprocessing
+
+
+@pytest.fixture
+def card():
+    return datasets.POSTCARDS / "images" / "train_0054.png"
+
+
+# --- images
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+def test_read_image_whatever_its_mode(tmp_path, mode):
+    picture = Image.new("RGB", (5, 4), (200, 100, 50)).convert(mode)
+    picture.save(tmp_path / "x.png")
+    image = preprocessing.read_image(tmp_path / "x.png")
+    assert image.shape == (3, 4, 5)
+    assert image.dtype == torch.uint8
+    assert image[:, 0, 0].tolist() == list(picture.convert("RGB").getpixel((0, 0)))
+
+
+def test_images_that_cannot_be_read(tmp_path, card):
+    cases = {"empty.png": b"", "cut.png": card.read_bytes()[:500], "text.png": b"not an image"}
+    for name, content in cases.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name} is not a readable image"):
+            preprocessing.load_image(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == content
+    with pytest.raises(FileNotFoundError, match="There is no image at"):
+        preprocessing.read_image(tmp_path / "nowhere.png")
+
+
+def test_crop_square_by_hand():
+    wide = torch.tensor([[[10, 20, 30, 40], [50, 60, 70, 80]]])
+    assert preprocessing.crop_square(wide).tolist() == [[[20, 30], [60, 70]]]
+    assert preprocessing.crop_square(wide.mT).tolist() == [[[20, 60], [30, 70]]]
+    odd = torch.arange(5).view(1, 1, 5)
+    assert preprocessing.crop_square(odd).tolist() == [[[2]]]
+
+
+def test_resize_by_hand_and_by_pillow():
+    flat = torch.full((3, 7, 7), 90, dtype=torch.uint8)
+    assert torch.equal(preprocessing.resize(flat, 3), torch.full((3, 3, 3), 90, dtype=torch.uint8))
+    image = torch.randint(
+        256, (3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    pillow = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(
+        (8, 8), Image.Resampling.BILINEAR
+    )
+    assert np.array_equal(preprocessing.resize(image, 8).permute(1, 2, 0), np.asarray(pillow))
+    torchs = torch.nn.functional.interpolate(
+        image[None].float(), (8, 8), mode="bilinear", antialias=True
+    )
+    assert (preprocessing.resize(image, 8) - torchs[0]).abs().max() <= 1.5  # Pillow rounds twice
+
+
+def test_load_image(card):
+    image = preprocessing.load_image(card)
+    assert image.shape == (3, 64, 64)
+    assert image.dtype == torch.float32
+    assert 0 <= image.min() < image.max() <= 1
+    assert preprocessing.load_image(card, size=32).shape == (3, 32, 32)
+
+
+def test_normalise_by_hand_and_back():
+    image = torch.tensor([2.0, 4.0, 6.0]).view(1, 3, 1, 1)
+    normal = preprocessing.normalise(image, mean=(1, 2, 3), std=(1, 2, 3))
+    assert normal.flatten().tolist() == [1, 1, 1]
+
+
+def test_pixel_mean_and_std_are_those_of_the_training_images():
+    images = datasets.load_postcards("train").images
+    assert images.mean((0, 2, 3)).tolist() == pytest.approx(preprocessing.PIXEL_MEAN, abs=0.0006)
+    assert images.std((0, 2, 3)).tolist() == pytest.approx(preprocessing.PIXEL_STD, abs=0.0006)
+
+
+def test_augment_moves_and_mirrors_and_nothing_else():
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    found = set()
+    for _ in range(60):
+        variant = preprocessing.augment(image, generator, reach=1)
+        assert variant.shape == image.shape
+        inner = variant[..., 2:-2, 2:-2]
+        for mirrored in (False, True):
+            original = image.flip(-1) if mirrored else image
+            for dy in (-1, 0, 1):
+                for dx in (-1, 0, 1):
+                    if torch.equal(inner, original[..., 2 + dy : 62 + dy, 2 + dx : 62 + dx]):
+                        found.add((mirrored, dy, dx))
+    assert len(found) == 18
+
+
+# --- texts
+
+
+def test_read_text(tmp_path):
+    path = tmp_path / "message.txt"
+    path.write_text("日本 ✓", encoding="utf-8-sig")
+    assert preprocessing.read_text(path) == "日本 ✓"
+    for content, sentence in (
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"caf\xe9", "byte 3 is wrong"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=sentence):
+            preprocessing.read_text(path)
+    with pytest.raises(FileNotFoundError, match="There is no text"):
+        preprocessing.read_text(tmp_path / "nowhere.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("  The FOOD\t was ", "the food was"),
+        ("fish &amp; <b>chips</b>", "fish & chips"),
+        ("Ｃａｆｅ\u0301", "café"),
+    ],
+)
+def test_clean(text, cleaned):
+    assert preprocessing.clean(text) == cleaned
+    assert preprocessing.clean(cleaned) == cleaned
+
+
+def test_an_empty_message_says_so():
+    for text in ("", "  \n", "<br>"):
+        with pytest.raises(ValueError, match="The text is empty"):
+            preprocessing.tokenize(text)
+
+
+def test_tokenize_english_and_chinese():
+    assert preprocessing.tokenize("It wasn't bad.") == ["it", "wasn't", "bad", "."]
+    chinese = preprocessing.tokenize("旁边有一只老鼠", language="zh")
+    assert "".join(chinese) == "旁边有一只老鼠"
+    assert "老鼠" in chinese
+    with pytest.raises(ValueError, match="Unknown language 'de'"):
+        preprocessing.segment("ja", language="de")
+
+
+def test_vocabulary_by_hand(tmp_path):
+    vocabulary = preprocessing.Vocabulary.build([["b", "a", "b"], ["c", "b", "a"]])
+    assert vocabulary.words == ["<pad>", "<unk>", "<bos>", "<eos>", "b", "a", "c"]
+    assert vocabulary.encode(["c", "x", "b"]) == [6, preprocessing.UNK, 4]
+    assert vocabulary.decode([6, 0, 1, 4]) == ["c", "<unk>", "b"]
+    assert len(vocabulary) == 7
+    vocabulary.save(tmp_path / "words.json")
+    assert preprocessing.Vocabulary.load(tmp_path / "words.json").words == vocabulary.words
+    rare = preprocessing.Vocabulary.build([["b", "a", "b"]], min_count=2)
+    assert rare.words[4:] == ["b"]
+    with pytest.raises(ValueError, match="begins with the special words"):
+        preprocessing.Vocabulary(["a", "b"])
+
+
+def test_pad_and_lengths_by_hand():
+    tokens = preprocessing.pad([[4, 7], [5, 9, 6]])
+    assert tokens.tolist() == [[4, 7, 0], [5, 9, 6]]
+    assert tokens.dtype == torch.long
+    assert preprocessing.lengths(tokens).tolist() == [2, 3]
+    for sequences in ([], [[4], []]):
+        with pytest.raises(ValueError, match="Cannot pad an empty sequence"):
+            preprocessing.pad(sequences)
+
+
+def test_text_to_tensor():
+    vocabulary = preprocessing.Vocabulary.build([["the", "sea"]])
+    assert preprocessing.text_to_tensor(["The sea", "SEA?"], vocabulary).tolist() == [
+        [5, 4],
+        [4, 1],
+    ]
+
+
+# --- sound
+
+
+def test_read_audio(tmp_path):
+    path = tmp_path / "tone.wav"
+    samples = np.sin(np.arange(4000) / 10).astype(np.float32) / 2
+    soundfile.write(path, samples, 16_000, subtype="FLOAT")
+    assert preprocessing.read_audio(path).numpy() == pytest.approx(samples)
+
+
+def test_audio_that_does_not_fit(tmp_path):
+    path = tmp_path / "x.wav"
+    cases = [
+        (np.zeros((100, 2)), 16_000, "has 2 channels and the course needs one"),
+        (np.zeros(100), 44_100, "has 44100 samples per second and the course needs 16000"),
+        (np.zeros(0), 16_000, "holds no sound"),
+    ]
+    for samples, rate, sentence in cases:
+        soundfile.write(path, samples, rate)
+        with pytest.raises(ValueError, match=sentence):
+            preprocessing.read_audio(path)
+    path.write_bytes(b"no sound")
+    with pytest.raises(ValueError, match="is not a readable sound file"):
+        preprocessing.read_audio(path)
+    with pytest.raises(FileNotFoundError, match="There is no sound at"):
+        preprocessing.read_audio(tmp_path / "nowhere.wav")
+
+
+def test_mel_filters_by_hand():
+    filters = preprocessing.mel_filters(n_mels=3, n_fft=8, sample_rate=8000)
+    assert filters.shape == (3, 5)
+    top = 2595 * math.log10(1 + 4000 / 700)
+    edges = [700 * (10 ** (top * k / 4 / 2595) - 1) for k in range(5)]
+    for band in range(3):
+        left, centre, right = edges[band : band + 3]
+        for bin_, hertz in enumerate((0, 1000, 2000, 3000, 4000)):
+            height = min((hertz - left) / (centre - left), (right - hertz) / (right - centre))
+            assert filters[band, bin_].item() == pytest.approx(max(0, height), abs=1e-6)
+
+
+def test_log_mel_finds_a_tone_in_its_band():
+    time = torch.arange(16_000) / 16_000
+    mel = preprocessing.log_mel(torch.sin(2 * torch.pi * 1000 * time))
+    assert mel.shape == (40, 101)
+    filters = preprocessing.mel_filters(40, 400)
+    assert mel[:, 50].argmax() == filters[:, 25].argmax()  # bin 25 of 40 Hz each is 1000 Hz
+    silence = preprocessing.log_mel(torch.zeros(16_000))
+    assert torch.allclose(silence, torch.tensor(1e-6).log())
+
+
+def test_log_mel_is_the_fourier_transform_of_each_window():
+    wave = torch.randn(2000, generator=torch.Generator().manual_seed(0))
+    start = 5 * 160 - 200  # frame 5 is centred on sample 800
+    window = wave[start : start + 400] * torch.hann_window(400)
+    angles = 2 * torch.pi * torch.arange(201)[:, None] * torch.arange(400) / 400
+    energy = (window * torch.cos(angles)).sum(1) ** 2 + (window * torch.sin(angles)).sum(1) ** 2
+    by_hand = (preprocessing.mel_filters(40, 400) @ energy + 1e-6).log()
+    assert torch.allclose(preprocessing.log_mel(wave)[:, 5], by_hand, atol=1e-3)
+
+
+@pytest.mark.parametrize("wave", [torch.zeros(100), torch.zeros(2, 1000)])
+def test_log_mel_refuses(wave):
+    with pytest.raises(ValueError, match="one channel of at least 400 samples"):
+        preprocessing.log_mel(wave)
+
+
+# --- video
+
+
+def test_read_clip(tmp_path):
+    frames = [Image.new("RGB", (50, 40), (value, 0, 0)) for value in (0, 100, 200)]
+    frames[0].save(tmp_path / "x.webp", save_all=True, append_images=frames[1:], lossless=True)
+    clip = preprocessing.read_clip(tmp_path / "x.webp", size=16)
+    assert clip.shape == (3, 3, 16, 16)
+    assert (clip[:, 0, 0, 0] * 255).round().tolist() == [0, 100, 200]
+    (tmp_path / "broken.webp").write_bytes(b"RIFF")
+    with pytest.raises(ValueError, match="is not a readable image"):
+        preprocessing.read_clip(tmp_path / "broken.webp")

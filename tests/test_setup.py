@@ -1,0 +1,361 @@
+"""The files that set the course up hold to each other, and `mbm-lab` says what is wrong."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from mbm_lab import __main__, doctor, lab, lessons
+
+REPOSITORY = lessons.REPOSITORY
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MODULES = {path.stem: path for path in (REPOSITORY / "mbm_lab").glob("*.py")}
+
+# The lessons' modules in the order of the lessons. One imports only those before it.
+LESSON_MODULES = [
+    *("preprocessing", "cnn", "rnn", "fusion", "training", "captioning", "retrieval", "video"),
+    *("speech", "translation", "scaling", "real_data", "what_next"),
+]
+
+
+def requirements(extra=None):
+    """The names of the packages that pyproject.toml asks for."""
+    listed = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
+    return [doctor.package_name(requirement) for requirement in listed]
+
+
+def pins():
+    """(name, version, marker) of every line of constraints.txt."""
+    text = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    found = [re.fullmatch(r"([a-z0-9.-]+)==([^ ;+]+)(?: ; (.+))?", line) for line in lines]
+    assert all(found), [line for line, match in zip(lines, found, strict=True) if not match]
+    return [match.groups() for match in found]
+
+
+# The files
+
+
+@pytest.mark.parametrize("extra", [None, *PROJECT["optional-dependencies"]])
+def test_every_requirement_is_pinned_exactly_once_for_every_system(extra):
+    names = [name for name, _, _ in pins()]
+    assert len(names) == len(set(names))
+    everywhere = {name for name, _, marker in pins() if marker is None}
+    assert set(requirements(extra)) <= everywhere
+
+
+def test_no_version_is_exact_in_pyproject():
+    every = PROJECT["dependencies"] + sum(PROJECT["optional-dependencies"].values(), [])
+    assert [line for line in every if not re.fullmatch(r"[a-z0-9-]+>=[0-9.]+", line)] == []
+
+
+@pytest.mark.parametrize("name", requirements() + requirements("test"))
+def test_the_installed_version_is_the_pinned_one(name):
+    installed = metadata.version(name).partition("+")[0]  # 2.13.0+cpu is a build of 2.13.0
+    assert installed == doctor.pinned()[name]
+
+
+def test_environment_yml_takes_everything_from_the_other_two_files():
+    environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text(encoding="utf-8"))
+    assert environment["name"] == "mbm-lab"
+    assert environment["channels"][0] == "conda-forge"
+    python, pip, from_pip = environment["dependencies"]
+    assert pip == "pip"
+    assert from_pip == {"pip": ["-c constraints.txt", "-e .[test]"]}
+    version = re.fullmatch(r"python=(\d+)\.(\d+)", python)
+    assert doctor.OLDEST_PYTHON <= (int(version[1]), int(version[2])) <= doctor.NEWEST_PYTHON
+
+
+def test_everyone_names_the_same_pythons():
+    oldest, newest = doctor.OLDEST_PYTHON, doctor.NEWEST_PYTHON
+    assert PROJECT["requires-python"] == f">={oldest[0]}.{oldest[1]}"
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    assert f"{oldest} <= sys.version_info[:2] <= {newest}" in makefile
+    workflow = yaml.safe_load((REPOSITORY / ".github/workflows/test.yml").read_text("utf-8"))
+    tested = workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert tested == [".".join(map(str, version)) for version in (oldest, newest)]
+
+
+@pytest.mark.slow
+def test_ruff_finds_nothing():
+    result = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format=concise", "."],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout
+
+
+# The modules
+
+
+def imports_of(path):
+    """The course's modules that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module == "mbm_lab" or node.level):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mbm_lab."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("mbm_lab.")}
+    return found & set(MODULES) - {"__init__"}
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_imports_no_later_lesson_and_no_widgets(name):
+    found = imports_of(MODULES[name])
+    assert "widgets" not in found or name == "bench"  # which measures how fast they answer
+    assert "exercises" not in found
+    if name in LESSON_MODULES:
+        later = LESSON_MODULES[LESSON_MODULES.index(name) + 1 :]
+        assert not found & set(later)
+        assert "welcome" not in found
+
+
+def test_every_module_says_what_it_is_for():
+    for path in MODULES.values():
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path.name
+
+
+# The doctor: each fault is one sentence and something to do
+
+
+def only(findings, ok):
+    """The one finding with this outcome; if it is a fault or a warning it says what to do."""
+    found = [finding for finding in findings if finding.ok is ok]
+    assert len(found) == 1, findings
+    assert found[0].says
+    assert ok or found[0].todo
+    return found[0]
+
+
+def test_doctor_on_python():
+    only(doctor.check_python((3, 11, 0)), True)
+    assert "3.10.9" in only(doctor.check_python((3, 10, 9)), False).says
+    assert "3.15.0" in only(doctor.check_python((3, 15, 0)), False).says
+
+
+def missing(name):
+    raise metadata.PackageNotFoundError(name)
+
+
+def broken(name):
+    raise OSError("a library of it is missing")
+
+
+def test_doctor_on_packages():
+    def check(installed=lambda name: "2.1+cpu", load=lambda name: None):
+        return doctor.check_packages(["torch"], {"torch": "2.1"}, installed, load)
+
+    only(check(), True)
+    assert "is not installed" in only(check(installed=missing), False).says
+    assert "a library of it is missing" in only(check(load=broken), False).says
+    assert "made with 2.1" in only(check(installed=lambda name: "2.0"), None).says
+
+
+def test_doctor_on_the_kernel(tmp_path):
+    only(doctor.check_kernel(program="python3.11"), True)
+    only(doctor.check_kernel(program=sys.executable), True)
+    assert "another Python" in only(doctor.check_kernel(program=str(tmp_path / "gone")), False).says
+    assert "no kernel named" in only(doctor.check_kernel("no-such-kernel"), False).says
+
+
+def test_doctor_on_sliders(tmp_path, monkeypatch):
+    only(doctor.check_widgets([str(tmp_path)]), False)
+    name = "@jupyter-widgets/jupyterlab-manager"
+    (tmp_path / name).mkdir(parents=True)
+    (tmp_path / name / "package.json").write_text("{}")
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(tmp_path))
+    only(doctor.check_widgets([str(tmp_path)]), True)
+    (tmp_path / "labconfig").mkdir()
+    config = tmp_path / "labconfig" / "page_config.json"
+    for disabled in (f'{{"{name}": true}}', f'["{name}"]'):
+        config.write_text(f'{{"disabledExtensions": {disabled}}}')
+        assert "switched off" in only(doctor.check_widgets([str(tmp_path)]), False).says
+    config.write_text(f'{{"disabledExtensions": {{"{name}": false}}}}')
+    only(doctor.check_widgets([str(tmp_path)]), True)
+
+
+def test_doctor_on_the_data(tmp_path):
+    assert "missing" in only(doctor.check_data(tmp_path), False).says
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "1.png").touch()
+    (tmp_path / "captions.txt").write_text("image,caption\n1.png,a card\n1.png,the same card\n")
+    (tmp_path / "cards.csv").write_text("name\n1\n")
+    only(doctor.check_data(tmp_path), True)
+    (tmp_path / "images" / "2.png").touch()
+    assert "1 cards" in only(doctor.check_data(tmp_path), False).says
+    (tmp_path / "captions.txt").write_text("picture,caption\n1.png,a card\n")
+    assert "cannot be read" in only(doctor.check_data(tmp_path), False).says
+    (tmp_path / "captions.txt").write_bytes(b"image,caption\n1.png,\xff\n")
+    assert "cannot be read" in only(doctor.check_data(tmp_path), False).says
+
+
+def test_doctor_on_the_trained_models(tmp_path):
+    assert "mbm-lab weights" in only(doctor.check_weights(tmp_path / "gone"), False).todo
+    (tmp_path / "cnn.safetensors").touch()
+    only(doctor.check_weights(tmp_path), True)
+
+
+def pytorch(cuda, works=False):
+    """A stand-in for torch: made with or without CUDA, and seeing a GPU or not."""
+    return SimpleNamespace(
+        cuda=SimpleNamespace(is_available=lambda: works), version=SimpleNamespace(cuda=cuda)
+    )
+
+
+def test_doctor_on_the_device(monkeypatch):
+    monkeypatch.setenv("MBM_DEVICE", "cpu")
+    only(doctor.check_device(pytorch(None), graphics_card=False), True)
+    only(doctor.check_device(pytorch("13.0"), graphics_card=False), True)
+    only(doctor.check_device(pytorch("13.0", works=True), graphics_card=True), True)
+    assert "without CUDA" in only(doctor.check_device(pytorch(None), True), None).says
+    assert "nvidia-smi" in only(doctor.check_device(pytorch("13.0"), True), None).todo
+    monkeypatch.setenv("MBM_DEVICE", "toaster")
+    assert "toaster" in only(doctor.check_device(pytorch(None), False), False).says
+
+
+def test_doctor_on_folder_disk_and_memory(tmp_path):
+    only(doctor.check_folder(tmp_path), True)
+    assert "cannot be written to" in only(doctor.check_folder(tmp_path / "gone"), False).says
+    only(doctor.check_disk(5e9), True)
+    only(doctor.check_disk(5e8), None)
+    only(doctor.check_disk(5e7), False)
+    only(doctor.check_memory(5e9), True)
+    only(doctor.check_memory(5e8), None)
+
+
+def test_doctor_survives_a_check_that_fails(monkeypatch):
+    def check_moon():
+        raise RuntimeError("no moon")
+
+    monkeypatch.setattr(doctor, "CHECKS", [check_moon])
+    assert "no moon" in only(doctor.examine(), False).says
+
+
+def test_doctor_reports_in_words_and_by_exit_status(capsys):
+    good = doctor.Finding("Python", True, "3.12")
+    warning = doctor.Finding("memory", None, "little", "close something.")
+    fault = doctor.Finding("data", False, "gone", "get it again.")
+    assert doctor.report([good]) == 0
+    assert capsys.readouterr().out == "ok     Python: 3.12\n\nEverything is as it should be.\n"
+    assert doctor.report([good, warning]) == 0
+    assert "The course runs. 1 thing to look at" in capsys.readouterr().out
+    assert doctor.report([good, warning, fault]) == 1
+    out = capsys.readouterr().out
+    assert "FAULT  data: gone\n       -> get it again.\n" in out
+    assert "1 fault to mend" in out
+
+
+@pytest.mark.slow
+def test_doctor_finds_nothing_wrong_here():
+    assert [finding for finding in doctor.examine() if finding.ok is False] == []
+
+
+# The command line
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ValueError("The port is taken: name another."), "The port is taken: name another."),
+        (FileNotFoundError("There is no such folder."), "There is no such folder."),
+        (PermissionError(13, "Permission denied", "here"), "Permission denied: here."),
+    ],
+)
+def test_what_a_user_did_wrong_is_one_sentence(monkeypatch, capsys, error, sentence):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(doctor, "report", fail)
+    assert __main__.main(["doctor"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == f"mbm-lab: {sentence}\n"
+    assert printed.out == ""
+
+
+def test_exit_status_of_the_doctor_is_that_of_the_command(monkeypatch):
+    monkeypatch.setattr(doctor, "report", lambda: 1)
+    assert __main__.main(["doctor"]) == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["postcards"]])
+def test_a_wrong_command_line_is_explained(capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        __main__.main(arguments)
+    assert stop.value.code == 2
+    assert "usage: mbm-lab" in capsys.readouterr().err
+
+
+def test_starting_the_command_line_imports_neither_pytorch_nor_jupyter():
+    code = "import sys, mbm_lab.__main__, mbm_lab.doctor; print(sys.modules.keys() & sys.argv[1:])"
+    command = [sys.executable, "-c", code, "torch", "nbformat"]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True)
+    assert result.stdout.strip() == b"set()"
+
+
+# JupyterLab
+
+
+def test_a_port_in_use_is_passed_over_or_named():
+    with lab.socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        assert not lab.is_free(port)
+        with pytest.raises(ValueError, match=f"Port {port} cannot be used"):
+            lab.choose_port(port)
+    assert lab.choose_port(None) >= lab.FIRST_PORT
+
+
+def test_there_is_no_screen_over_ssh_or_on_linux_without_a_display(monkeypatch):
+    monkeypatch.setattr(lab.sys, "platform", "linux")
+    for name in ("SSH_CONNECTION", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not lab.has_screen()
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert lab.has_screen()
+    monkeypatch.setenv("SSH_CONNECTION", "here there")
+    assert not lab.has_screen()
+
+
+@pytest.mark.slow
+def test_lab_copies_the_lessons_serves_them_and_ends_politely(tmp_path):
+    """The whole of `mbm-lab lab`, with copies in another folder than the learner's own."""
+    port = lab.choose_port(None)
+    code = (
+        "import pathlib, sys; from mbm_lab import lab, lessons;"
+        "copy = lessons.copy_missing;"
+        "lessons.copy_missing = lambda: copy(mine=pathlib.Path(sys.argv[1]));"
+        "sys.exit(lab.start(port=int(sys.argv[2]), browser=False))"
+    )
+    command = [sys.executable, "-u", "-c", code, str(tmp_path / "my lessons"), str(port)]
+    server = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    said = []
+    try:
+        for line in server.stdout:
+            said.append(line)
+            if "Ctrl+C" in line:
+                break
+        address = re.search(r"http://\S+/lab/tree/my_lessons/\d\d_\w+.ipynb\S+", "".join(said))
+        assert address, said
+        with lab.urllib.request.urlopen(address[0], timeout=30) as page:
+            text = page.read().decode()
+        assert "jupyter-config-data" in text
+        assert "apputils-extension:announcements" in text  # switched off
+    finally:
+        server.terminate()
+        rest = server.communicate(timeout=60)[0]
+    if sys.platform != "win32":
+        assert "JupyterLab has ended" in rest
+        assert server.returncode == 0
+    copies = {path.name for path in (tmp_path / "my lessons").iterdir()}
+    assert copies == {path.name for path in lessons.course_lessons()}

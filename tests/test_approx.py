@@ -28,7 +28,8 @@ def run(folder, cells, *options):
         cell.execution_count = number
     notebook = folder / "00_tiny.ipynb"
     nbformat.write(new_notebook(cells=cells), notebook)
-    command = [sys.executable, "-m", "pytest", "-v", "--color=no", "-p", "no:cacheprovider"]
+    # No summary (-rN): where the variable CI is set it would say each failure a second time.
+    command = [sys.executable, "-m", "pytest", "-v", "-rN", "--color=no", "-p", "no:cacheprovider"]
     command += [f"--rootdir={folder}", "-c", str(REPOSITORY / "pyproject.toml"), *options]
     command += ["--nbval", "--nbval-current-env", str(notebook)]
     environment = {**os.environ, "PYTHONPATH": str(folder)}

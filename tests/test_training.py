@@ -530,7 +530,7 @@ def test_search_finds_less_with_slopes_and_keeps_the_best():
     for method in ("gradient", "random"):
         torch.manual_seed(1)
         model = nn.Sequential(nn.Linear(30, 1), nn.Flatten(0))
-        start = float(MSE(model(x), y))
+        start = MSE(model(x), y).item()
         least[method] = training.search(model, x, y, MSE, method=method, steps=100)
         assert least[method] < start
         if method == "random":  # its weights are those of the best look

@@ -113,8 +113,8 @@ def load_postcards(
     for card in cards:
         if f"{card.name}.png" not in captions:
             raise ValueError(
-                f"{root / 'captions.txt'} has no caption for {card.name}.png, which cards.csv lists: "
-                "restore the file, or rebuild the data with `mbm-lab postcards --out DIR`."
+                f"{root / 'captions.txt'} has no caption for {card.name}.png, which cards.csv "
+                "lists: restore the file, or rebuild the data with `mbm-lab postcards --out DIR`."
             )
     cards = [replace(card, caption=captions[f"{card.name}.png"]) for card in cards]
     images = voices = clips = None
@@ -165,7 +165,8 @@ def read_captions(folder: str | Path) -> list[tuple[str, str]]:
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if reader.fieldnames is None or not {"image", "caption"} <= set(reader.fieldnames):
         raise ValueError(
-            f'{path} must begin with the line "image,caption"; it begins with "{text.splitlines()[0]}".'
+            f'{path} must begin with the line "image,caption"; '
+            f'it begins with "{text.splitlines()[0]}".'
         )
     images = next(
         (folder / name for name in ("images", "Images") if (folder / name).is_dir()), None

@@ -26,7 +26,8 @@ WORDS_A_MINUTE = 110  # careful reading, in a language that may not be one's own
 CODE_LINES_A_MINUTE = 12
 
 TIME_LINE = re.compile(
-    r"\*\*Time\*\*: (\d+) minutes to read, (\d+) seconds to run \(two-core laptop, no GPU\)\."
+    r"\*\*Time\*\*: (?P<read>\d+) minutes to read, (?:(?P<exercises>\d+) minutes of exercises, )?"
+    r"(?P<run>\d+) seconds to run \(two-core laptop, no GPU\)\."
 )
 
 
@@ -91,8 +92,15 @@ def times(notebook: NotebookNode) -> tuple[int, int] | None:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             stated = TIME_LINE.search(cell.source)
-            return (int(stated[1]), int(stated[2])) if stated else None
+            return (int(stated["read"]), int(stated["run"])) if stated else None
     return None
+
+
+def exercise_minutes(notebook: NotebookNode) -> int:
+    """What the lesson says of its exercises: minutes in all, 0 if it says nothing."""
+    first = notebook.cells[0].source if notebook.cells else ""
+    stated = TIME_LINE.search(first)
+    return int(stated["exercises"] or 0) if stated else 0
 
 
 def reading_minutes(notebook: NotebookNode) -> int:

@@ -1,0 +1,62 @@
+"""What a learner has solved: a small file beside the learner's copies of the lessons.
+
+It is never sent anywhere. Every function reads the file anew, so that it survives a restarted
+kernel and two notebooks that are open at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from mbm_lab import lessons
+
+
+def path() -> Path:
+    """`my_lessons/progress.json`, or the file that the variable MBM_PROGRESS names."""
+    return Path(os.environ.get("MBM_PROGRESS") or lessons.MY_LESSONS / "progress.json")
+
+
+def load() -> dict[str, dict]:
+    """What is remembered: {"04.weighted_sum": {"tries": 2, "solved": True}, …}.
+
+    Raises ValueError when the file is damaged, OSError when it cannot be read.
+    """
+    if not path().exists():
+        return {}
+    try:
+        states = json.loads(path().read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        states = None
+    if not isinstance(states, dict) or not all(isinstance(one, dict) for one in states.values()):
+        raise ValueError(
+            f"{path()} is damaged, so your progress cannot be read: repair the file, or move it "
+            "away to begin anew."
+        )
+    return states
+
+
+def record(key: str, **changes: bool) -> None:
+    """Counts one more try (tried=True), or remembers solved=True or solution_seen=True.
+
+    Raises ValueError when the file is damaged (it is left as it is), OSError when it cannot be
+    written.
+    """
+    states = load()
+    state = states.setdefault(key, {})
+    if changes.pop("tried", False):
+        state["tries"] = state.get("tries", 0) + 1
+    state.update(changes)
+    path().parent.mkdir(parents=True, exist_ok=True)
+    half = path().with_suffix(f".{os.getpid()}.tmp")
+    try:
+        half.write_text(json.dumps(states, indent=1), encoding="utf-8")
+        os.replace(half, path())
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def reset() -> None:
+    """Forgets everything."""
+    path().unlink(missing_ok=True)

@@ -1,0 +1,342 @@
+"""exercises/: the solution passes, each mistake gets its own sentence, no mutant passes."""
+
+import ast
+import copy
+import importlib
+import inspect
+import re
+import textwrap
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mbm_lab import exercises, lessons
+from mbm_lab.exercises import progress
+from mbm_lab.exercises.exercise import Choice, Exercise
+
+NUMBERS = list(exercises.LESSONS)
+ALL = [one for number in NUMBERS for one in exercises.of_lesson(number)]
+WRITTEN = [one for one in ALL if isinstance(one, Exercise)]
+CHOSEN = [one for one in ALL if isinstance(one, Choice)]
+
+
+def by_key(one):
+    return one.key
+
+
+@pytest.fixture(autouse=True)
+def own_progress(tmp_path, monkeypatch):
+    """Every test has a file of progress of its own."""
+    monkeypatch.setenv("MBM_PROGRESS", str(tmp_path / "progress.json"))
+
+
+@pytest.fixture
+def said(capsys):
+    """What a check prints of an answer, as one line of words."""
+
+    def check(exercise, answer) -> str:
+        capsys.readouterr()
+        exercise.check(answer)
+        return plain(capsys.readouterr().out)
+
+    return check
+
+
+def plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+# Every lesson
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_lesson_has_three_to_five_exercises_of_several_kinds(number):
+    ones = exercises.of_lesson(number)
+    assert 3 <= len(ones) <= 5
+    assert len({one.name for one in ones}) == len({one.title for one in ones}) == len(ones)
+    module = importlib.import_module(f"mbm_lab.exercises.{exercises.LESSONS[number]}")
+    for one in ones:
+        assert getattr(module, one.name) is one
+        assert one.lesson == number
+        assert one.difficulty in (1, 2, 3)
+        assert 1 <= one.minutes <= 20
+        assert len(one.hints) >= 2
+        assert len(one.why) > 60
+
+
+def test_the_course_has_every_kind():
+    assert sum(isinstance(one, Choice) for one in ALL) >= 3
+    assert sum(isinstance(one, Exercise) and one.given is not None for one in ALL) >= 4
+    assert sum(isinstance(one, Exercise) and one.given is None for one in ALL) >= 8
+
+
+# Solutions, mistakes, mutants
+
+
+@pytest.mark.parametrize("one", ALL, ids=by_key)
+def test_the_solution_is_correct_and_untouched_is_not_attempted(one, said):
+    answer = one.answer if isinstance(one, Choice) else one.solution_function
+    assert f"{one.title}: correct." in said(one, answer)
+    assert progress.load()[one.key] == {"tries": 1, "solved": True}
+    assert f"{one.title}: not attempted yet." in said(one, ...)
+    if isinstance(one, Exercise) and one.given is not None:
+        assert f"{one.title}: not attempted yet." in said(one, one.given)
+    assert progress.load()[one.key]["tries"] == 1
+
+
+@pytest.mark.parametrize("one", WRITTEN, ids=by_key)
+def test_each_mistake_gets_its_own_sentence(one, said):
+    assert len(one.mistakes) >= 3
+    for sentence, mistake in one.mistakes.items():
+        words = said(one, mistake)
+        assert f"{one.title}: not yet." in words
+        assert plain(sentence) in words
+        assert "The smallest input that shows it" in words
+        assert sum(plain(other) in words for other in one.mistakes) == 1
+    assert progress.load()[one.key] == {"tries": len(one.mistakes)}
+
+
+@pytest.mark.parametrize("one", CHOSEN, ids=by_key)
+def test_each_wrong_choice_gets_its_own_sentence(one, said):
+    assert set(one.wrong) == set(one.options) - {one.answer}
+    for letter, sentence in one.wrong.items():
+        words = said(one, letter)
+        assert plain(sentence) in words
+        assert "not yet" in words
+    for strange in ("z", 3, ["a"], ""):
+        assert "Answer with one of" in said(one, strange)
+    assert "correct" in said(one, f" {one.answer.upper()} ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("one", CHOSEN, ids=by_key)
+def test_the_right_choice_is_what_is_measured(one):
+    assert one.truth() == one.answer
+
+
+SWAPS = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
+    ast.FloorDiv: ast.Div, ast.MatMult: ast.Mult,
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+}  # fmt: skip
+TWINS = {"mean": "sum", "sum": "mean", "max": "min", "min": "max", "argmax": "argmin",
+         "argmin": "argmax", "floor": "ceil", "ceil": "floor"}  # fmt: skip
+
+EQUIVALENT: dict[str, set[str]] = {
+}
+"""Mutants that compute the same as the solution, and why."""
+
+
+def mutants(function):
+    """Copies of a function's code, each with one small change: (what was changed, the code)."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    for node in ast.walk(tree):  # annotations and docstrings do nothing
+        if isinstance(node, ast.FunctionDef):
+            node.returns, node.args.defaults = None, []
+            for argument in node.args.args:
+                argument.annotation = None
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            if isinstance(body[0].value, ast.Constant) and len(body) > 1:
+                del body[0]
+    count = sum(1 for _ in ast.walk(tree))
+    for place in range(count):
+        for variant in range(3):
+            changed = copy.deepcopy(tree)
+            node = list(ast.walk(changed))[place]
+            before = ast.unparse(node)
+            if mutate(node, variant):
+                what = f"{before} -> {ast.unparse(node)}"
+                yield what, ast.unparse(ast.fix_missing_locations(changed))
+
+
+def mutate(node: ast.AST, variant: int) -> bool:
+    """Changes one node; False when it has no such variant."""
+    if isinstance(node, ast.BinOp | ast.AugAssign) and variant == 0 and type(node.op) in SWAPS:
+        node.op = SWAPS[type(node.op)]()
+    elif isinstance(node, ast.Compare) and variant == 0 and type(node.ops[0]) in SWAPS:
+        node.ops[0] = SWAPS[type(node.ops[0])]()
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and variant == 0:
+        node.op = ast.UAdd()
+    elif isinstance(node, ast.Attribute) and node.attr in TWINS and variant == 0:
+        node.attr = TWINS[node.attr]
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool) and variant == 0:
+        node.value = not node.value
+    elif isinstance(node, ast.Constant) and type(node.value) is int and variant < 2:
+        node.value += (1, -1)[variant]
+    elif isinstance(node, ast.Constant) and type(node.value) is float and variant == 0:
+        node.value = node.value * 1.5 + 0.25
+    else:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("one", WRITTEN, ids=by_key)
+def test_no_mutant_of_the_solution_passes(one, said):
+    module = importlib.import_module(one.solution_function.__module__)
+    name, passed, tried = one.solution_function.__name__, [], 0
+    quick = replace(one, seconds=3.0)
+    for what, code in mutants(one.solution_function):
+        namespace = dict(vars(module))
+        exec(compile(code, "<mutant>", "exec"), namespace)
+        tried += 1
+        if f"{one.title}: correct." in said(quick, namespace[name]):
+            passed.append(what)
+    assert tried >= 2
+    assert set(passed) == EQUIVALENT.get(one.key, set())
+
+
+# What is said of answers that no catalogue holds
+
+
+ADD = exercises.of_lesson("04")[0]  # the weighted sum
+
+
+def a_sum(f, g, alpha, beta):
+    return torch.stack([alpha * f, beta * g]).sum(0)
+
+
+def test_another_way_to_write_it_is_correct_too(said):
+    assert "correct. Right for all 8 inputs" in said(ADD, a_sum)
+
+
+def test_the_same_mistake_written_otherwise_is_found(said):
+    def loop(f, g, alpha, beta):
+        v = torch.zeros_like(f)
+        for i in range(len(f)):
+            v[i] = beta * f[i] + alpha * g[i]
+        return v
+
+    words = said(ADD, loop)
+    assert "You swapped α and β" in words
+    assert "a batch of one. f = tensor([0.6]) g = tensor([0.2]) alpha = 0.5 beta = 0.25" in words
+    assert "expected: tensor([0.35]) got: tensor([0.25])" in words
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (lambda f, g, alpha, beta: None, "returns nothing"),
+        (lambda f, g, alpha, beta: (alpha * f + beta * g).tolist(), "It returns a list; a Tensor"),
+        (lambda f, g, alpha, beta: "v", "It returns a str; a Tensor is expected"),
+        (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta)[None], "has the shape (1, 1); it should"),
+        (lambda f, g, alpha, beta: -a_sum(f, g, alpha, beta), "Every number has the wrong sign"),
+        (lambda f, g, alpha, beta: 0.5 * a_sum(f, g, alpha, beta), "is 0.5 times what it should be"),
+        (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta) + 1, "Every number is off by +1"),
+        (lambda f, g, alpha, beta: f * 0, "Every number is zero"),
+        (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta).int(), "torch.int32 numbers; they should"),
+        (lambda f, g, alpha, beta: f / 0, "nan or inf"),
+        (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta) ** 2, "The numbers differ"),
+        (lambda f, g: f + g, "raises TypeError"),
+        (5, "check needs the function itself, and got an int"),
+        (torch.zeros(3), "check needs the function itself, and got a Tensor"),
+    ],
+)  # fmt: skip
+def test_results_are_described(said, answer, sentence):
+    words = said(ADD, answer)
+    assert "not yet" in words
+    assert sentence in words
+
+
+def test_an_error_names_its_line(said):
+    def broken(f, g, alpha, beta):
+        v = alpha * f
+        return v + beta * h  # noqa: F821
+
+    words = said(ADD, broken)
+    assert "raises NameError in the line `return v + beta * h # noqa: F821`" in words
+    assert "name 'h' is not defined" in words
+    assert "Traceback" not in words
+
+
+def test_an_answer_that_is_right_for_some_inputs_says_for_how_many(said):
+    def first_only(f, g, alpha, beta):
+        return a_sum(f, g, alpha, beta) if f.ndim == 1 else f[:, 0]
+
+    assert "It is right for 7 of 8 inputs" in said(ADD, first_only)
+
+
+@pytest.mark.parametrize("guard", ["", "except Exception: pass", "except: pass"])
+def test_an_answer_that_never_ends_is_stopped(said, guard):
+    lines = "while True:\n        x = 1" if not guard else (
+        f"while True:\n        try:\n            x = 1\n        {guard}"
+    )  # fmt: skip
+    namespace = {}
+    exec(f"def endless(f, g, alpha, beta):\n    {lines}", namespace)
+    words = said(replace(ADD, seconds=0.3), namespace["endless"])
+    assert "did not end within 0 seconds" in words or "did not end within" in words
+    assert "a batch of one" in words
+
+
+def test_an_answer_that_sleeps_too_long_is_left_behind(said):
+    import time
+
+    words = said(replace(ADD, seconds=0.2), lambda f, g, alpha, beta: time.sleep(3))
+    assert "did not end" in words
+    assert "restart the kernel" in words
+
+
+def test_an_answer_that_changes_its_input_is_told(said):
+    def in_place(f, g, alpha, beta):
+        f *= alpha
+        return f + beta * g
+
+    words = said(ADD, in_place)
+    assert "changes its input f (a batch of one)" in words
+
+
+def test_leaving_python_is_only_an_error(said):
+    def leave(f, g, alpha, beta):
+        raise SystemExit
+
+    assert "raises SystemExit" in said(ADD, leave)
+
+
+# Hints, solutions, progress
+
+
+def test_hints_come_one_by_one_and_then_point_to_the_solution(capsys):
+    one = replace(ADD)
+    for place in range(len(one.hints)):
+        one.hint()
+        words = plain(capsys.readouterr().out)
+        assert f"Hint {place + 1} of {len(one.hints)}" in words
+        assert ("last hint" in words) == (place == len(one.hints) - 1)
+    one.hint()
+    assert f"Hint {len(one.hints)} of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("one", ALL, ids=by_key)
+def test_the_solution_is_shown_with_its_reason(one, capsys):
+    one.solution()
+    words = capsys.readouterr().out
+    assert one.solution_source() in words
+    assert plain(one.why) in plain(words)
+    assert progress.load()[one.key] == {"solution_seen": True}
+
+
+def test_a_damaged_file_of_progress_is_left_alone(said):
+    progress.path().write_text("{half", encoding="utf-8")
+    words = said(ADD, a_sum)
+    assert "correct" in words
+    assert "Not remembered in your list" in words
+    assert "is damaged" in words
+    assert progress.path().read_text(encoding="utf-8") == "{half"
+
+
+def test_progress_lies_beside_the_learners_copies_unless_the_variable_says_else(monkeypatch):
+    monkeypatch.delenv("MBM_PROGRESS")
+    assert progress.path() == lessons.MY_LESSONS / "progress.json"
+
+
+def test_the_overview_lists_all_with_their_state():
+    states = {ALL[0].key: {"tries": 2}, ALL[1].key: {"tries": 1, "solved": True}}
+    rows = exercises.overview(states).splitlines()[1:]
+    assert len(rows) == len(ALL)
+    assert rows[0].endswith("tried 2 times")
+    assert rows[1].endswith("solved")
+    assert rows[2].endswith("not attempted")
+    assert all(one.title in row for one, row in zip(ALL, rows, strict=True))
+    assert re.match(r"01\.1 ", rows[0])

@@ -47,6 +47,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     lessons.set_defaults(command=_lessons)
 
+    exercises = commands.add_parser("exercises", help="list the exercises and what you solved")
+    exercises.add_argument("--reset", action="store_true", help="forget what you solved (it asks)")
+    exercises.set_defaults(command=_exercises)
+
     bench = commands.add_parser("bench", help="measure how fast the course runs here")
     bench.set_defaults(command=_bench)
 
@@ -86,6 +90,31 @@ def _lessons(options: argparse.Namespace) -> None:
     if not options.fresh:
         print(lessons.overview())
         print("\n`mbm-lab lessons --fresh 04` gives a fresh copy of lesson 04 and keeps yours.")
+
+
+def _exercises(options: argparse.Namespace) -> int:
+    from mbm_lab import exercises
+    from mbm_lab.exercises import progress
+
+    states = progress.load() if not options.reset else {}
+    if not options.reset:
+        print(exercises.overview(states))
+        solved = sum(bool(state.get("solved")) for state in states.values())
+        print(f"\n{solved} solved. Your progress is kept in {progress.path()}, on this computer only.")
+        return 0
+    if not progress.path().exists():
+        print("There is no progress to forget.")
+        return 0
+    try:
+        answer = input(f"Forget all progress in {progress.path()}? Type yes: ")
+    except EOFError:  # nobody is there to answer
+        answer = ""
+    if answer.strip().lower() != "yes":
+        print("Nothing was changed.")
+        return 1
+    progress.reset()
+    print("Your progress is forgotten. Your notebooks are as they were.")
+    return 0
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -4,7 +4,10 @@ import ast
 import copy
 import importlib
 import inspect
+import os
 import re
+import subprocess
+import sys
 import textwrap
 from dataclasses import replace
 
@@ -12,6 +15,7 @@ import pytest
 import torch
 
 from mbm_lab import exercises, lessons
+from mbm_lab.__main__ import main
 from mbm_lab.exercises import progress
 from mbm_lab.exercises.exercise import Choice, Exercise
 
@@ -69,6 +73,38 @@ def test_the_course_has_every_kind():
     assert sum(isinstance(one, Choice) for one in ALL) >= 3
     assert sum(isinstance(one, Exercise) and one.given is not None for one in ALL) >= 4
     assert sum(isinstance(one, Exercise) and one.given is None for one in ALL) >= 8
+
+
+def cell_of(notebook, one):
+    """The place of the cell in which an exercise is answered."""
+    line = f"from mbm_lab.exercises.{exercises.LESSONS[one.lesson]} import {one.name} as ex"
+    places = [i for i, cell in enumerate(notebook.cells) if cell.source.startswith(line)]
+    assert len(places) == 2, f"{one.key}: its import begins two cells, to answer and to be helped"
+    assert places[1] == places[0] + 1
+    return places[0]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_exercises_stand_in_their_lesson_in_order(number):
+    notebook = lessons.read_notebook(lessons.find_lesson(number))
+    ones = exercises.of_lesson(number)
+    places = [cell_of(notebook, one) for one in ones]
+    assert places == sorted(places)
+    assert sum("ex.check(" in cell.source for cell in notebook.cells) == len(ones)
+    for count, (one, place) in enumerate(zip(ones, places, strict=True), start=1):
+        task, stub, helped = notebook.cells[place - 1 : place + 2]
+        opening = f"### Exercise {number}.{count} · {one.title}\n\n"
+        opening += f"*{one.minutes} minutes, {one.difficulty_in_words}.* "
+        assert task.source.startswith(opening)
+        assert helped.source.split("\n")[1:] == ["", "# ex.hint()", "# ex.solution()"]
+        assert helped.outputs == []
+        assert "not attempted yet" in stub.outputs[0].text
+        name = one.solution_function.__name__ if isinstance(one, Exercise) else "my_answer"
+        assert stub.source.endswith(f"ex.check({name})")
+        if isinstance(one, Choice):
+            for letter, text in one.options.items():
+                assert f"- ({letter}) {text}" in task.source
+    assert lessons.exercise_minutes(notebook) == sum(one.minutes for one in ones)
 
 
 # Solutions, mistakes, mutants
@@ -340,3 +376,47 @@ def test_the_overview_lists_all_with_their_state():
     assert rows[2].endswith("not attempted")
     assert all(one.title in row for one, row in zip(ALL, rows, strict=True))
     assert re.match(r"01\.1 ", rows[0])
+
+
+# The command
+
+
+def test_the_command_lists_and_forgets_only_when_told_so(capsys, monkeypatch, said):
+    assert main(["exercises", "--reset"]) == 0
+    assert "no progress to forget" in capsys.readouterr().out
+    said(ADD, a_sum)
+    assert main(["exercises"]) == 0
+    words = capsys.readouterr().out
+    assert "1 solved." in words
+    assert str(progress.path()) in words
+    for answer, status in (("no", 1), ("", 1), ("yes", 0)):
+        assert progress.load()
+        monkeypatch.setattr("builtins.input", lambda _, answer=answer: answer)
+        assert main(["exercises", "--reset"]) == status
+    assert progress.load() == {}
+    assert "Your notebooks are as they were" in capsys.readouterr().out
+
+
+def test_nobody_to_answer_means_no(capsys, monkeypatch, said):
+    def nobody(_):
+        raise EOFError
+
+    said(ADD, a_sum)
+    monkeypatch.setattr("builtins.input", nobody)
+    assert main(["exercises", "--reset"]) == 1
+    assert progress.load()
+
+
+def test_progress_survives_a_restarted_kernel(tmp_path):
+    code = (
+        "from mbm_lab.exercises.fusion import weighted_sum as ex\n"
+        "ex.check(lambda f, g, alpha, beta: alpha * f + beta * g)"
+    )
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert progress.load() == {"04.weighted_sum": {"tries": 2, "solved": True}}
+
+
+def test_the_tests_never_touch_the_learners_own_progress():
+    assert progress.path() != lessons.MY_LESSONS / "progress.json"
+    assert os.environ["MBM_PROGRESS"] == str(progress.path())

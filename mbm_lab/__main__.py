@@ -25,11 +25,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mbm-lab", description="The command line of MBM Lab.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    lab = commands.add_parser("lab", help="open the lessons in JupyterLab")
-    lab.add_argument("--port", type=int, help="the port to serve on (default: the first free one)")
-    lab.add_argument("--ip", default="127.0.0.1", help="the address to serve on (%(default)s)")
-    lab.add_argument("--no-browser", action="store_true", help="only print the address to open")
-    lab.set_defaults(command=_lab)
+    for name, command, help in (
+        ("lab", _lab, "open the lessons in JupyterLab"),
+        ("playground", _playground, "open α and β as a page of its own, for the projector"),
+    ):
+        page = commands.add_parser(name, help=help)
+        page.add_argument("--port", type=int, help="the port to serve on (default: a free one)")
+        page.add_argument("--ip", default="127.0.0.1", help="the address to serve on (%(default)s)")
+        page.add_argument("--no-browser", action="store_true", help="only print the address")
+        page.set_defaults(command=command)
 
     doctor = commands.add_parser("doctor", help="check that everything is as it should be")
     doctor.set_defaults(command=_doctor)
@@ -68,6 +72,12 @@ def _lab(options: argparse.Namespace) -> int:
     from mbm_lab import lab
 
     return lab.start(port=options.port, ip=options.ip, browser=not options.no_browser)
+
+
+def _playground(options: argparse.Namespace) -> int:
+    from mbm_lab import lab
+
+    return lab.start_playground(options.port, options.ip, not options.no_browser)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -17,10 +17,16 @@ from mbm_lab import doctor, lessons
 FIRST_PORT = 8888
 
 
-def start(port: int | None = None, ip: str = "127.0.0.1", browser: bool = True) -> int:
+def start(
+    port: int | None = None,
+    ip: str = "127.0.0.1",
+    browser: bool = True,
+    page: str | None = None,
+) -> int:
     """Make the copies that are missing, check, and run JupyterLab until Ctrl+C.
 
     Args:
+        page: what to open; None opens the first lesson.
         port: the port to serve on; None takes the first free one from 8888.
         ip: the address to serve on; `0.0.0.0` lets other computers in, too.
         browser: open a browser, if there is a screen.
@@ -37,7 +43,12 @@ def start(port: int | None = None, ip: str = "127.0.0.1", browser: bool = True) 
     browser = browser and has_screen()
     print("Starting JupyterLab ...", flush=True)
     with tempfile.TemporaryDirectory() as settings:
-        return _serve(port, ip, browser, Path(settings))
+        return _serve(port, ip, browser, page or first_page(), Path(settings))
+
+
+def start_playground(port: int | None = None, ip: str = "127.0.0.1", browser: bool = True) -> int:
+    """Open the playground of α and β as a page of its own, for the projector, until Ctrl+C."""
+    return start(port, ip, browser, page=f"doc/tree/my_lessons/{lessons.PLAYGROUND.name}")
 
 
 def copied(copies: list[Path]) -> str:
@@ -98,7 +109,7 @@ def has_screen() -> bool:
     return True
 
 
-def _serve(port: int, ip: str, browser: bool, settings: Path) -> int:
+def _serve(port: int, ip: str, browser: bool, page: str, settings: Path) -> int:
     """Run JupyterLab as a program of its own, and end it when asked to."""
     token = secrets.token_hex(24)
     environment = {
@@ -110,9 +121,10 @@ def _serve(port: int, ip: str, browser: bool, settings: Path) -> int:
     }
     _switch_news_off(settings)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as politely as on Ctrl+C
-    server = subprocess.Popen(_command(port, ip, browser), env=environment)
+    server = subprocess.Popen(_command(port, ip, browser, page), env=environment)
     try:
-        _announce(server, f"http://{'localhost' if ip == '127.0.0.1' else ip}:{port}", token)
+        host = f"http://{'localhost' if ip == '127.0.0.1' else ip}:{port}"
+        _announce(server, host, page, token)
         return server.wait()
     except KeyboardInterrupt:
         _end(server)
@@ -120,13 +132,13 @@ def _serve(port: int, ip: str, browser: bool, settings: Path) -> int:
         return 0
 
 
-def _command(port: int, ip: str, browser: bool) -> list[str]:
+def _command(port: int, ip: str, browser: bool, page: str) -> list[str]:
     """The command that starts JupyterLab."""
     command = [
         *(sys.executable, "-m", "jupyterlab", "-y"),
         *("--log-level=ERROR", "--LabApp.log_level=ERROR"),
         f"--ServerApp.root_dir={lessons.REPOSITORY}",
-        f"--LabApp.default_url=/{first_page()}",
+        f"--LabApp.default_url=/{page}",
         f"--ip={ip}",
         f"--port={port}",
         "--ServerApp.port_retries=0",
@@ -145,7 +157,7 @@ def _switch_news_off(settings: Path) -> None:
     (settings / "labconfig" / "page_config.json").write_text(json.dumps(page), encoding="utf-8")
 
 
-def _announce(server: subprocess.Popen, address: str, token: str) -> None:
+def _announce(server: subprocess.Popen, address: str, page: str, token: str) -> None:
     """Print the address as soon as the server answers there."""
     while server.poll() is None:
         try:
@@ -153,8 +165,9 @@ def _announce(server: subprocess.Popen, address: str, token: str) -> None:
         except OSError:
             time.sleep(0.2)
             continue
-        print("\nThe lessons are at this address; if no browser shows them, open it yourself:")
-        print(f"\n    {address}/{first_page()}?token={token}\n")
+        what = "The lessons are" if page == first_page() else "The page is"
+        print(f"\n{what} at this address; if no browser shows it, open it yourself:")
+        print(f"\n    {address}/{page}?token={token}\n")
         print("Press Ctrl+C here to end.", flush=True)
         return
 

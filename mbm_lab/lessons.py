@@ -16,6 +16,7 @@ from nbformat import NotebookNode
 REPOSITORY = Path(__file__).resolve().parents[1]
 NOTEBOOKS = REPOSITORY / "notebooks"
 MY_LESSONS = REPOSITORY / "my_lessons"
+PLAYGROUND = NOTEBOOKS / "playground.ipynb"  # no lesson: a page for the projector
 
 NOT_COPIED = "not yet copied"
 SAME = "as the course's"
@@ -139,7 +140,8 @@ def copy_missing(notebooks: Path = NOTEBOOKS, mine: Path = MY_LESSONS) -> list[P
 
     A file that is already there is never touched.
     """
-    missing = [lesson for lesson in course_lessons(notebooks) if state(lesson, mine) == NOT_COPIED]
+    pages = [*course_lessons(notebooks), *Path(notebooks).glob(PLAYGROUND.name)]
+    missing = [page for page in pages if state(page, mine) == NOT_COPIED]
     return [_copy(lesson, Path(mine)) for lesson in missing]
 
 

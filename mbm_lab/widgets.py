@@ -83,7 +83,7 @@ class FusionFigure(MovingFigure):
     def __init__(self, f: Tensor, g: Tensor, m: Tensor, dpi: int = 80):
         super().__init__(8.4, 3.9, dpi)
         self.surface_axes, dial_axes = self.figure.subplots(1, 2, width_ratios=(1, 1.3))
-        self.figure.subplots_adjust(left=0.09, right=0.99, bottom=0.15, top=0.92, wspace=0.1)
+        self.figure.subplots_adjust(left=0.12, right=0.99, bottom=0.15, top=0.92, wspace=0.1)
         self._draw_dial(dial_axes)
         self.set_readings(f, g, m)
 
@@ -714,17 +714,23 @@ class LearningRatePlayground(ipywidgets.VBox):
 
 
 PAGE_STYLE = """<style>
-#jp-top-panel, #jp-menu-panel, #jp-bottom-panel, #jp-down-stack, .jp-NotebookPanel-toolbar,
-.jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser, .jp-Placeholder, .jp-cell-toolbar,
-.jp-Notebook-footer, .jp-MarkdownCell button, .jp-MarkdownCell p:last-child { display: none; }
+#jp-top-panel, #jp-menu-panel, #jp-bottom-panel, #jp-title-panel-title, .jp-SideBar,
+.jp-NotebookPanel-toolbar, .jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser, .jp-Placeholder,
+.jp-cell-toolbar, .jp-Notebook-footer, .jp-CodeCell .jp-Cell-inputWrapper, .jp-InternalAnchorLink
+  { display: none !important; }
+.lm-Widget { contain: none !important; }
+.jp-NotebookPanel, .jp-NotebookPanel .jp-WindowedPanel-outer
+  { position: fixed !important; inset: 0 !important; width: 100vw !important;
+    height: 100vh !important; z-index: 100; }
+.jp-Notebook .jp-Cell { border: none !important; box-shadow: none !important; }
+.widget-image { max-width: none; }
 </style>"""
-"""Hides JupyterLab's menus, toolbar and prompts, and the button that started the page."""
+"""Hides JupyterLab's menus, toolbar and prompts, and gives the whole window to the page."""
 
 
-def projector_page() -> None:
-    """Shows the playground large, and hides everything of JupyterLab around it. For
-    `playground.ipynb`, which `make playground` opens."""
+def projector_style() -> None:
+    """Hides everything of JupyterLab around a page. For `playground.ipynb`, which
+    `make playground` opens."""
     from IPython.display import HTML, display
 
     display(HTML(PAGE_STYLE))
-    display(FusionPlayground(dpi=110))

@@ -110,7 +110,7 @@ def _exercises(options: argparse.Namespace) -> int:
     if not options.reset:
         print(exercises.overview(states))
         solved = sum(bool(state.get("solved")) for state in states.values())
-        print(f"\n{solved} solved. Your progress is kept in {progress.path()}, on this computer only.")
+        print(f"\n{solved} solved. This is kept in {progress.path()}, on this computer only.")
         return 0
     if not progress.path().exists():
         print("There is no progress to forget.")

@@ -106,7 +106,8 @@ class FusionFigure(MovingFigure):
         axes.set(xlabel="α (picture)", ylabel="β (message)", title="error: dark is large")
         axes.set(xlim=(float(GRID[0]), float(GRID[-1])), ylim=(float(GRID[0]), float(GRID[-1])))
         axes.grid(False)
-        (self.path,) = axes.plot([], [], ".-", color="white", markeredgecolor="black", animated=True)
+        dots = {"color": "white", "markeredgecolor": "black", "animated": True}
+        (self.path,) = axes.plot([], [], ".-", **dots)
         (self.point,) = axes.plot(
             [0], [0], "o", color=plots.FUSED, markeredgecolor="black", markersize=12, animated=True
         )
@@ -136,7 +137,8 @@ class FusionFigure(MovingFigure):
             [0, 0], [0, 1], color=plots.FUSED, linewidth=6, solid_capstyle="round", animated=True
         )
         axes.plot([], [], color=plots.FUSED, linewidth=6, label="v = αf + βg")
-        axes.legend(loc="lower center", ncols=2, frameon=False, fontsize=10, bbox_to_anchor=(0.5, -0.1))
+        place = {"loc": "lower center", "bbox_to_anchor": (0.5, -0.1)}
+        axes.legend(ncols=2, frameon=False, fontsize=10, **place)
 
     def draw(
         self,
@@ -261,7 +263,9 @@ class FusionPlayground(ipywidgets.VBox):
             lambda: self.show_card(self._next_disagreement()),
             "Show a card whose picture and message differ",
         )
-        self.to_best = button("Best α and β", self._go_to_best, "Move both sliders to the best point")
+        self.to_best = button(
+            "Best α and β", self._go_to_best, "Move both sliders to the best point"
+        )
         self.train = button("Train", self._train_or_pause, "Gradient descent, step by step")
         self.step = button("One step", self._one_step, "One step of gradient descent")
 
@@ -555,8 +559,9 @@ class KernelPlayground(ipywidgets.VBox):
         ]
         self.text.value = (
             "<span role='status' aria-live='polite'>In the marked window: "
-            f"{' + '.join(parts) or '0'} = {float(result[self.row, self.column]):.2f}. In the whole "
-            f"picture from {float(result.min()):.2f} to {float(result.max()):.2f}.</span>"
+            f"{' + '.join(parts) or '0'} = {float(result[self.row, self.column]):.2f}. "
+            f"In the whole picture from {float(result.min()):.2f} to {float(result.max()):.2f}."
+            "</span>"
         )
 
 
@@ -577,8 +582,9 @@ class SentencePlayground(ipywidgets.VBox):
     ):
         self.reader, self.vocabulary = reader.eval(), vocabulary
         self.sentence = ipywidgets.Text(
-            value=sentence, description="sentence", continuous_update=False, layout={"width": "640px"}
+            value=sentence, description="sentence", continuous_update=False
         )
+        self.sentence.layout.width = "640px"
         self.count = ipywidgets.IntSlider(
             description="words read", min=1, max=1, layout={"width": "640px"}
         )
@@ -666,11 +672,11 @@ class LearningRatePlayground(ipywidgets.VBox):
         surface, curve = self.drawing.figure.subplots(1, 2)
         self.drawing.figure.subplots_adjust(left=0.09, right=0.98, bottom=0.15, top=0.9, wspace=0.3)
         errors = fusion.error_surface(self.f, self.g, self.m, GRID, GRID)
-        levels = np.geomspace(float(errors.min()) * 1.05, float(errors.max()), 12)
-        surface.contourf(GRID, GRID, errors, levels=[float(errors.min()), *levels], cmap="viridis_r")
-        surface.plot(
-            self.best.alpha, self.best.beta, "*", color="white", markeredgecolor="black", markersize=16
-        )
+        least, most = float(errors.min()), float(errors.max())
+        levels = [least, *np.geomspace(least * 1.05, most, 12)]
+        surface.contourf(GRID, GRID, errors, levels=levels, cmap="viridis_r")
+        star = {"color": "white", "markeredgecolor": "black", "markersize": 16}
+        surface.plot(self.best.alpha, self.best.beta, "*", **star)
         limits = (float(GRID[0]), float(GRID[-1]))
         surface.set(xlabel="α", ylabel="β", title="the path", xlim=limits, ylim=limits)
         surface.grid(False)

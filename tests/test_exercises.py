@@ -158,10 +158,10 @@ SWAPS = {
     ast.NotEq: ast.Eq,
 }  # fmt: skip
 TWINS = {"mean": "sum", "sum": "mean", "max": "min", "min": "max", "argmax": "argmin",
-         "argmin": "argmax", "floor": "ceil", "ceil": "floor"}  # fmt: skip
+         "argmin": "argmax", "floor": "ceil", "ceil": "floor", "eval": "train",
+         "append": "remove"}  # fmt: skip
 
-EQUIVALENT: dict[str, set[str]] = {
-}
+EQUIVALENT: dict[str, set[str]] = {}
 """Mutants that compute the same as the solution, and why."""
 
 
@@ -196,6 +196,9 @@ def mutate(node: ast.AST, variant: int) -> bool:
         node.ops[0] = SWAPS[type(node.ops[0])]()
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and variant == 0:
         node.op = ast.UAdd()
+    elif isinstance(node, ast.With | ast.Expr) and variant == 0:  # a statement that has no effect
+        node.__class__, node.test, node.orelse = ast.If, ast.Constant(True), []
+        node.body = getattr(node, "body", [ast.Pass()])
     elif isinstance(node, ast.Attribute) and node.attr in TWINS and variant == 0:
         node.attr = TWINS[node.attr]
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool) and variant == 0:
@@ -257,12 +260,12 @@ def test_the_same_mistake_written_otherwise_is_found(said):
         (lambda f, g, alpha, beta: None, "returns nothing"),
         (lambda f, g, alpha, beta: (alpha * f + beta * g).tolist(), "It returns a list; a Tensor"),
         (lambda f, g, alpha, beta: "v", "It returns a str; a Tensor is expected"),
-        (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta)[None], "has the shape (1, 1); it should"),
+        (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta)[None], "shape (1, 1); it should"),
         (lambda f, g, alpha, beta: -a_sum(f, g, alpha, beta), "Every number has the wrong sign"),
-        (lambda f, g, alpha, beta: 0.5 * a_sum(f, g, alpha, beta), "is 0.5 times what it should be"),
+        (lambda f, g, alpha, beta: 0.5 * a_sum(f, g, alpha, beta), "0.5 times what it should be"),
         (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta) + 1, "Every number is off by +1"),
         (lambda f, g, alpha, beta: f * 0, "Every number is zero"),
-        (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta).int(), "torch.int32 numbers; they should"),
+        (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta).int(), "torch.int32 numbers; they"),
         (lambda f, g, alpha, beta: f / 0, "nan or inf"),
         (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta) ** 2, "The numbers differ"),
         (lambda f, g: f + g, "raises TypeError"),

@@ -212,12 +212,16 @@ class Exercise(_Common):
             if not stopped:
                 said += " It could not be stopped: restart the kernel before you go on."
             return [said, _inputs(names, arguments)]
-        for sentence, mistake in self.mistakes.items():
-            if self._same_as(mistake, cases, outcomes):
-                break
-        else:
-            sentence = _describe(answer, expected, outcomes, wrong, changed)
-        shown = [sentence, f"The smallest input that shows it: {note}.\n" + _inputs(names, arguments)]
+        fits = (
+            sentence
+            for sentence, mistake in self.mistakes.items()
+            if self._same_as(mistake, cases, outcomes)
+        )
+        sentence = next(fits, None) or _describe(answer, expected, outcomes, wrong, changed)
+        shown = [
+            sentence,
+            f"The smallest input that shows it: {note}.\n" + _inputs(names, arguments),
+        ]
         got = "an error" if outcome.error is not None else show(outcome.value)
         return [*shown, f"    expected: {show(expected[first])}\n    got:      {got}"]
 
@@ -342,7 +346,11 @@ def _as_tensor(value: Any) -> Tensor | None:
 def _state(value: Any) -> Any:
     """Something that is equal before and after a call if the value was not changed."""
     if isinstance(value, Tensor):
-        return (tuple(value.shape), value.dtype, value.detach().cpu().contiguous().numpy().tobytes())
+        return (
+            tuple(value.shape),
+            value.dtype,
+            value.detach().cpu().contiguous().numpy().tobytes(),
+        )
     if isinstance(value, nn.Module):
         tensors = {name: _state(tensor) for name, tensor in value.state_dict().items()}
         return (value.training, tensors)
@@ -390,7 +398,9 @@ def _describe(
             return f"It returns the names {sorted(got)}; {sorted(wanted)} are expected."
         return "Its results differ." + _right_so_far(wrong, outcomes)
     if ours.shape != theirs.shape:
-        said = f"Its result has the shape {tuple(ours.shape)}; it should have {tuple(theirs.shape)}."
+        said = (
+            f"Its result has the shape {tuple(ours.shape)}; it should have {tuple(theirs.shape)}."
+        )
         return said + _right_so_far(wrong, outcomes)
     if ours.is_floating_point() != theirs.is_floating_point():
         return f"Its result holds {ours.dtype} numbers; they should be {theirs.dtype}."
@@ -477,7 +487,9 @@ def _names(function: Callable, count: int) -> list[str]:
 
 
 def _inputs(names: list[str], arguments: tuple) -> str:
-    return "\n".join(f"    {name} = {show(value)}" for name, value in zip(names, arguments, strict=False))
+    return "\n".join(
+        f"    {name} = {show(value)}" for name, value in zip(names, arguments, strict=False)
+    )
 
 
 def show(value: Any) -> str:
@@ -490,7 +502,9 @@ def show(value: Any) -> str:
         first = ", ".join(_rounded(one) for one in value.flatten()[:4].tolist())
         return f"tensor of shape {tuple(value.shape)}: {first}, …"
     if isinstance(value, nn.Module):
-        return f"{_a(type(value).__name__)} in {'training' if value.training else 'evaluation'} mode"
+        return (
+            f"{_a(type(value).__name__)} in {'training' if value.training else 'evaluation'} mode"
+        )
     if inspect.isfunction(value):
         return f"the function {value.__name__}"
     if isinstance(value, dict):

@@ -54,8 +54,8 @@ weighted_sum = Exercise(
     difficulty=1,
     hints=(
         "Each reading is multiplied by its own weight, and then the two are added.",
-        "α is the picture's weight and f its reading; β and g belong to the message. A tensor times "
-        "a number multiplies every entry.",
+        "α is the picture's weight and f its reading; β and g belong to the message. A tensor "
+        "times a number multiplies every entry.",
         "One line does it: v = alpha * f + beta * g. Do not forget to return v.",
     ),
     why="alpha * f multiplies all the picture's readings at once, beta * g all the message's. The "
@@ -66,8 +66,8 @@ weighted_sum = Exercise(
         "You swapped α and β: α belongs to f, the picture, and β to g, the message.": (
             lambda f, g, alpha, beta: beta * f + alpha * g
         ),
-        "You added f and g without their weights. This is the article's code; its formula has α and "
-        "β.": lambda f, g, alpha, beta: f + g,
+        "You added f and g without their weights. This is the article's code; its formula has α "
+        "and β.": lambda f, g, alpha, beta: f + g,
         "You subtracted the message: the formula has a plus, αf + βg.": (
             lambda f, g, alpha, beta: alpha * f - beta * g
         ),
@@ -77,8 +77,8 @@ weighted_sum = Exercise(
         "You left out α: the picture counts with weight 1.": (
             lambda f, g, alpha, beta: f + beta * g
         ),
-        "You divided by α + β. This makes a weighted mean; the formula is a sum, in which α + β may "
-        "be less than 1.": lambda f, g, alpha, beta: (alpha * f + beta * g) / (alpha + beta),
+        "You divided by α + β. This makes a weighted mean; the formula is a sum, in which α + β "
+        "may be less than 1.": lambda f, g, alpha, beta: (alpha * f + beta * g) / (alpha + beta),
         "You multiplied the two parts: the formula adds them.": (
             lambda f, g, alpha, beta: alpha * f * beta * g
         ),
@@ -158,10 +158,11 @@ best_weights = Exercise(
         "the sum over the cards, in Python `f @ g`. Dividing both sides by N changes nothing.",
         "torch.linalg.solve(matrix, right) gives α and β as a tensor; .tolist() makes two floats.",
     ),
-    why="Subtracting the means takes the intercept out of the problem. What is left is: the error "
-    "must not change when α or β moves a little. That is two equations in two unknowns. The term "
-    "f·g counts what both witnesses say; without it, they would both be paid for it. (The mean of m "
-    "may stay: f and g have mean zero now, so a constant in m adds nothing to f·m and g·m.)",
+    why="Subtracting the means takes the intercept out of the problem. What is left is: the "
+    "error must not change when α or β moves a little. That is two equations in two unknowns. "
+    "The term f·g counts what both witnesses say; without it, they would both be paid for it. "
+    "(The mean of m may stay: f and g have mean zero now, so a constant in m adds nothing to f·m "
+    "and g·m.)",
     solution_function=my_best_weights,
     cases=_best_weights_cases,
     mistakes={
@@ -274,8 +275,8 @@ step = Exercise(
         "both.": _one_after_the_other,
         "You used g in the slope of α and f in the slope of β: each weight's slope has its own "
         "reading.": _wrong_reading,
-        "You left f and g out of the slopes: the error counts for a weight only as far as its reading "
-        "was large.": _without_reading,
+        "You left f and g out of the slopes: the error counts for a weight only as far as its "
+        "reading was large.": _without_reading,
     },
 )
 
@@ -305,8 +306,9 @@ worse_picture = Choice(
         "The mood must be guessed from the two witnesses. One of them now knows less.",
         "Look at the formula for β: σ_f grows. What happens to the sum below the line?",
     ),
-    why="β rises. The picture's precision leaves the sum below the line, and everything else keeps "
-    "its place, so the message's share grows: what one witness loses, the other (and the prior) gets.",
+    why="β rises. The picture's precision leaves the sum below the line, and everything else "
+    "keeps its place, so the message's share grows: what one witness loses, the other (and the "
+    "prior) gets.",
     options={"a": "β falls too", "b": "β stays as it is", "c": "β rises"},
     answer="c",
     wrong={
@@ -392,9 +394,9 @@ weighted_sum_module = Exercise(
         "self.alpha: PyTorch does not look into lists.",
         "forward returns self.alpha * f + self.beta * g.",
     ),
-    why="nn.Module registers every nn.Parameter that is stored as an attribute, and model.parameters()"
-    " hands them to the optimizer. A plain number, or a parameter in a Python list, is not found: "
-    "the model runs, and never learns. No error says so.",
+    why="nn.Module registers every nn.Parameter that is stored as an attribute, and "
+    "model.parameters() hands them to the optimizer. A plain number, or a parameter in a Python "
+    "list, is not found: the model runs, and never learns. No error says so.",
     solution_function=MyWeightedSum,
     call=_learn,
     cases=lambda: {
@@ -404,11 +406,11 @@ weighted_sum_module = Exercise(
         "no card at all": (F[:0], G[:0]),
     },
     mistakes={
-        "α and β are not registered: PyTorch finds no parameters in your module, so no optimizer will "
-        "ever move them. Make each an nn.Parameter and store it directly, as self.alpha and self.beta, "
-        "not as plain numbers or in a list.": _PlainNumbers,
-        "α and β get no slope: .item() or float() turns a parameter into a plain number, and the way "
-        "back for the gradient is lost.": _NoGradient,
+        "α and β are not registered: PyTorch finds no parameters in your module, so no optimizer "
+        "will ever move them. Make each an nn.Parameter and store it directly, as self.alpha and "
+        "self.beta, not as plain numbers or in a list.": _PlainNumbers,
+        "α and β get no slope: .item() or float() turns a parameter into a plain number, and the "
+        "way back for the gradient is lost.": _NoGradient,
         "α and β must begin at 1, where the model is the article's sum. You begin at 0.": _FromZero,
         "You used 1 - α for the message. Then the two weights cannot be chosen freely, and β never "
         "learns.": _OneWeight,

@@ -159,6 +159,7 @@ SWAPS = {
 }  # fmt: skip
 TWINS = {"mean": "sum", "sum": "mean", "max": "min", "min": "max", "argmax": "argmin",
          "argmin": "argmax", "floor": "ceil", "ceil": "floor", "eval": "train",
+         "zeros": "ones", "log_softmax": "softmax",
          "append": "remove"}  # fmt: skip
 
 EQUIVALENT: dict[str, set[str]] = {}

@@ -107,7 +107,7 @@ crop = Exercise(
 def my_normalise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """Both sets of pictures, (N, 3, H, W), with the mean and spread of the training pictures."""
     mean = train.mean((0, 2, 3), keepdim=True)
-    sd = train.std((0, 2, 3), keepdim=True)
+    sd = train.std((0, 2, 3), correction=0, keepdim=True)
     return (train - mean) / sd, (test - mean) / sd
 
 
@@ -117,19 +117,22 @@ def _by(
     dims: tuple[int, ...] = (0, 2, 3),
     power: float = 1.0,
     own: bool = False,
+    correction: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Normalised over these dimensions, divided by sd to this power."""
     answers = []
     for images in (train, test):
         source = images if own else train
-        mean, sd = source.mean(dims, keepdim=True), source.std(dims, keepdim=True)
+        mean = source.mean(dims, keepdim=True)
+        sd = source.std(dims, correction=correction, keepdim=True)
         answers.append((images - mean) / sd**power)
     return answers[0], answers[1]
 
 
 def _pooled(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     everything = torch.cat([train, test])
-    mean, sd = everything.mean((0, 2, 3), keepdim=True), everything.std((0, 2, 3), keepdim=True)
+    mean = everything.mean((0, 2, 3), keepdim=True)
+    sd = everything.std((0, 2, 3), correction=0, keepdim=True)
     return (train - mean) / sd, (test - mean) / sd
 
 
@@ -178,6 +181,8 @@ normalise = Exercise(
         "You left the test cards as they were. They need the same treatment.": _only_train,
         "You made one mean for all three colours: each colour has its own, over dimensions 0, 2 "
         "and 3.": lambda train, test: _by(train, test, dims=(0, 1, 2, 3)),
+        "PyTorch's std divides by N − 1 unless you say correction=0. The section above divides "
+        "by N.": (lambda train, test: _by(train, test, correction=1)),
         "You made a mean for each pixel. One for each colour is wanted, over cards, rows and "
         "columns: dimensions 0, 2 and 3.": lambda train, test: _by(train, test, dims=(0,)),
         "You divided by the variance: divide by its root, the standard deviation.": (

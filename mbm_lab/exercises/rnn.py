@@ -1,1 +1,385 @@
-"""To come."""
+"""The exercises of lesson 03: the recurrent step, the gate, the mask, word order."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mbm_lab import datasets, preprocessing, training, welcome
+from mbm_lab.exercises.exercise import Cases, Choice, Exercise
+
+# --- 1. One step for a batch
+
+
+def my_rnn_step(x: Tensor, h: Tensor, W: Tensor, U: Tensor, b: Tensor) -> Tensor:
+    """One step: x (B, D), h (B, H), W (H, D), U (H, H), b (H,). Returns the new h, (B, H)."""
+    return torch.tanh(x @ W.T + h @ U.T + b)
+
+
+def _weights(D: int, H: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = ((H, D), (H, H), (H,))
+    W, U, b = (0.5 * torch.randn(*size, generator=generator) for size in sizes)
+    return W, U, b
+
+
+def _step_cases() -> Cases:
+    generator = torch.Generator().manual_seed(0)
+    W = torch.tensor([[0.5, -1.0], [1.0, 0.0]])
+    U = torch.tensor([[0.0, 1.0], [-1.0, 0.5]])
+    b = torch.tensor([-0.5, 0.25])
+    x, h = torch.randn(5, 3, generator=generator), torch.rand(5, 4, generator=generator)
+    larger = _weights(3, 4, seed=1)
+    return {
+        "the step of section 1": (
+            torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]]), W, U, b),
+        "two texts": (torch.eye(2), torch.tensor([[0.5, 0.5], [-1.0, 0.2]]), W, U, b),
+        "five texts, words of 3 numbers, a memory of 4": (x, h, *larger),
+        "an empty memory": (x, torch.zeros(5, 4), *larger),
+        "a batch of one": (x[:1], h[:1], *larger),
+        "every second text (strided tensors)": (x[::2], h[::2], *larger),
+        "double precision": (x.double(), h.double(), *(w.double() for w in larger)),
+        "no text": (x[:0], h[:0], *larger),
+    }  # fmt: skip
+
+
+rnn_step = Exercise(
+    lesson="03",
+    name="rnn_step",
+    title="One step for a batch",
+    minutes=6,
+    difficulty=1,
+    hints=(
+        "The formula is h' = tanh(W x + U h + b). In a batch each text is a row, so the vectors "
+        "lie on their sides: write the matrix behind them.",
+        "W x for every row of x is x @ W.T. The same with h and U.",
+        "torch.tanh(x @ W.T + h @ U.T + b)",
+    ),
+    why="A batch holds one text a row. The product with a row stands the other way round: x @ W.T "
+    "gives, in each row, the numbers of W x. The bias b is added to every row.",
+    solution_function=my_rnn_step,
+    cases=_step_cases,
+    mistakes={
+        "You forgot tanh. Without it the memory grows from step to step without a limit.": (
+            lambda x, h, W, U, b: x @ W.T + h @ U.T + b
+        ),
+        "You forgot the memory: U h is missing, so the network would not know what came before.": (
+            lambda x, h, W, U, b: torch.tanh(x @ W.T + b)
+        ),
+        "You forgot the word: W x is missing.": lambda x, h, W, U, b: torch.tanh(h @ U.T + b),
+        "You forgot the bias b.": lambda x, h, W, U, b: torch.tanh(x @ W.T + h @ U.T),
+        "You did not turn the matrices: for a batch write x @ W.T and h @ U.T.": (
+            lambda x, h, W, U, b: torch.tanh(x @ W + h @ U + b)
+        ),
+        "You swapped W and U: W looks at the word, U at the memory.": (
+            lambda x, h, W, U, b: torch.tanh(x @ U.T + h @ W.T + b)
+        ),
+        "You used the sigmoid. The plain network keeps its numbers between −1 and 1, with tanh.": (
+            lambda x, h, W, U, b: torch.sigmoid(x @ W.T + h @ U.T + b)
+        ),
+        "You took tanh of each part and added then. Add first: tanh comes last.": (
+            lambda x, h, W, U, b: torch.tanh(x @ W.T) + torch.tanh(h @ U.T + b)
+        ),
+    },
+)
+
+
+# --- 2. Keep or write?
+
+
+def my_gru_mix(n: Tensor, h: Tensor, z_before: Tensor) -> Tensor:
+    """The new memory (B, H) from the proposal n, the memory h, and z before its sigmoid."""
+    z = torch.sigmoid(z_before)
+    return (1 - z) * n + z * h
+
+
+def _mix_cases() -> Cases:
+    generator = torch.Generator().manual_seed(2)
+    n, h, z = torch.randn(3, 4, 5, generator=generator).unbind(0)
+    n, h = n.tanh(), h.tanh()
+    one = torch.tensor
+    return {
+        "one number, the gate half open": (one([[0.8]]), one([[0.5]]), one([[0.0]])),
+        "one number, z = 0.9": (one([[0.8]]), one([[0.5]]), one([[2.1972]])),
+        "a gate that is almost shut": (one([[0.8]]), one([[0.5]]), one([[-9.0]])),
+        "four texts, a memory of 5": (n, h, z),
+        "a batch of one": (n[:1], h[:1], z[:1]),
+        "strided tensors": (n[:, ::2], h[:, ::2], z[:, ::2]),
+        "double precision": (n.double(), h.double(), z.double()),
+    }
+
+
+gru_mix = Exercise(
+    lesson="03",
+    name="gru_mix",
+    title="Keep or write?",
+    minutes=4,
+    difficulty=1,
+    hints=(
+        "First make z a number between 0 and 1. Then mix n and h by the last line of the table.",
+        "z = torch.sigmoid(z_before). With z = 1 the old memory must stay, with z = 0 the proposal "
+        "must take its place.",
+        "(1 - z) * n + z * h",
+    ),
+    why="The two shares, 1 − z and z, add up to 1, so the new memory lies between proposal and old "
+    "memory and cannot grow. Each of the H numbers has its own gate.",
+    solution_function=my_gru_mix,
+    cases=_mix_cases,
+    mistakes={
+        "You swapped the shares: z is the share of the OLD memory. (The paper of Cho and others "
+        "writes it so, PyTorch and this lesson the other way.)": (
+            lambda n, h, z: z.sigmoid() * n + (1 - z.sigmoid()) * h
+        ),
+        "You forgot the sigmoid: z_before can be any number, and a gate is between 0 and 1.": (
+            lambda n, h, z: (1 - z) * n + z * h
+        ),
+        "The proposal counts in full. Its share is only what the memory leaves: 1 − z.": (
+            lambda n, h, z: n + z.sigmoid() * h
+        ),
+        "You multiplied both by z. The proposal gets 1 − z.": (
+            lambda n, h, z: z.sigmoid() * n + z.sigmoid() * h
+        ),
+        "The old memory is lost: z · h is missing.": lambda n, h, z: (1 - z.sigmoid()) * n,
+        "You used tanh for the gate. It must lie between 0 and 1: the sigmoid.": (
+            lambda n, h, z: (1 - z.tanh()) * n + z.tanh() * h
+        ),
+    },
+)
+
+
+# --- 3. A finished text rests
+
+
+def my_last_state(x: Tensor, lengths: Tensor, W: Tensor, U: Tensor, b: Tensor) -> Tensor:
+    """The memory (B, H) after each text's own last word. x (B, T, D), lengths (B,)."""
+    h = torch.zeros(len(x), len(b), dtype=x.dtype)
+    for t in range(x.shape[1]):
+        new = torch.tanh(x[:, t] @ W.T + h @ U.T + b)
+        h = torch.where(t < lengths[:, None], new, h)
+    return h
+
+
+def _states(x: Tensor, W: Tensor, U: Tensor, b: Tensor) -> Tensor:
+    """The memory after every step, padding and all: (B, T, H)."""
+    h, states = torch.zeros(len(x), len(b), dtype=x.dtype), []
+    for t in range(x.shape[1]):
+        h = torch.tanh(x[:, t] @ W.T + h @ U.T + b)
+        states.append(h)
+    return torch.stack(states, 1)
+
+
+def _reset(x, lengths, W, U, b) -> Tensor:
+    h = torch.zeros(len(x), len(b), dtype=x.dtype)
+    for t in range(x.shape[1]):
+        h = torch.tanh(x[:, t] @ W.T + h @ U.T + b) * (t < lengths[:, None])
+    return h
+
+
+def _shortest(x, lengths, W, U, b) -> Tensor:
+    return _states(x, W, U, b)[:, int(lengths.min()) - 1]
+
+
+def _nth(x, lengths, W, U, b, shift: int) -> Tensor:
+    states = torch.cat([torch.zeros(len(x), 1, len(b), dtype=x.dtype), _states(x, W, U, b)], 1)
+    return states[torch.arange(len(x)), (lengths + shift).clamp(max=x.shape[1])]
+
+
+def _masked_sum(x, lengths, W, U, b) -> Tensor:
+    mask = torch.arange(x.shape[1]) < lengths[:, None]
+    return (_states(x, W, U, b) * mask[..., None]).sum(1)
+
+
+def _last_state_cases() -> Cases:
+    generator = torch.Generator().manual_seed(3)
+    W, U, b = _weights(2, 3, seed=4)
+    x, lengths = torch.randn(4, 5, 2, generator=generator), torch.tensor([3, 5, 1, 4])
+    padded = x * (torch.arange(5) < lengths[:, None])[..., None]
+    small = (torch.tensor([[1.0]]), torch.tensor([[1.0]]), torch.tensor([0.0]))
+    return {
+        "one text of one word, then padding": (
+            torch.tensor([[[0.5], [0.0]]]), torch.tensor([1]), *small),
+        "two texts of 2 and 3 words": (
+            torch.tensor([[[0.5], [-1.0], [0.0]], [[0.5], [-1.0], [0.2]]]), torch.tensor([2, 3]),
+            *small),
+        "four texts, padded with zeros": (padded, lengths, W, U, b),
+        "something else than zeros in the padding": (x, lengths, W, U, b),
+        "no padding": (x, torch.full((4,), 5), W, U, b),
+        "a batch of one": (padded[:1], lengths[:1], W, U, b),
+        "every second text, double precision": (
+            padded[::2].double(), lengths[::2], W.double(), U.double(), b.double()),
+        "no text": (x[:0], lengths[:0], W, U, b),
+    }  # fmt: skip
+
+
+last_state = Exercise(
+    lesson="03",
+    name="last_state",
+    title="A finished text rests",
+    minutes=12,
+    difficulty=3,
+    hints=(
+        "Loop over the steps t = 0, 1, …, T − 1 for all texts at once, as in section 1. After each "
+        "step, decide for every text whether it is still being read.",
+        "Text i is being read at step t if t < lengths[i]. Where it is, take the new memory; where "
+        "it is not, keep the old one.",
+        "torch.where(t < lengths[:, None], new, h) chooses row by row.",
+    ),
+    why="This is what packing does inside PyTorch: a text that is finished keeps its memory and "
+    "waits for the others. The mask is a column, (B, 1), so that torch.where takes or leaves a "
+    "whole row of the memory.",
+    solution_function=my_last_state,
+    cases=_last_state_cases,
+    mistakes={
+        "You read the padding too. Each text must rest after its own last word.": (
+            lambda x, lengths, W, U, b: _states(x, W, U, b)[:, -1] if x.shape[1] else x[:, 0]
+        ),
+        "A finished text loses its memory: you set it to zero. It must keep what it had.": _reset,
+        "You stopped all texts where the shortest one ends. The longer ones go on.": _shortest,
+        "One word too few is read: the last word has the place length − 1, so read while "
+        "t < length.": lambda *a: _nth(*a, shift=-1),
+        "One word too many is read: use t < length, not t <= length.": lambda *a: _nth(*a, shift=1),
+        "You return the memories after every word. Only each text's last one is asked for.": (
+            lambda x, lengths, W, U, b: _states(x, W, U, b)
+        ),
+        "You added up the memories of all words. The last one already holds what came before.": (
+            _masked_sum
+        ),
+    },
+)
+
+
+# --- 4. Break and fix: shuffled with the padding
+
+
+def my_shuffle(tokens: Tensor, keys: Tensor) -> Tensor:
+    """The words of each row in the order of their keys; padding (0) stays behind. Both (B, T)."""
+    keys = keys.masked_fill(tokens == 0, float("inf"))
+    return tokens.gather(1, keys.argsort(dim=1))
+
+
+def _by_keys(tokens: Tensor, keys: Tensor) -> Tensor:
+    return tokens.gather(1, keys.argsort(dim=1, stable=True))
+
+
+def _one_order(tokens: Tensor, keys: Tensor) -> Tensor:
+    return my_shuffle(tokens, keys[:1].expand_as(keys)) if len(tokens) else tokens
+
+
+def _rows_shuffled(tokens: Tensor, keys: Tensor) -> Tensor:
+    return tokens[keys[:, 0].argsort(stable=True)]
+
+
+def _sorted_words(tokens: Tensor, keys: Tensor) -> Tensor:
+    return my_shuffle(tokens, tokens.to(keys.dtype))
+
+
+def _backwards(tokens: Tensor, keys: Tensor) -> Tensor:
+    return my_shuffle(tokens, -keys)
+
+
+def _padding_first(tokens: Tensor, keys: Tensor) -> Tensor:
+    return _by_keys(tokens, keys.masked_fill(tokens == 0, float("-inf")))
+
+
+def _shuffle_cases() -> Cases:
+    generator = torch.Generator().manual_seed(5)
+    lengths = torch.tensor([4, 7, 2, 1, 6])
+    tokens = torch.randint(1, 50, (5, 7), generator=generator)
+    tokens = tokens * (torch.arange(7) < lengths[:, None])
+    keys = torch.rand(5, 7, generator=generator)
+    return {
+        "two words and one place of padding": (
+            torch.tensor([[8, 5, 0]]), torch.tensor([[0.7, 0.9, 0.2]])),
+        "three words": (torch.tensor([[8, 5, 6, 0]]), torch.tensor([[0.7, 0.2, 0.3, 0.5]])),
+        "five texts": (tokens, keys),
+        "keys below zero and above one": (tokens, 10 * keys - 5),
+        "a batch of one": (tokens[:1], keys[:1]),
+        "every second text (strided tensors)": (tokens[::2], keys[::2]),
+        "no text": (tokens[:0], keys[:0]),
+    }  # fmt: skip
+
+
+shuffle = Exercise(
+    lesson="03",
+    name="shuffle",
+    title="Break and fix: a shuffle that takes away too much",
+    minutes=8,
+    difficulty=2,
+    hints=(
+        "Look at one shuffled row: where are its zeros? What would a packed batch take the "
+        "length of this text to be?",
+        "The words must move among themselves, and every zero must stay at the end. A place with "
+        "the largest key comes last.",
+        'keys.masked_fill(tokens == 0, float("inf")) gives all the padding the largest key.',
+    ),
+    why="The order of a row is the order of its keys. If the padding gets random keys too, zeros "
+    "land between the words: the text gets holes, and its length becomes wrong. A reader that "
+    "fails then may fail because of the holes, and you would credit word order. With the key "
+    "inf, padding stays behind, and only the order is taken away.",
+    solution_function=my_shuffle,
+    given=_by_keys,
+    cases=_shuffle_cases,
+    mistakes={
+        "All texts get the same order. Each row has its own keys.": _one_order,
+        "You shuffled the texts of the batch. The words within each text must move, along dim 1.": (
+            _rows_shuffled
+        ),
+        "You sorted the words by their numbers, whatever the keys say.": _sorted_words,
+        "The words come in the opposite order: the smallest key stands first.": _backwards,
+        "The padding now comes first. It must stay behind the words: give it the largest key.": (
+            _padding_first
+        ),
+        "You left every text as it was.": lambda tokens, keys: tokens.clone(),
+    },
+)
+
+
+# --- 5. Predict: what is hard to read?
+
+
+def _what_is_hard() -> str:
+    """The stored reader's typical error on unknown names, on long negations, on the rest."""
+    test = datasets.load_postcards("test", parts=["message"])
+    _, g = welcome.load_readers()
+    tokens = preprocessing.text_to_tensor(test.messages, welcome.load_vocabulary())
+    squared = (training.predict(g, tokens) - test.sentiment).square()
+    names = torch.tensor(["Zoe" in text or "Raj" in text for text in test.messages])
+    long = torch.tensor(["nobody" in text.lower() for text in test.messages])
+    rest = squared[~names & ~long].mean()
+    by_name, by_negation = (
+        squared[names & ~long].mean() / rest,
+        squared[long & ~names].mean() / rest,
+    )
+    if by_negation > 1.5 and by_name < 1.5:
+        return "b"
+    return "a" if by_name > 1.5 else "c"
+
+
+hard_messages = Choice(
+    lesson="03",
+    name="hard_messages",
+    title="Predict: what is hard to read?",
+    minutes=2,
+    difficulty=1,
+    hints=(
+        "Ask of each difficulty: does it change what the sentence says?",
+        "A name that g does not know becomes one and the same word, <unk>. What does a name tell "
+        "about the sentiment?",
+    ),
+    why="A name says nothing about the sentiment, so a network that has learned to pass over names "
+    "loses nothing. A long negation must be carried over several words to its adjective, and "
+    "training had few of them.",
+    options={
+        "a": "an unknown name",
+        "b": "a long negation such as “nobody would say that”",
+        "c": "neither: g reads both as well as the rest",
+    },
+    answer="b",
+    wrong={
+        "a": "g has never seen this name, true. But would a known name have helped it to know the "
+        "sentiment?",
+        "c": "One of the two changes what the sentence says, and is rare in the training messages. "
+        "That leaves a trace.",
+    },
+    truth=_what_is_hard,
+)

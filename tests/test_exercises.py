@@ -197,6 +197,10 @@ def mutate(node: ast.AST, variant: int) -> bool:
         node.ops[0] = SWAPS[type(node.ops[0])]()
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and variant == 0:
         node.op = ast.UAdd()
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert) and variant == 0:
+        node.op = ast.UAdd()
+    elif isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple) and variant == 0:
+        node.value.elts.reverse()
     elif isinstance(node, ast.With | ast.Expr) and variant == 0:  # a statement that has no effect
         node.__class__, node.test, node.orelse = ast.If, ast.Constant(True), []
         node.body = getattr(node, "body", [ast.Pass()])

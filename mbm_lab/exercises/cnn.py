@@ -15,7 +15,7 @@ def my_convolve(x: Tensor, k: Tensor, stride: int = 1) -> Tensor:
     """The convolution of a grey picture (H, W) with a kernel (K, L), without padding."""
     K, L = k.shape
     rows, columns = (x.shape[0] - K) // stride + 1, (x.shape[1] - L) // stride + 1
-    out = torch.zeros(rows, columns, dtype=x.dtype)
+    out = torch.empty(rows, columns, dtype=x.dtype)
     for i in range(rows):
         for j in range(columns):
             window = x[i * stride : i * stride + K, j * stride : j * stride + L]

@@ -93,7 +93,7 @@ class FusionFigure(MovingFigure):
         axes.clear()
         errors = fusion.error_surface(f, g, m, GRID, GRID)
         least, most = float(errors.min()), float(errors.max())
-        levels = [least - 1e-6, *np.geomspace(least * 1.05, most + 1e-6, 12)]
+        levels = least - 1e-6 + (most - least + 2e-6) * np.linspace(0, 1, 13) ** 2
         axes.contourf(GRID, GRID, errors, levels=levels, cmap="viridis_r")
         best = best_of(f, g, m)
         style = {"color": "white", "markeredgecolor": "black", "markersize": 16}
@@ -600,7 +600,7 @@ class SentencePlayground(ipywidgets.VBox):
 
     def _read(self, _change: dict | None = None) -> None:
         """Reads a new sentence once; the slider then only shows how far."""
-        tokens = preprocessing.tokenize(self.sentence.value)
+        tokens = preprocessing.tokenize(self.sentence.value if self.sentence.value.strip() else ".")
         if tokens and tokens[-1] == ".":
             tokens = tokens[:-1]
         self.words = tokens or ["."]
@@ -673,7 +673,7 @@ class LearningRatePlayground(ipywidgets.VBox):
         self.drawing.figure.subplots_adjust(left=0.09, right=0.98, bottom=0.15, top=0.9, wspace=0.3)
         errors = fusion.error_surface(self.f, self.g, self.m, GRID, GRID)
         least, most = float(errors.min()), float(errors.max())
-        levels = [least, *np.geomspace(least * 1.05, most, 12)]
+        levels = least + (most - least) * np.linspace(0, 1, 13) ** 2
         surface.contourf(GRID, GRID, errors, levels=levels, cmap="viridis_r")
         star = {"color": "white", "markeredgecolor": "black", "markersize": 16}
         surface.plot(self.best.alpha, self.best.beta, "*", **star)

@@ -1,6 +1,8 @@
 """widgets.py: what the sliders show is what the formula says."""
 
+import asyncio
 import io
+import math
 import re
 import time
 
@@ -9,29 +11,51 @@ import pytest
 import torch
 from PIL import Image
 
-from mbm_lab import datasets, fusion, widgets
+from mbm_lab import datasets, fusion, preprocessing, training, welcome, widgets
 
 
 @pytest.fixture(scope="module")
-def playground():
+def shared():
     return widgets.FusionPlayground()
 
 
+@pytest.fixture
+def playground(shared):
+    """The playground as at its start."""
+    shared.use_picture.value = shared.use_message.value = True
+    shared.noise.value = shared.dropout.value = 0.0
+    shared.settle()
+    shared.set(1.0, 1.0)
+    shared.show_card(0)
+    return shared
+
+
 def spoken(playground) -> dict[str, float]:
-    """The numbers in the playground's line of text."""
-    text = playground.text.value
+    """The numbers in the playground's line of text, with both witnesses on."""
     found = re.search(
         r"f = (\S+), message g = (\S+), v = (\S+) · f \+ (\S+) · g = (\S+), "
-        r"mood m = (\S+)\. .* R² = (\S+)\.",
-        text,
+        r"mood m = (\S+)\. .* R² = (\S+)\. Best: α = (\S+), β = (\S+)\.",
+        playground.text.value,
     )
-    return dict(
-        zip(("f", "g", "alpha", "beta", "v", "m", "r2"), map(float, found.groups()), strict=True)
-    )
+    names = ("f", "g", "alpha", "beta", "v", "m", "r2", "best_alpha", "best_beta")
+    return dict(zip(names, map(float, found.groups()), strict=True))
 
 
 def pixels(playground) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(playground.plot.value)).convert("RGB")).astype(int)
+
+
+def colour_at(playground, axes, x, y) -> list[int]:
+    """The colour of the picture where the axes have the point (x, y)."""
+    column, row = axes.transData.transform((x, y))
+    picture = pixels(playground)
+    return picture[picture.shape[0] - 1 - round(row), round(column)].tolist()
+
+
+PINK, BLUE = [0xCC, 0x79, 0xA7], [0x00, 0x72, 0xB2]
+
+
+# α and β
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.33, 0.47), (1.0, -0.25), (-0.5, 0.0)])
@@ -41,6 +65,10 @@ def test_text_says_what_the_formula_gives(playground, alpha, beta):
     assert (said["alpha"], said["beta"]) == (alpha, beta)
     assert said["v"] == pytest.approx(alpha * said["f"] + beta * said["g"], abs=0.015)
     assert said["m"] == pytest.approx(playground.cards.mood[playground.index].item(), abs=0.006)
+    variance = playground.cards.mood.var(correction=0)
+    pair = torch.tensor([[alpha], [beta]])
+    error = fusion.error_surface(playground.f, playground.g, playground.cards.mood, *pair)
+    assert said["r2"] == pytest.approx(float(1 - error / variance), abs=0.006)
 
 
 def test_each_slider_alone_changes_text_and_picture(playground):
@@ -53,21 +81,22 @@ def test_each_slider_alone_changes_text_and_picture(playground):
 
 
 def test_the_point_on_the_surface_stands_at_alpha_and_beta(playground):
-    drawing = playground.drawing
     for alpha, beta in ((0.0, 0.0), (1.0, 0.5)):
         playground.set(alpha, beta)
-        axes = drawing.point.axes
-        x, y = axes.transData.transform((alpha, beta))
-        picture = pixels(playground)
-        colour = picture[picture.shape[0] - 1 - round(y), round(x)]
-        assert colour.tolist() == pytest.approx([0xCC, 0x79, 0xA7], abs=3)
+        axes = playground.drawing.surface_axes
+        assert colour_at(playground, axes, alpha, beta) == pytest.approx(PINK, abs=3)
 
 
-def test_the_needle_has_the_length_of_v(playground):
+def test_the_needle_points_to_v_and_the_marks_to_f_g_and_m(playground):
     playground.set(0.5, 0.5)
-    assert playground.drawing.needle.get_xdata()[1] == pytest.approx(
-        float(playground.v()[playground.index]), abs=1e-6
-    )
+    drawing, i = playground.drawing, playground.index
+    axes = drawing.needle.axes
+    v = float(playground.v()[i])
+    assert colour_at(playground, axes, *widgets.dial_point(v, 0.5)) == pytest.approx(PINK, abs=3)
+    f = float(playground.f[i])
+    assert colour_at(playground, axes, *widgets.dial_point(f, 1.13)) == pytest.approx(BLUE, abs=3)
+    for x, (column, row) in ((-1, (-1, 0)), (0, (0, 1)), (1, (1, 0)), (5, (1, 0))):
+        assert widgets.dial_point(x, 1.0) == pytest.approx((column, row), abs=1e-9)
 
 
 def test_best_button_moves_to_the_best(playground):
@@ -75,15 +104,22 @@ def test_best_button_moves_to_the_best(playground):
     best = fusion.best_weights(playground.f, playground.g, playground.cards.mood)
     assert playground.alpha.value == pytest.approx(best.alpha, abs=0.006)
     assert playground.beta.value == pytest.approx(best.beta, abs=0.006)
+    said = spoken(playground)
+    assert (said["best_alpha"], said["best_beta"]) == (said["alpha"], said["beta"])
 
 
 def test_card_buttons(playground):
-    playground.show_card(0)
     message, picture = playground.message.value, playground.picture.value
     playground.next.click()
     assert playground.index == 1
     assert playground.message.value != message
     assert playground.picture.value != picture
+    for _ in range(20):
+        before = playground.index
+        playground.random.click()
+        assert playground.index != before
+    playground.show_card(len(playground.cards))
+    assert playground.index == 0
     gaps = (playground.f - playground.g).abs()
     visited = set()
     for _ in range(15):
@@ -99,6 +135,128 @@ def test_readings_must_fit_the_cards():
         widgets.FusionPlayground(cards, torch.zeros(2), torch.zeros(2))
 
 
+# Worse witnesses
+
+
+def test_picture_noise_makes_the_picture_a_worse_witness(playground):
+    clean, best = playground.clean[0], playground.best.alpha
+    before = playground.picture.value
+    playground.noise.value = 0.5
+    assert playground.picture.value != before
+    expected = training.predict(playground.readers[0], playground.noisy_images(slice(None)))
+    assert torch.allclose(playground.f, expected)
+    assert playground.best.alpha < best - 0.1
+    assert torch.equal(playground.g, playground.clean[1])
+    playground.noise.value = 0.0
+    assert torch.equal(playground.f, clean)
+
+
+def test_word_dropout_smudges_words_and_makes_the_message_a_worse_witness(playground):
+    best = playground.best.beta
+    playground.dropout.value = 0.6
+    shown = playground.message.value
+    dropped = playground.dropped(slice(None))
+    words = playground.tokens > preprocessing.UNK
+    assert float(dropped.sum() / words.sum()) == pytest.approx(0.6, abs=0.05)
+    assert shown.count("____") == int(dropped[playground.index].sum())
+    smudged = playground.tokens.masked_fill(dropped, preprocessing.UNK)
+    assert torch.allclose(playground.g, training.predict(playground.readers[1], smudged))
+    assert playground.best.beta < best - 0.1
+
+
+def test_a_witness_that_is_switched_off_is_out_of_the_formula(playground):
+    playground.use_picture.value = False
+    text = playground.text.value
+    assert "picture off" in text
+    assert "· f" not in text
+    found = re.search(r"v = (\S+) · g = (\S+), mood", text)
+    g = float(playground.g[playground.index])
+    assert float(found[2]) == pytest.approx(float(found[1]) * g, abs=0.015)
+    m, reading = playground.cards.mood - playground.cards.mood.mean(), playground.g
+    alone = float((reading - reading.mean()) @ m / (reading - reading.mean()).square().sum())
+    assert playground.best.alpha is None
+    assert playground.best.beta == pytest.approx(alone, abs=1e-5)
+    playground.to_best.click()
+    assert playground.alpha.value == 1.0
+    playground.use_message.value = False
+    assert "v = 0 = 0.00" in playground.text.value
+    assert "nothing to weigh" in playground.text.value
+
+
+# Training
+
+
+def test_train_walks_to_the_best_point(playground):
+    playground.set(1.2, -0.4)
+    playground.train.click()
+    best = fusion.best_weights(playground.f, playground.g, playground.cards.mood)
+    assert playground.alpha.value == pytest.approx(best.alpha, abs=0.005)
+    assert playground.beta.value == pytest.approx(best.beta, abs=0.005)
+    assert f"Training: step {len(playground.path) - 1}." in playground.text.value
+    assert len(playground.path) > 10
+    errors = [
+        fusion.error_surface(
+            playground.f, playground.g, playground.cards.mood, torch.tensor([a]), torch.tensor([b])
+        ).item()
+        for a, b in playground.path
+    ]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_one_step_is_a_step_of_gradient_descent(playground):
+    playground.set(0.9, 0.1)
+    playground.step.click()
+    f, g, m = (x - x.mean() for x in (playground.f, playground.g, playground.cards.mood))
+    error = 0.9 * f + 0.1 * g - m
+    expected = 0.9 - 1.5 * 2 * float((error * f).mean())
+    assert playground.alpha.value == pytest.approx(expected, abs=1e-4)
+
+
+def test_training_can_be_paused_and_moving_a_slider_ends_it(playground):
+    async def session():
+        playground.set(1.2, -0.4)
+        playground.train.click()
+        assert playground.train.description == "Pause"
+        await asyncio.sleep(0.3)
+        playground.train.click()
+        assert playground.train.description == "Train"
+        steps = len(playground.path)
+        assert 2 <= steps < 12
+        await asyncio.sleep(0.2)
+        assert len(playground.path) == steps  # paused
+        playground.train.click()
+        await asyncio.sleep(0.2)
+        assert len(playground.path) > steps  # and on from there
+        playground.alpha.value = 0.0
+        assert playground.path == []
+        await asyncio.sleep(0.2)
+        assert playground.alpha.value == 0.0
+
+    asyncio.run(session())
+
+
+# Speed
+
+
+def test_while_dragging_the_encoders_run_once_for_the_newest_value(playground, monkeypatch):
+    calls, settle = [], playground.settle
+    monkeypatch.setattr(playground, "settle", lambda: (calls.append(1), settle()))
+
+    async def drag():
+        start = time.perf_counter()
+        for step in range(1, 16):
+            playground.noise.value = 0.05 * step
+        took = time.perf_counter() - start
+        await asyncio.sleep(0.5)
+        return took
+
+    assert asyncio.run(drag()) < 15 * 3 * 0.030
+    assert len(calls) == 1
+    noisy = training.predict(playground.readers[0], playground.noisy_images(slice(None)))
+    assert playground.noise.value == pytest.approx(0.75)
+    assert torch.allclose(playground.f, noisy)
+
+
 def test_a_slider_answers_quickly(playground):
     times = []
     for step in range(30):
@@ -106,3 +264,115 @@ def test_a_slider_answers_quickly(playground):
         playground.alpha.value = 0.01 * step
         times.append(time.perf_counter() - start)
     assert sorted(times)[15] < 3 * 0.030
+
+
+# The small ones
+
+
+@pytest.fixture(scope="module")
+def grey():
+    return datasets.load_postcards("test", parts=("image",))[:4].images[3].mean(0)
+
+
+@pytest.mark.parametrize("name", list(widgets.PRESETS))
+def test_the_kernel_does_what_a_convolution_does(grey, name):
+    kernel = widgets.KernelPlayground(grey, row=20, column=30)
+    next(button for button in kernel.presets if button.description == name).click()
+    assert kernel.kernel().tolist() == widgets.PRESETS[name]
+    weight = torch.tensor(widgets.PRESETS[name]).float()[None, None]
+    library = torch.nn.functional.conv2d(grey[None, None], weight, padding=1)[0, 0]
+    assert torch.allclose(kernel.result(), library, atol=1e-5)
+    said = float(re.search(r" = (\S+)\. In the whole", kernel.text.value)[1])
+    assert said == pytest.approx(float(library[20, 30]), abs=0.006)
+    shown = np.asarray(Image.open(io.BytesIO(kernel.after.value)))[..., 0] / 255
+    largest = float(library[1:-1, 1:-1].abs().max())
+    wanted = (0.5 + 0.5 * library / largest).clamp(0, 1)
+    assert np.allclose(shown[2::4, 2::4], wanted, atol=0.01)
+
+
+def test_every_kernel_slider_counts(grey):
+    kernel = widgets.KernelPlayground(grey)
+    for place, slider in enumerate(kernel.sliders):
+        kernel.set([[0] * 3] * 3)
+        slider.value = 2.0
+        assert kernel.kernel().flatten().nonzero().item() == place
+        i, j = divmod(place, 3)
+        moved = grey[39 + i, 31 + j]
+        assert float(kernel.result()[40, 32]) == pytest.approx(2 * float(moved), abs=1e-5)
+
+
+def test_the_kernel_needs_a_grey_picture():
+    with pytest.raises(ValueError, match="grey picture"):
+        widgets.KernelPlayground(torch.zeros(3, 64, 64))
+
+
+@pytest.fixture(scope="module")
+def sentence():
+    _, g = welcome.load_readers()
+    return widgets.SentencePlayground(g, welcome.load_vocabulary())
+
+
+def test_the_sentence_is_read_along(sentence):
+    sentence.sentence.value = "The bus was not bad"
+    assert sentence.count.value == sentence.count.max == 5
+    vocabulary = sentence.vocabulary
+    for count in (1, 3, 5):
+        sentence.count.value = count
+        words = "the bus was not bad".split()[:count]
+        y = torch.tensor([vocabulary.encode([*words, "."])])
+        with torch.no_grad():
+            reading = float(sentence.reader(y)[0])
+        said = re.search(r"After (\d) of 5 words, “(.*)”: reading (\S+)\.</", sentence.text.value)
+        assert said[1] == str(count)
+        assert said[2] == " ".join(words)
+        assert float(said[3]) == pytest.approx(reading, abs=0.006)
+        assert len(sentence.drawing.moving[0].get_xdata()) == count
+
+
+def test_unknown_words_are_named_and_nothing_is_a_full_stop(sentence):
+    sentence.sentence.value = "The <b>flurb</b> was good."
+    assert "Unknown to g" in sentence.text.value
+    assert "flurb" in sentence.text.value
+    assert "<b>" not in sentence.text.value
+    sentence.sentence.value = "   "
+    assert "After 1 of 1 words" in sentence.text.value
+
+
+def test_the_learning_rate_decides_where_the_path_ends(shared):
+    f, g, m = *shared.clean, shared.cards.mood
+    rate = widgets.LearningRatePlayground(f, g, m)
+    endings = {0.01: "away from the best point", 1.0: "has arrived|0.0. away", 9.0: "it flies away"}
+    for value, ending in endings.items():
+        rate.rate.value = value
+        assert re.search(ending, rate.text.value)
+        x = [values - values.mean() for values in (f, g, m)]
+        path = fusion.descend(*x, start=rate.START, learning_rate=value, steps=rate.STEPS)
+        said = float(re.search(r"α = (\S+),", rate.text.value)[1])
+        assert said == pytest.approx(float(path[-1, 0]), rel=0.01, abs=0.001)
+    rate.rate.value = 0.5
+    walk = rate.walk()
+    assert len(rate.drawing.moving[0].get_xdata()) == len(walk) == rate.STEPS + 1
+    assert math.dist(walk[0].tolist(), rate.START) < 1e-9
+
+
+def test_small_widgets_answer_quickly(grey, sentence, shared):
+    kernel = widgets.KernelPlayground(grey)
+    rate = widgets.LearningRatePlayground(*shared.clean, shared.cards.mood)
+    for move in (
+        lambda step: setattr(kernel.sliders[step % 9], "value", step % 5 - 2),
+        lambda step: setattr(sentence.count, "value", step % 4 + 1),
+        lambda step: setattr(rate.rate, "value", 0.01 * 1.2**step),
+    ):
+        times = []
+        for step in range(1, 22):
+            start = time.perf_counter()
+            move(step)
+            times.append(time.perf_counter() - start)
+        assert sorted(times)[10] < 3 * 0.030
+
+
+def test_every_line_of_text_is_announced_to_screen_readers(playground, sentence, grey):
+    rate = widgets.LearningRatePlayground(*playground.clean, playground.cards.mood)
+    for one in (playground, sentence, widgets.KernelPlayground(grey), rate):
+        assert "role='status'" in one.text.value
+        assert "aria-live='polite'" in one.text.value

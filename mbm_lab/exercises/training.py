@@ -293,10 +293,11 @@ early_stop = Exercise(
 # --- 4. Random search
 
 
-def my_random_search(
-    error: Callable[[Tensor], float], start: Tensor, steps: Tensor
-) -> tuple[Tensor, float]:
-    """The best point (k,) that the random steps (T, k) find from `start`, and its error."""
+def my_random_search(error, start: Tensor, steps: Tensor) -> tuple[Tensor, float]:
+    """The best point (k,) that the random steps (T, k) find from `start`, and its error.
+
+    error: a function that gives the error of a point.
+    """
     best, least = start, error(start)
     for step in steps:
         point = best + step

@@ -670,7 +670,7 @@ class LearningRatePlayground(ipywidgets.VBox):
     def _draw_background(self) -> None:
         self.drawing = MovingFigure(9.0, 3.9)
         surface, curve = self.drawing.figure.subplots(1, 2)
-        self.drawing.figure.subplots_adjust(left=0.09, right=0.98, bottom=0.15, top=0.9, wspace=0.3)
+        self.drawing.figure.subplots_adjust(left=0.11, right=0.98, bottom=0.15, top=0.9, wspace=0.3)
         errors = fusion.error_surface(self.f, self.g, self.m, GRID, GRID)
         least, most = float(errors.min()), float(errors.max())
         levels = least + (most - least) * np.linspace(0, 1, 13) ** 2

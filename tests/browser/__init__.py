@@ -1,0 +1,1 @@
+"""Lessons in real JupyterLab, driven by a real browser."""

@@ -1,0 +1,163 @@
+"""A copy of the course, JupyterLab serving it, Chromium, and pictures of pages that fail."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from mbm_lab import lab, lessons
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update"]  # fmt: skip
+FAILURES = lessons.REPOSITORY / "browser-failures"
+
+
+def pytest_collection_modifyitems(items):
+    """Every test here is slow, and needs Chromium."""
+    for item in items:
+        if "browser" in item.path.parts:
+            item.add_marker(pytest.mark.slow)
+            if CHROMIUM is None:
+                reason = "needs Chromium: install it (Debian: apt install chromium) and run again"
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.failed and (page := getattr(item, "page", None)) is not None:
+        FAILURES.mkdir(exist_ok=True)
+        picture = FAILURES / f"{re.sub(r'[^0-9A-Za-z]+', '-', item.name).strip('-')}.png"
+        try:
+            page.screenshot(path=picture)
+            report.sections.append(("the page", f"a picture of it is kept in {picture}"))
+        except Exception as error:  # the browser itself may be gone
+            report.sections.append(("the page", f"no picture of it: {error}"))
+    return report
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A copy of the course in a path with spaces; its lessons have no stored outputs to lean on."""
+    root = tmp_path_factory.mktemp("a course") / "mbm lab"
+    shutil.copytree(lessons.REPOSITORY / "mbm_lab", root / "mbm_lab")
+    (root / "notebooks").mkdir()
+    for lesson in lessons.course_lessons():
+        notebook = lessons.read_notebook(lesson)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        nbformat.write(notebook, root / "notebooks" / lesson.name)
+    shutil.copy(lessons.PLAYGROUND, root / "notebooks")
+    try:
+        (root / "data").symlink_to(lessons.REPOSITORY / "data", target_is_directory=True)
+    except OSError:  # Windows may forbid links
+        shutil.copytree(lessons.REPOSITORY / "data", root / "data")
+    return root
+
+
+@pytest.fixture(scope="module")
+def serve(course, tmp_path_factory):
+    """Starts `mbm-lab lab` or `mbm-lab playground` on that copy; gives the address it prints."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(course),
+        "PYTHONUNBUFFERED": "1",
+        "MBM_DEVICE": "cpu",
+        "JUPYTER_DATA_DIR": str(tmp_path_factory.mktemp("jupyter")),
+    }
+    servers = []
+
+    def start(command: str) -> str:
+        port = lab.choose_port(None)
+        arguments = [sys.executable, "-m", "mbm_lab", command, "--no-browser", "--port", str(port)]
+        server = subprocess.Popen(
+            arguments, cwd=course, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        servers.append(server)
+        said = ""
+        for line in server.stdout:
+            said += line
+            if "Ctrl+C" in line:
+                break
+        found = re.search(r"http://\S+", said)
+        assert found, said
+        return found[0]
+
+    yield start
+    for server in servers:
+        server.terminate()
+        server.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def open_page(browser):
+    """Opens a notebook's page and waits until its kernel is connected."""
+    pages = []
+
+    def opened(address: str):
+        page = browser.new_page(viewport={"width": 1300, "height": 1000})
+        pages.append(page)
+        page.set_default_timeout(60_000)
+        page.goto(address + "&reset")
+        page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
+        # the notebook's own mark goes idle before the kernel is connected; the status bar does not
+        page.wait_for_selector(
+            '[data-status="idle"].jp-Notebook-ExecutionIndicator', state="attached"
+        )
+        page.wait_for_function(
+            "document.querySelector('#jp-main-statusbar')?.textContent.includes('| Idle')"
+        )
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def lesson_page(serve, open_page, course):
+    """The page of a lesson in which every cell was run; each lesson is opened once."""
+    from tests.browser.jupyter import code_cells, run_all
+
+    pages, address = {}, []
+
+    def opened(name: str):
+        if not address:
+            address.append(serve("lab"))
+        if name not in pages:
+            page = open_page(re.sub(r"my_lessons/\S+\?", f"my_lessons/{name}.ipynb?", address[0]))
+            pages[name] = page
+            run_all(page, cells=len(code_cells(course / "my_lessons" / f"{name}.ipynb")))
+        return pages[name]
+
+    return opened
+
+
+@pytest.fixture
+def watched(request):
+    """Marks a page as the one to be kept as a picture, should this test fail."""
+
+    def watch(page):
+        request.node.page = page
+        return page
+
+    return watch

@@ -1,0 +1,118 @@
+"""What a learner does in JupyterLab, as functions: open, run, read, press, drag, write."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mbm_lab import lessons
+
+
+def menu(page, first: str, second: str) -> None:
+    page.click(f"#jp-MainMenu .lm-MenuBar-itemLabel:text-is('{first}')")
+    page.click(f".lm-Menu-itemLabel:text-is('{second}')")
+
+
+def run_all(page, cells: int) -> None:
+    """Runs every cell, waits until each of them has its number, and sees that none has failed."""
+    menu(page, "Run", "Run All Cells")
+    page.wait_for_function(
+        """cells => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
+            .filter(prompt => /\\[\\d+\\]/.test(prompt.textContent)).length === cells""",
+        arg=cells,
+        timeout=400_000,
+    )
+    errors = page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']")
+    assert errors.count() == 0, errors.first.text_content()
+
+
+def code_cells(notebook) -> list:
+    return [cell for cell in lessons.read_notebook(notebook).cells if cell.cell_type == "code"]
+
+
+def words_of(page, containing: str) -> str:
+    """A widget's line of text. (Not inner_text: cells out of sight have none.)"""
+    return page.text_content(f".widget-html-content:has-text('{containing}')")
+
+
+def picture_of(page, number: int) -> np.ndarray:
+    """The picture that an image widget shows at this moment, as pixels."""
+    data = page.locator(".jp-OutputArea .widget-image").nth(number).evaluate(
+        """async image => {
+            const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
+            return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ''));
+        }"""
+    )  # fmt: skip
+    return pixels(base64.b64decode(data))
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def same_picture(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and float(np.abs(one - other).mean()) < 0.5
+
+
+def eventually(page, check, seconds: float = 20):
+    """What `check` returns, as soon as it returns something true."""
+    for _ in range(int(seconds * 10)):
+        found = check()
+        if found:
+            return found
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{check.__name__} was not true within {seconds} seconds")
+
+
+def value_of(handle) -> float:
+    """Where a slider's handle is."""
+    return float(handle.get_attribute("aria-valuetext"))
+
+
+def drag(page, handle, pixels_right: int, steps: int = 12) -> None:
+    """Moves a slider's handle with the mouse, in many small steps."""
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + pixels_right, y, steps=steps)
+    page.mouse.up()
+
+
+SPOKEN = re.compile(
+    r"Card (?P<card>\d+): picture f = (?P<f>\S+), message g = (?P<g>\S+), "
+    r"v = (?P<alpha>\S+) · f \+ (?P<beta>\S+) · g = (?P<v>\S+), mood m = (?P<m>\S+)\. "
+    r"Over all \d+ cards: R² = (?P<r2>\S+)\. Best: α = (?P<best_alpha>\S+), "
+    r"β = (?P<best_beta>\S+)\."
+)
+
+
+def spoken(page) -> dict[str, float]:
+    """The numbers in the line of text of the playground of α and β."""
+    found = SPOKEN.search(words_of(page, "Over all"))
+    return {name: float(value) for name, value in found.groupdict().items()} if found else {}
+
+
+def settled(page, letter: str, handle) -> dict[str, float]:
+    """What the text says as soon as it is where the slider's handle is."""
+
+    def text_follows_handle():
+        said = spoken(page)
+        return said and said[letter] == pytest.approx(value_of(handle), abs=0.006) and said
+
+    return eventually(page, text_follows_handle)
+
+
+def write_cell(page, containing: str, code: str):
+    """Writes new code into the cell that holds this text, runs it, and returns the cell."""
+    cell = page.locator(f".jp-CodeCell:has(.cm-content:has-text('{containing}'))").first
+    cell.scroll_into_view_if_needed()
+    cell.locator(".cm-content").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(code)
+    page.keyboard.press("Control+Enter")
+    return cell

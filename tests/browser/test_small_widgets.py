@@ -1,0 +1,112 @@
+"""A kernel (02), a sentence (03) and a learning rate (05), moved in real JupyterLab."""
+
+import html
+import re
+
+import pytest
+
+from mbm_lab import datasets, welcome, widgets
+from tests.browser.jupyter import (
+    drag,
+    eventually,
+    picture_of,
+    pixels,
+    same_picture,
+    value_of,
+    words_of,
+)
+
+
+def plain(text: str) -> str:
+    """A widget's text without its marks."""
+    return html.unescape(re.sub(r"<[^>]+>", "", text))
+
+
+def assert_shows(page, mirror, containing: str, picture: int, image: bytes) -> None:
+    """Words and pixels become those that this process computes for the same settings."""
+
+    def says_the_same():
+        return plain(mirror.text.value) == words_of(page, containing)
+
+    eventually(page, says_the_same)
+
+    def looks_the_same():
+        return same_picture(picture_of(page, picture), pixels(image))
+
+    eventually(page, looks_the_same)
+
+
+def test_every_number_of_the_kernel(lesson_page, watched):
+    page = watched(lesson_page("02_cnn"))
+    image = datasets.load_postcards("test", parts=("image",)).images[3].mean(0)
+    mirror = widgets.KernelPlayground(image, row=44, column=19)
+    handles = page.locator(".noUi-handle")
+    assert handles.count() == 9
+    for place in range(9):
+        handle = handles.nth(place)
+        before = value_of(handle)
+        handle.press("ArrowRight")
+        handle.press("ArrowRight")
+        drag(page, handle, -9 if place % 2 else 9)
+        assert value_of(handle) != before
+        values = [value_of(handles.nth(i)) for i in range(9)]
+        mirror.set([values[0:3], values[3:6], values[6:9]])
+        assert_shows(page, mirror, "In the marked window", 1, mirror.after.value)
+    text = words_of(page, "In the marked window")
+    terms = re.findall(r"(-?[\d.]+) · ([\d.]+)", text)
+    total = float(re.search(r" = (\S+)\. In the whole", text)[1])
+    assert sum(float(k) * float(x) for k, x in terms) == pytest.approx(total, abs=0.3)
+    page.click("button:has-text('outlines')")
+    mirror.set(widgets.PRESETS["outlines"])
+    assert_shows(page, mirror, "In the marked window", 1, mirror.after.value)
+
+
+def test_a_sentence_word_by_word(lesson_page, watched):
+    page = watched(lesson_page("03_rnn"))
+    _, g = welcome.load_readers()
+    mirror = widgets.SentencePlayground(g, welcome.load_vocabulary())
+    handle = page.locator(".noUi-handle").first
+    for move in (
+        lambda: handle.press("ArrowRight"),
+        lambda: drag(page, handle, 90),
+        lambda: handle.press("ArrowLeft"),
+    ):
+        before = value_of(handle)
+        move()
+        assert value_of(handle) != before
+        mirror.count.value = int(value_of(handle))
+        assert_shows(page, mirror, "words, “", 0, mirror.plot.value)
+    box = page.locator(".widget-text input").first
+    box.fill("The weather was never boring!")
+    box.press("Enter")
+    mirror.sentence.value = "The weather was never boring!"
+    assert_shows(page, mirror, "words, “", 0, mirror.plot.value)
+
+
+def test_the_learning_rate(lesson_page, watched):
+    page = watched(lesson_page("05_training"))
+    val = datasets.load_postcards("val")
+    readings = welcome.read(val, *welcome.load_readers(), welcome.load_vocabulary())
+    mirror = widgets.LearningRatePlayground(*readings, val.mood)
+    handle = page.locator(".noUi-handle").first
+    endings = set()
+    for move in (
+        lambda: [handle.press("ArrowRight") for _ in range(3)],
+        lambda: drag(page, handle, -150),
+        lambda: drag(page, handle, 400),
+    ):
+        before = words_of(page, "Learning rate")
+        move()
+
+        def text_follows_handle(before=before):
+            return words_of(page, "Learning rate") != before
+
+        eventually(page, text_follows_handle)
+        page.wait_for_timeout(500)
+        rate = float(re.search(r"Learning rate (\S+):", words_of(page, "Learning rate"))[1])
+        assert rate == pytest.approx(value_of(handle), rel=0.02, abs=0.002)
+        steps = round(50 * (__import__("math").log10(rate) + 2)) / 50 - 2
+        mirror.rate.value = 10**steps
+        assert_shows(page, mirror, "Learning rate", 0, mirror.plot.value)
+        endings.add(words_of(page, "Learning rate").split("; ")[1][:6])
+    assert len(endings) == 2

@@ -13,6 +13,7 @@ import asyncio
 import html
 import io
 import math
+import time
 from collections.abc import Callable
 
 import ipywidgets
@@ -215,6 +216,7 @@ class FusionPlayground(ipywidgets.VBox):
         self.clean = self.f, self.g = f, g
         self.best = best_of(f, g, cards.mood)
         self.path: list[tuple[float, float]] = []
+        self._echoes_until = 0.0
         self._randomness(torch.Generator().manual_seed(0))
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.drawing = FusionFigure(f, g, cards.mood, dpi)
@@ -336,9 +338,20 @@ class FusionPlayground(ipywidgets.VBox):
 
     # What the controls do
 
-    def _weights_moved(self, _change: dict) -> None:
+    def _weights_moved(self, change: dict) -> None:
+        if self._is_echo(change):
+            return
         self._forget_path()
         self._update()
+
+    def _is_echo(self, change: dict) -> bool:
+        """Whether the browser only sends back, rounded its own way, what training has just set."""
+        if abs(change["new"] - change["old"]) < 0.005:
+            return True
+        if time.monotonic() > self._echoes_until:
+            return False
+        place = 0 if change["owner"] is self.alpha else 1
+        return any(abs(point[place] - change["new"]) < 0.006 for point in self.path)
 
     def _witnesses_changed(self, _change: dict) -> None:
         self._forget_path()
@@ -391,9 +404,10 @@ class FusionPlayground(ipywidgets.VBox):
         return far
 
     def _move(self, alpha: float, beta: float) -> None:
+        self._echoes_until = time.monotonic() + 1
         for slider, value in ((self.alpha, alpha), (self.beta, beta)):
             slider.unobserve(self._weights_moved, "value")
-            slider.value = round(value, 4)
+            slider.value = round(value, 2)
             slider.observe(self._weights_moved, "value")
         self._update()
 

@@ -190,8 +190,9 @@ def test_train_walks_to_the_best_point(playground):
     playground.set(1.2, -0.4)
     playground.train.click()
     best = fusion.best_weights(playground.f, playground.g, playground.cards.mood)
-    assert playground.alpha.value == pytest.approx(best.alpha, abs=0.005)
-    assert playground.beta.value == pytest.approx(best.beta, abs=0.005)
+    assert playground.path[-1] == pytest.approx((best.alpha, best.beta), abs=0.001)
+    assert playground.alpha.value == pytest.approx(best.alpha, abs=0.006)
+    assert playground.beta.value == pytest.approx(best.beta, abs=0.006)
     assert f"Training: step {len(playground.path) - 1}." in playground.text.value
     assert len(playground.path) > 10
     errors = [
@@ -209,7 +210,8 @@ def test_one_step_is_a_step_of_gradient_descent(playground):
     f, g, m = (x - x.mean() for x in (playground.f, playground.g, playground.cards.mood))
     error = 0.9 * f + 0.1 * g - m
     expected = 0.9 - 1.5 * 2 * float((error * f).mean())
-    assert playground.alpha.value == pytest.approx(expected, abs=1e-4)
+    assert playground.path[-1][0] == pytest.approx(expected, abs=1e-5)
+    assert playground.alpha.value == round(expected, 2)
 
 
 def test_training_can_be_paused_and_moving_a_slider_ends_it(playground):

@@ -24,7 +24,7 @@ def my_adam_step(
 
 def _adam(
     a, slope, s, q, step, learning_rate, *,
-    uphill=False, fair=True, root=True, squared=True, mixed=False, eps=True,
+    uphill=False, fair=True, root=True, squared=True, mixed=False, eps=1e-8, inside=0.0,
 ):  # fmt: skip
     """Adam with one of its parts left out or wrong."""
     keep_s, keep_q = (0.999, 0.9) if mixed else (0.9, 0.999)
@@ -32,8 +32,13 @@ def _adam(
     q = keep_q * q + (1 - keep_q) * (slope**2 if squared else slope.abs())
     s_fair = s / (1 - keep_s**step) if fair else s
     q_fair = q / (1 - keep_q**step) if fair else q
-    move = s_fair / ((q_fair.sqrt() if root else q_fair) + 1e-8)
+    q_fair = q_fair + inside
+    move = s_fair / ((q_fair.sqrt() if root else q_fair) + eps)
     return a + learning_rate * move if uphill else a - learning_rate * move, s, q
+
+
+def _fair_means(a: Tensor, s: Tensor, q: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    return a, s / (1 - 0.9**step), q / (1 - 0.999**step)
 
 
 def _adam_cases() -> Cases:
@@ -46,7 +51,8 @@ def _adam_cases() -> Cases:
             one([2.0]), one([30.0]), one([0.0]), one([0.0]), 1, 0.5),
         "the fifth step": (one([1.0]), one([0.2]), one([0.3]), one([0.05]), 5, 0.1),
         "four parameters": (a, slope, s, q, 3, 0.1),
-        "a tiny slope": (one([2.0]), one([2e-8]), one([0.0]), one([0.0]), 1, 0.1),
+        "a tiny slope, 2e-8 (it is shown as 0)": (
+            one([2.0]), one([2e-8]), one([0.0]), one([0.0]), 1, 0.1),
         "a slope of zero": (a, torch.zeros(4), s, q, 7, 0.1),
         "nothing has happened yet": (a, torch.zeros(4), torch.zeros(4), torch.zeros(4), 1, 0.1),
         "double precision, every second parameter": (
@@ -88,6 +94,19 @@ adam_step = Exercise(
             my_adam_step(a, slope, s, q, 1, rate)[0],
             *my_adam_step(a, slope, s, q, step, rate)[1:],
         ),
+        "You left out the 10⁻⁸: a parameter without any slope is divided by zero.": (
+            lambda *x: _adam(*x, eps=0.0)
+        ),
+        "You added 10⁻⁸ under the root. It is added to the root.": (
+            lambda *x: _adam(*x, eps=0.0, inside=1e-8)
+        ),
+        "You return the means after they were made fair. The next step needs them as they were "
+        "before.": lambda a, slope, s, q, step, rate: _fair_means(
+            *my_adam_step(a, slope, s, q, step, rate), step
+        ),
+        "You return the old s and q. The next step needs the new ones.": (
+            lambda a, slope, s, q, step, rate: (my_adam_step(a, slope, s, q, step, rate)[0], s, q)
+        ),
         "This is plain gradient descent, a − learning_rate · slope. Adam divides by the usual size "
         "of the slope.": lambda a, slope, s, q, step, rate: (
             a - rate * slope,
@@ -117,7 +136,7 @@ def my_train(
 
 def _train(
     model, x, y, steps, learning_rate, *,
-    order=("zero", "backward", "step"), maximize=False, total=False, column=False,
+    order=("zero", "backward", "step"), maximize=False, total=False, column=False, after=False,
 ) -> list[float]:  # fmt: skip
     """The loop with its lines in another order, or another loss."""
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, maximize=maximize)
@@ -129,12 +148,10 @@ def _train(
         does = {"zero": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step}
         for name in order:
             does[name]()
+        if after:
+            loss = (model(x).squeeze(1) - y).square().mean()
         losses.append(loss.item())
     return losses
-
-
-def _new_model_each_step(model, x, y, steps, learning_rate) -> list[float]:
-    return my_train(model, x, y, min(steps, 1), learning_rate) * steps
 
 
 def _train_and_look(answer: Callable, start: Tensor, *arguments) -> dict | object:
@@ -192,6 +209,9 @@ train = Exercise(
         "You walk uphill.": lambda *x: _train(*x, maximize=True),
         "You sum the squared errors where the mean is asked for. With more cards the steps become "
         "too large.": lambda *x: _train(*x, total=True),
+        "You measure the loss after the step. The loss before each step is asked for.": (
+            lambda *x: _train(*x, after=True)
+        ),
         "You lost squeeze(1): a column minus a row gives every card minus every other, and no "
         "error message.": lambda *x: _train(*x, column=True),
     },
@@ -213,17 +233,34 @@ def my_early_stop(val_losses: list[float], patience: int) -> tuple[int, int]:
 
 
 def _stop(
-    val_losses: list[float], patience: int, previous: bool = False, in_all: bool = False
+    val_losses: list[float],
+    patience: int,
+    previous: bool = False,
+    in_all: bool = False,
+    strict: bool = False,
+    early: int = 0,
 ) -> tuple[int, int]:
-    """Counts bad epochs: worse than the one before, or (in_all) without ever starting anew."""
+    """Counts bad epochs: worse than the one before, or (in_all) without ever starting anew, or
+    (strict) also those that are as good as the best; stops at a bad epoch, `early` too early."""
     best, bad = 0, 0
     for epoch in range(1, len(val_losses)):
         against = val_losses[epoch - 1] if previous else val_losses[best]
-        if val_losses[epoch] <= against:
+        if val_losses[epoch] < against or (val_losses[epoch] == against and not strict):
             best, bad = epoch, bad if in_all else 0
         else:
             bad += 1
-        if bad > patience - 1 and epoch + 1 < len(val_losses):
+            if bad >= patience - early:
+                return best, epoch
+    return best, len(val_losses) - 1
+
+
+def _falling_again(val_losses: list[float], patience: int) -> tuple[int, int]:
+    """Remembers the best epoch, but counts anew after each epoch better than the one before."""
+    best, bad = 0, 0
+    for epoch in range(1, len(val_losses)):
+        bad = 0 if val_losses[epoch] <= val_losses[epoch - 1] else bad + 1
+        best = epoch if val_losses[epoch] <= val_losses[best] else best
+        if bad == patience:
             return best, epoch
     return best, len(val_losses) - 1
 
@@ -262,6 +299,9 @@ early_stop = Exercise(
         "You stop one epoch too early: after the best epoch, `patience` more are run.": (
             lambda losses, patience: my_early_stop(losses, patience - 1)
         ),
+        "You stop one bad epoch too early: count to `patience`, not to patience − 1.": (
+            lambda losses, patience: _stop(losses, patience, early=1)
+        ),
         "You stop one epoch too late: after the best epoch, only `patience` more are run.": (
             lambda losses, patience: my_early_stop(losses, patience + 1)
         ),
@@ -276,6 +316,14 @@ early_stop = Exercise(
         ),
         "You count all bad epochs together. Each new best epoch starts the counting anew.": (
             lambda losses, patience: _stop(losses, patience, in_all=True)
+        ),
+        "A tie: an epoch that is as good as the best counts as better, so compare with <=.": (
+            lambda losses, patience: _stop(losses, patience, strict=True)
+        ),
+        "You start counting anew when an epoch is better than its neighbour. Only a new best epoch "
+        "starts the counting anew.": _falling_again,
+        "You count the epochs from 1. The first one has the number 0.": (
+            lambda losses, patience: tuple(e + 1 for e in my_early_stop(losses, patience))
         ),
         "You never stop: patience is not used.": (
             lambda losses, patience: my_early_stop(losses, len(losses))
@@ -334,6 +382,13 @@ def _search(
     return best, least
 
 
+def _walk(error, start, steps) -> tuple[Tensor, float]:
+    """Remembers the best point, but walks on from every point."""
+    points = torch.cat([start[None], start + steps.cumsum(0)])
+    errors = [error(point) for point in points]
+    return points[errors.index(min(errors))], min(errors)
+
+
 def _search_cases() -> Cases:
     generator = torch.Generator().manual_seed(2)
     many = 0.5 * torch.randn(60, 3, generator=generator)
@@ -371,6 +426,8 @@ random_search = Exercise(
         "You never go back: a step that makes the error larger must be undone.": (
             lambda *x: _search(*x, always=True)
         ),
+        "You remember the best point, but walk on from the last one, even when it was worse. Step "
+        "from the best point.": _walk,
         "You keep the steps that make the error LARGER. Turn the comparison round.": (
             lambda *x: _search(*x, worse=True)
         ),
@@ -420,11 +477,30 @@ def _split(cards: Tensor, train_cards: int, largest: bool = False) -> tuple[Tens
     return torch.isin(cards, chosen).nonzero()[:, 0], (~torch.isin(cards, chosen)).nonzero()[:, 0]
 
 
+def _cut_in_order(cards: Tensor, train_cards: int) -> tuple[Tensor, Tensor]:
+    """Sorts the rows by card and then cuts by the number of rows, through the middle of a card."""
+    order = cards.argsort(stable=True)
+    count = len(cards) * train_cards // len(cards.unique())
+    return order[:count], order[count:]
+
+
+def _card_by_card(cards: Tensor, train_cards: int) -> tuple[Tensor, Tensor]:
+    """The right rows, but all rows of the first card, then all of the second, and so on."""
+    chosen, order = cards.unique()[:train_cards], cards.argsort(stable=True)
+    inside = torch.isin(cards[order], chosen)
+    return order[inside], order[~inside]
+
+
 def _one_row_a_card(cards: Tensor, train_cards: int) -> tuple[Tensor, Tensor]:
     first = torch.tensor(
         [int((cards == card).nonzero()[0]) for card in cards.unique()], dtype=torch.long
     )
     return first[:train_cards].sort().values, first[train_cards:].sort().values
+
+
+def _masks(cards: Tensor, train_cards: int) -> tuple[Tensor, Tensor]:
+    inside = torch.isin(cards, cards.unique()[:train_cards])
+    return inside, ~inside
 
 
 def _first_to_come(cards: Tensor, train_cards: int) -> tuple[Tensor, Tensor]:
@@ -466,6 +542,20 @@ split = Exercise(
         "must leave it.": lambda cards, count: (
             my_split(cards, count)[0],
             torch.arange(len(cards)),
+        ),
+        "The test rows are now right, but training still holds all rows: the test cards must leave "
+        "it.": lambda cards, count: (torch.arange(len(cards)), my_split(cards, count)[1]),
+        "You took the first `train_cards` ROWS. It is the number of cards.": lambda cards, count: (
+            torch.arange(len(cards))[:count],
+            torch.arange(len(cards))[count:],
+        ),
+        "You sorted the rows by card, but still cut by the number of rows. Cards with many copies "
+        "are cut in two: choose cards, not rows.": _cut_in_order,
+        "The rows are right, but stand card by card. Return the row numbers in rising order.": (
+            _card_by_card
+        ),
+        "You return True and False for each row. Row numbers are asked for: .nonzero()[:, 0].": (
+            _masks
         ),
         "You swapped the two sides: first the training rows, then the test rows.": (
             lambda cards, count: my_split(cards, count)[::-1]

@@ -3,13 +3,14 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 
 import nbformat
 import pytest
 
-from mbm_lab import lab, lessons
+from mbm_lab import lessons
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
@@ -64,6 +65,13 @@ def course(tmp_path_factory):
     return root
 
 
+def free_port() -> int:
+    """A port that the system chooses: two of these tests may start servers at the same time."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
 @pytest.fixture(scope="module")
 def serve(course, tmp_path_factory):
     """Starts `mbm-lab lab` or `mbm-lab playground` on that copy; gives the address it prints."""
@@ -77,7 +85,7 @@ def serve(course, tmp_path_factory):
     servers = []
 
     def start(command: str) -> str:
-        port = lab.choose_port(None)
+        port = free_port()
         arguments = [sys.executable, "-m", "mbm_lab", command, "--no-browser", "--port", str(port)]
         server = subprocess.Popen(
             arguments, cwd=course, env=environment, stdout=subprocess.PIPE, text=True

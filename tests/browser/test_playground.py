@@ -73,9 +73,7 @@ def test_a_weight_by_keyboard_and_by_mouse(page, mirror, name, place, letter):
         move()
         assert value_of(handle) != before
         said = settled(page, letter, handle)
-        assert (
-            not same_picture(picture_of(page, 1), picture) or abs(value_of(handle) - before) < 0.1
-        )
+        assert (picture_of(page, 1) != picture).any()
         assert_formula(page, said, mirror)
 
 
@@ -114,7 +112,9 @@ def test_train_arrives_at_the_exact_best(page, mirror, name):
 
 @every_lesson
 def test_worse_witnesses_are_read_again_and_weigh_less(page, mirror, name):
+    card = spoken(page)["card"]
     page.click("button:has-text('Next card')")
+    eventually(page, lambda: spoken(page)["card"] != card)
     for place, slider, letter, best in ((2, "noise", "f", "best_alpha"),
                                         (3, "dropout", "g", "best_beta")):  # fmt: skip
         handle, before, postcard = handle_of(page, place), spoken(page), picture_of(page, 0)

@@ -24,11 +24,12 @@ PYTEST := $(PY) -m pytest -n 2 --dist loadfile
 # Moving the folder makes the environment stale: it remembers where it was made.
 MOVED := $(shell [ "$$(cat .venv/installed 2>/dev/null)" = "$$(pwd)" ] || echo moved)
 
-.PHONY: help lab test test-quick outputs pins moved
+.PHONY: help lab playground test test-quick outputs pins moved
 
 help:
 	@echo "make lab         open the lessons in JupyterLab (installs what is missing first)"
 	@echo "make lab TORCH=cpu   the same, with the smaller PyTorch for Linux without a GPU"
+	@echo "make playground  open α and β as a page of its own, for the projector"
 	@echo "make test        run every test and every lesson"
 	@echo "make test-quick  run the tests that take no more than about two seconds each"
 	@echo "make outputs     run the lessons and store what they show (for authors)"
@@ -36,6 +37,9 @@ help:
 
 lab: .venv/installed
 	@$(PY) -m mbm_lab lab
+
+playground: .venv/installed
+	@$(PY) -m mbm_lab playground
 
 test: .venv/installed
 	@echo "Running every test and every lesson. This takes some minutes."

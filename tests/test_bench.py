@@ -26,9 +26,28 @@ def test_training_speed_compares_with_the_bare_loop():
 
 
 @pytest.mark.slow
+def test_every_slider_is_measured_and_quick_enough():
+    rows = bench.sliders(moves=20)
+    names = [row[0] for row in rows]
+    assert len(names) == len(set(names)) == 8
+    for what, figure, wanted in rows:
+        median, slowest = (float(x) for x in figure.removesuffix(" ms").split(" / "))
+        assert 0 < median <= slowest
+        assert median < 3 * int(wanted.split()[1]), what
+
+
+def test_latency_gives_median_and_percentile():
+    pauses = iter([0.01] * 9 + [0.2])
+    _, figure, wanted = bench.latency("x", lambda _: time.sleep(next(pauses)), 10, (30, 80))
+    median, slowest = (float(x) for x in figure.removesuffix(" ms").split(" / "))
+    assert 10 <= median < 100 <= slowest
+    assert wanted.startswith("< 30 / 80 ms")
+
+
+@pytest.mark.slow
 def test_main_prints_every_figure(capsys, monkeypatch):
     monkeypatch.setattr(bench, "training_speed", lambda: [("training.fit", "1", "")])
     bench.main()
     printed = capsys.readouterr().out
-    for what in ("loading 3,500 pictures", "training.fit", "slider, median", "lesson 04_fusion"):
+    for what in ("loading 3,500 pictures", "training.fit", "slider α", "slider kernel", "lesson 04_fusion"):
         assert what in printed

@@ -55,8 +55,9 @@ def assert_formula(page, said, mirror) -> None:
     assert colour_at(page, needle, *widgets.dial_point(v, 0.5)) == pytest.approx(PINK, abs=3)
     axes = mirror.drawing.surface_axes
     assert colour_at(page, axes, said["alpha"], said["beta"]) == pytest.approx(PINK, abs=3)
-    f = widgets.dial_point(said["f"], 1.13)
-    assert colour_at(page, needle, *f) == pytest.approx(BLUE, abs=3)
+    if abs(said["f"] - said["g"]) > 0.3:  # else the mark of g may lie over that of f
+        f = widgets.dial_point(said["f"], 1.13)
+        assert colour_at(page, needle, *f) == pytest.approx(BLUE, abs=3)
 
 
 @every_lesson
@@ -94,10 +95,12 @@ def test_a_fast_drag_leaves_nothing_behind_it(page, mirror, name):
 def test_train_arrives_at_the_exact_best(page, mirror, name):
     page.click("button:has-text('Train')")
     page.click("button:has-text('Pause')")
+    page.wait_for_timeout(400)
     paused = int(re.search(r"Training: step (\d+)", words_of(page, "Over all"))[1])
     page.wait_for_timeout(400)
     assert int(re.search(r"Training: step (\d+)", words_of(page, "Over all"))[1]) == paused
     page.click("button:has-text('Train')")
+    page.wait_for_selector("button:has-text('Pause')")
 
     def training_ended():
         return page.locator("button:text-is('Train')").count() == 1
@@ -115,22 +118,23 @@ def test_worse_witnesses_are_read_again_and_weigh_less(page, mirror, name):
     card = spoken(page)["card"]
     page.click("button:has-text('Next card')")
     eventually(page, lambda: spoken(page)["card"] != card)
-    for place, slider, letter, best in ((2, "noise", "f", "best_alpha"),
-                                        (3, "dropout", "g", "best_beta")):  # fmt: skip
+    mirror.show_card(int(spoken(page)["card"]) - 1)
+
+    def readings_arrived():
+        said, i = spoken(page), mirror.index
+        pairs = (("f", mirror.f), ("g", mirror.g))
+        close = said and all(abs(said[x] - float(values[i])) < 0.011 for x, values in pairs)
+        return close and abs(said["best_alpha"] - mirror.best.alpha) < 0.011 and said
+
+    for place, slider, best in ((2, "noise", "best_alpha"), (3, "dropout", "best_beta")):
         handle, before, postcard = handle_of(page, place), spoken(page), picture_of(page, 0)
         for move in (lambda h=handle: [h.press("ArrowRight") for _ in range(6)],
                      lambda h=handle: drag(page, h, 30)):  # fmt: skip
             move()
-            mirror.show_card(int(before["card"]) - 1)
             getattr(mirror, slider).value = value_of(handle)
             mirror.settle()
-
-            def readings_arrived(letter=letter):
-                said, i = spoken(page), mirror.index
-                expected = float(getattr(mirror, letter)[i])
-                return said and said[letter] == pytest.approx(expected, abs=0.011) and said
-
             said = eventually(page, readings_arrived)
+        assert value_of(handle) > 0.3
         assert said[best] < before[best] - 0.02
         assert_formula(page, said, mirror)
         if slider == "noise":
@@ -139,12 +143,8 @@ def test_worse_witnesses_are_read_again_and_weigh_less(page, mirror, name):
             assert "____" in page.locator(".widget-html-content p").first.text_content()
         handle.press("Home")
         getattr(mirror, slider).value = 0.0
-
-    def clean_again():
-        said = spoken(page)
-        return said and said["best_beta"] == before["best_beta"]
-
-    eventually(page, clean_again)
+        mirror.settle()
+        assert eventually(page, readings_arrived)["best_beta"] == before["best_beta"]
 
 
 @every_lesson

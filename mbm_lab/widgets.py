@@ -216,7 +216,7 @@ class FusionPlayground(ipywidgets.VBox):
         self.clean = self.f, self.g = f, g
         self.best = best_of(f, g, cards.mood)
         self.path: list[tuple[float, float]] = []
-        self._echoes_until = 0.0
+        self._echoes_until, self._moved_by_code = 0.0, False
         self._randomness(torch.Generator().manual_seed(0))
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.drawing = FusionFigure(f, g, cards.mood, dpi)
@@ -339,7 +339,7 @@ class FusionPlayground(ipywidgets.VBox):
     # What the controls do
 
     def _weights_moved(self, change: dict) -> None:
-        if self._is_echo(change):
+        if self._moved_by_code or self._is_echo(change):
             return
         self._forget_path()
         self._update()
@@ -405,10 +405,9 @@ class FusionPlayground(ipywidgets.VBox):
 
     def _move(self, alpha: float, beta: float) -> None:
         self._echoes_until = time.monotonic() + 1
-        for slider, value in ((self.alpha, alpha), (self.beta, beta)):
-            slider.unobserve(self._weights_moved, "value")
-            slider.value = round(value, 2)
-            slider.observe(self._weights_moved, "value")
+        self._moved_by_code = True
+        self.alpha.value, self.beta.value = round(alpha, 2), round(beta, 2)
+        self._moved_by_code = False
         self._update()
 
     def _forget_path(self) -> None:
@@ -511,6 +510,7 @@ class KernelPlayground(ipywidgets.VBox):
                 f"the shape {tuple(image.shape)}."
             )
         self.image, self.row, self.column = image, row, column
+        self._moved_by_code = False
         slider = {"min": -8.0, "max": 8.0, "step": 0.5, "readout_format": ".1f"}
         self.sliders = [
             ipywidgets.FloatSlider(
@@ -543,10 +543,10 @@ class KernelPlayground(ipywidgets.VBox):
 
     def set(self, kernel: list[list[float]]) -> None:
         """Moves all nine sliders and draws once."""
+        self._moved_by_code = True
         for one, value in zip(self.sliders, sum(kernel, []), strict=True):
-            one.unobserve(self._update, "value")
             one.value = value
-            one.observe(self._update, "value")
+        self._moved_by_code = False
         self._update()
 
     def kernel(self) -> Tensor:
@@ -560,6 +560,8 @@ class KernelPlayground(ipywidgets.VBox):
         ]
 
     def _update(self, _change: dict | None = None) -> None:
+        if self._moved_by_code:
+            return
         result = self.result()
         largest = float(result[1:-1, 1:-1].abs().max().clamp(min=1e-6))
         self.after.value = image_bytes(0.5 + 0.5 * result / largest, 256)
@@ -622,10 +624,8 @@ class SentencePlayground(ipywidgets.VBox):
         with torch.no_grad():
             self.readings = rnn.read_along(self.reader, y, self.vocabulary.index["."])[0]
         self._draw_background()
-        self.count.unobserve(self._update, "value")
         self.count.max = len(self.words)
         self.count.value = len(self.words)
-        self.count.observe(self._update, "value")
         self._update()
 
     def _draw_background(self) -> None:
@@ -643,7 +643,7 @@ class SentencePlayground(ipywidgets.VBox):
         self.drawing.keep_background()
 
     def _update(self, _change: dict | None = None) -> None:
-        count = self.count.value
+        count = min(self.count.value, len(self.words))
         (line,) = self.drawing.moving
         line.set_data(range(1, count + 1), self.readings[:count])
         self.plot.value = self.drawing.draw_moving()

@@ -1,0 +1,91 @@
+"""exercises/cnn.py: mistakes and right answers in other words than the catalogue's."""
+
+import math
+
+import pytest
+import torch
+from scipy.signal import convolve2d
+from torch.nn import functional as F
+
+from mbm_lab.exercises import cnn as ex
+
+
+@pytest.fixture
+def said(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("MBM_PROGRESS", str(tmp_path / "progress.json"))
+
+    def check(exercise, answer) -> str:
+        exercise.check(answer)
+        return " ".join(capsys.readouterr().out.split())
+
+    return check
+
+
+def by_library(x, k, stride=1):
+    return F.conv2d(x[None, None], k[None, None], stride=stride)[0, 0]
+
+
+def test_the_solutions_are_what_pytorch_computes():
+    for x, k, stride in ex.convolve.cases().values():
+        assert torch.allclose(ex.my_convolve(x, k, stride), by_library(x, k, stride), atol=1e-5)
+    for H, K, S, P in ex.output_size.cases().values():
+        layer = torch.nn.Conv2d(1, 1, K, stride=S, padding=P)
+        assert ex.my_output_size(H, K, S, P) == layer(torch.zeros(1, 1, H, H)).shape[-1]
+    for scores, answers in ex.cross_entropy.cases().values():
+        library = F.cross_entropy(scores, answers)
+        assert torch.allclose(ex.my_cross_entropy(scores, answers), library)
+
+
+def test_other_right_answers(said):
+    def by_matrix(x, k, stride=1):
+        windows = x.unfold(0, k.shape[0], stride).unfold(1, k.shape[1], stride)
+        return windows.flatten(2) @ k.flatten()
+
+    def stable(scores, answers):
+        scores = scores - scores.max(1, keepdim=True).values
+        right = scores[torch.arange(len(answers)), answers]
+        return (scores.exp().sum(1).log() - right).mean()
+
+    def with_try(model, images):
+        mode = model.training
+        model.train(False)
+        try:
+            return model(images).detach()
+        finally:
+            model.train(mode)
+
+    assert "correct" in said(ex.convolve, by_matrix)
+    assert "correct" in said(ex.convolve, by_library)
+    assert "correct" in said(ex.cross_entropy, stable)
+    assert "correct" in said(ex.cross_entropy, F.cross_entropy)
+    assert "correct" in said(ex.read, with_try)
+    floor = lambda H, K, S, P: math.floor((H - K + P + P) / S) + 1  # noqa: E731
+    assert "correct" in said(ex.output_size, floor)
+
+
+def test_the_same_mistakes_in_other_words(said):
+    def by_scipy(x, k, stride=1):
+        full = torch.from_numpy(convolve2d(x.numpy(), k.numpy(), mode="valid"))
+        return full[::stride, ::stride].to(x.dtype)
+
+    def no_stride(x, k, stride=1):
+        return by_library(x, k)
+
+    def every_card_with_the_others(scores, answers):
+        probabilities = scores.exp() / scores.exp().sum(0, keepdim=True)
+        return -probabilities[torch.arange(len(answers)), answers].log().mean()
+
+    def summed(scores, answers):
+        return F.cross_entropy(scores, answers, reduction="sum")
+
+    def left_in_eval(model, images):
+        model.eval()
+        return model(images).detach()
+
+    assert "You turned the kernel by 180°" in said(ex.convolve, by_scipy)
+    assert "The stride is ignored" in said(ex.convolve, no_stride)
+    assert "correct" not in said(ex.cross_entropy, every_card_with_the_others)
+    assert "You summed over the cards" in said(ex.cross_entropy, summed)
+    assert "stays in evaluation mode" in said(ex.read, left_in_eval)
+    rounded_up = lambda H, K, S, P: math.ceil((H + 2 * P - K) / S) + 1  # noqa: E731
+    assert "You rounded up" in said(ex.output_size, rounded_up)

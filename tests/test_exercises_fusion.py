@@ -1,0 +1,96 @@
+"""exercises/fusion.py: mistakes and right answers in other words than the catalogue's."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression
+from torch import nn
+
+from mbm_lab import fusion
+from mbm_lab.exercises import fusion as ex
+
+
+@pytest.fixture
+def said(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("MBM_PROGRESS", str(tmp_path / "progress.json"))
+
+    def check(exercise, answer) -> str:
+        exercise.check(answer)
+        return " ".join(capsys.readouterr().out.split())
+
+    return check
+
+
+def test_the_solutions_are_what_the_course_and_the_libraries_compute():
+    for f, g, alpha, beta in ex.weighted_sum.cases().values():
+        ours = ex.my_weighted_sum(f, g, alpha, beta)
+        assert torch.equal(ours, fusion.weighted_sum(f, g, alpha, beta))
+    for f, g, m in ex.best_weights.cases().values():
+        library = LinearRegression().fit(torch.stack([f, g], 1).double(), m.double())
+        assert ex.my_best_weights(f, g, m) == pytest.approx(library.coef_.tolist(), abs=1e-5)
+    for f, g, m, alpha, beta, rate in ex.step.cases().values():
+        weights = torch.tensor([alpha, beta], dtype=f.dtype, requires_grad=True)
+        fusion.mean_squared_error(fusion.weighted_sum(f, g, *weights), m).backward()
+        expected = (weights - rate * weights.grad).tolist()
+        assert ex.my_step(f, g, m, alpha, beta, rate) == pytest.approx(expected, abs=1e-6)
+
+
+def test_other_right_answers(said):
+    def by_numpy(f, g, m):
+        columns = np.stack([np.ones(len(f)), f.numpy(), g.numpy()], 1)
+        return tuple(np.linalg.lstsq(columns, m.numpy(), rcond=None)[0][1:].tolist())
+
+    def by_autograd(f, g, m, alpha, beta, learning_rate):
+        weights = torch.tensor([alpha, beta], dtype=f.dtype, requires_grad=True)
+        ((weights[0] * f + weights[1] * g - m) ** 2).mean().backward()
+        return tuple((weights - learning_rate * weights.grad).tolist())
+
+    class OneParameterList(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.alpha = nn.Parameter(torch.ones(()))
+            self.beta = nn.Parameter(torch.ones(()))
+
+        def forward(self, f, g):
+            return torch.add(self.alpha * f, g * self.beta)
+
+    assert "correct" in said(ex.best_weights, by_numpy)
+    assert "correct" in said(ex.step, by_autograd)
+    assert "correct" in said(ex.weighted_sum_module, OneParameterList)
+    assert "correct" in said(ex.weighted_sum, lambda f, g, alpha, beta: f * alpha + g * beta)
+
+
+def test_the_same_mistakes_in_other_words(said):
+    def article(f, g, alpha, beta):
+        return torch.stack([f, g]).sum(0)
+
+    def through_zero(f, g, m):
+        pair = torch.stack([f, g], 1)
+        return tuple(torch.linalg.lstsq(pair, m[:, None]).solution[:, 0].tolist())
+
+    def each_alone(f, g, m):
+        return tuple(
+            float(np.polyfit(reading.double().numpy(), m.double().numpy(), 1)[0])
+            for reading in (f, g)
+        )
+
+    def uphill(f, g, m, alpha, beta, learning_rate):
+        error = alpha * f + beta * g - m
+        return (
+            float(alpha + 2 * learning_rate * (error * f).mean()),
+            float(beta + 2 * learning_rate * (error * g).mean()),
+        )
+
+    class InAList(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weights = [nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(1.0))]
+
+        def forward(self, f, g):
+            return self.weights[0] * f + self.weights[1] * g
+
+    assert "without their weights" in said(ex.weighted_sum, article)
+    assert "did not subtract the means" in said(ex.best_weights, through_zero)
+    assert "fitted each reading alone" in said(ex.best_weights, each_alone)
+    assert "You walked uphill" in said(ex.step, uphill)
+    assert "are not registered" in said(ex.weighted_sum_module, InAList)

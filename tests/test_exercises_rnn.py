@@ -1,0 +1,103 @@
+"""exercises/rnn.py: mistakes and right answers in other words than the catalogue's."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from mbm_lab import rnn
+from mbm_lab.exercises import rnn as ex
+
+
+@pytest.fixture
+def said(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("MBM_PROGRESS", str(tmp_path / "progress.json"))
+
+    def check(exercise, answer) -> str:
+        exercise.check(answer)
+        return " ".join(capsys.readouterr().out.split())
+
+    return check
+
+
+def filled(layer, W, U, b):
+    """A layer of PyTorch's with these weights."""
+    values = [W, U, b, torch.zeros_like(b)]
+    for parameter, value in zip(layer.parameters(), values, strict=True):
+        parameter.data = value
+    return layer
+
+
+def packed(x, lengths, W, U, b):
+    layer = filled(nn.RNN(W.shape[1], len(b), batch_first=True), W, U, b)
+    texts = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    return layer(texts)[1][0].detach()
+
+
+def test_the_solutions_are_what_pytorch_and_the_course_compute():
+    for x, h, W, U, b in ex.rnn_step.cases().values():
+        cell = filled(nn.RNNCell(W.shape[1], len(b)), W, U, b)
+        assert torch.allclose(ex.my_rnn_step(x, h, W, U, b), cell(x, h), atol=1e-6)
+    for x, lengths, W, U, b in ex.last_state.cases().values():
+        if len(x):
+            library = packed(x, lengths, W, U, b)
+            assert torch.allclose(ex.my_last_state(x, lengths, W, U, b), library, atol=1e-6)
+    n, h, z = next(iter(ex.gru_mix.cases().values()))
+    assert ex.my_gru_mix(n, h, z).item() == pytest.approx(0.65)
+    tokens, _ = ex.shuffle.cases()["five texts"]
+    generator = torch.Generator().manual_seed(0)
+    ours = ex.my_shuffle(tokens, torch.rand(tokens.shape, generator=generator))
+    theirs = rnn.shuffle_words(tokens, torch.Generator().manual_seed(0))
+    assert torch.equal(ours.sort(1).values, theirs.sort(1).values)
+    assert torch.equal(ours == 0, theirs == 0)
+
+
+def test_other_right_answers(said):
+    def text_by_text(x, lengths, W, U, b):
+        rows = []
+        for text, length in zip(x, lengths.tolist(), strict=True):
+            h = torch.zeros(len(b), dtype=x.dtype)
+            for word in text[:length]:
+                h = torch.tanh(W @ word + U @ h + b)
+            rows.append(h)
+        return torch.stack(rows) if rows else x.new_zeros(0, len(b))
+
+    def by_linear(x, h, W, U, b):
+        return (nn.functional.linear(x, W, b) + nn.functional.linear(h, U)).tanh()
+
+    def row_by_row(tokens, keys):
+        out = torch.zeros_like(tokens)
+        for i, row in enumerate(tokens):
+            words = row[row != 0]
+            out[i, : len(words)] = words[keys[i][row != 0].argsort()]
+        return out
+
+    assert "correct" in said(ex.last_state, text_by_text)
+    assert "correct" in said(ex.rnn_step, by_linear)
+    assert "correct" in said(ex.shuffle, row_by_row)
+    assert "correct" in said(ex.gru_mix, lambda n, h, z: n + z.sigmoid() * (h - n))
+
+
+def test_the_same_mistakes_in_other_words(said):
+    def last_column(x, lengths, W, U, b):
+        layer = filled(nn.RNN(W.shape[1], len(b), batch_first=True), W, U, b)
+        return layer(x)[1][0].detach() if len(x) else x.new_zeros(0, len(b))
+
+    def off_by_one(x, lengths, W, U, b):
+        h = torch.zeros(len(x), len(b), dtype=x.dtype)
+        for t in range(x.shape[1]):
+            new = torch.tanh(x[:, t] @ W.T + h @ U.T + b)
+            h = torch.where((t <= lengths)[:, None], new, h)
+        return h
+
+    def as_cho_writes_it(n, h, z):
+        gate = 1 / (1 + torch.exp(-z))
+        return h + gate * (n - h)
+
+    def without_memory(x, h, W, U, b):
+        return torch.tanh(nn.functional.linear(x, W, b))
+
+    assert "You read the padding too" in said(ex.last_state, last_column)
+    assert "One word too many is read" in said(ex.last_state, off_by_one)
+    assert "You swapped the shares" in said(ex.gru_mix, as_cho_writes_it)
+    assert "You forgot the memory" in said(ex.rnn_step, without_memory)

@@ -35,18 +35,6 @@ def own_progress(tmp_path, monkeypatch):
     monkeypatch.setenv("MBM_PROGRESS", str(tmp_path / "progress.json"))
 
 
-@pytest.fixture
-def said(capsys):
-    """What a check prints of an answer, as one line of words."""
-
-    def check(exercise, answer) -> str:
-        capsys.readouterr()
-        exercise.check(answer)
-        return plain(capsys.readouterr().out)
-
-    return check
-
-
 def plain(text: str) -> str:
     return " ".join(text.split())
 

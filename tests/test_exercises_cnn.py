@@ -2,23 +2,11 @@
 
 import math
 
-import pytest
 import torch
 from scipy.signal import convolve2d
 from torch.nn import functional as F
 
 from mbm_lab.exercises import cnn as ex
-
-
-@pytest.fixture
-def said(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("MBM_PROGRESS", str(tmp_path / "progress.json"))
-
-    def check(exercise, answer) -> str:
-        exercise.check(answer)
-        return " ".join(capsys.readouterr().out.split())
-
-    return check
 
 
 def by_library(x, k, stride=1):

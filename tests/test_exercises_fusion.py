@@ -10,17 +10,6 @@ from mbm_lab import fusion
 from mbm_lab.exercises import fusion as ex
 
 
-@pytest.fixture
-def said(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("MBM_PROGRESS", str(tmp_path / "progress.json"))
-
-    def check(exercise, answer) -> str:
-        exercise.check(answer)
-        return " ".join(capsys.readouterr().out.split())
-
-    return check
-
-
 def test_the_solutions_are_what_the_course_and_the_libraries_compute():
     for f, g, alpha, beta in ex.weighted_sum.cases().values():
         ours = ex.my_weighted_sum(f, g, alpha, beta)

@@ -8,17 +8,6 @@ from mbm_lab import preprocessing
 from mbm_lab.exercises import preprocessing as ex
 
 
-@pytest.fixture
-def said(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("MBM_PROGRESS", str(tmp_path / "progress.json"))
-
-    def check(exercise, answer) -> str:
-        exercise.check(answer)
-        return " ".join(capsys.readouterr().out.split())
-
-    return check
-
-
 def test_the_solutions_are_what_the_course_computes():
     for image, side in ex.crop.cases().values():
         if side == min(image.shape[-2:]):

@@ -9,17 +9,6 @@ from mbm_lab import rnn
 from mbm_lab.exercises import rnn as ex
 
 
-@pytest.fixture
-def said(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("MBM_PROGRESS", str(tmp_path / "progress.json"))
-
-    def check(exercise, answer) -> str:
-        exercise.check(answer)
-        return " ".join(capsys.readouterr().out.split())
-
-    return check
-
-
 def filled(layer, W, U, b):
     """A layer of PyTorch's with these weights."""
     values = [W, U, b, torch.zeros_like(b)]

@@ -7,19 +7,6 @@ from torch import nn
 from mbm_lab import training
 from mbm_lab.exercises import training as ours
 
-
-@pytest.fixture
-def said(capsys, tmp_path, monkeypatch):
-    """What a check prints of an answer, as one line of words."""
-    monkeypatch.setenv("MBM_PROGRESS", str(tmp_path / "progress.json"))
-
-    def check(exercise, answer) -> str:
-        exercise.check(answer)
-        return " ".join(capsys.readouterr().out.split())
-
-    return check
-
-
 # The solutions are what PyTorch and the course do
 
 
@@ -205,7 +192,7 @@ MISTAKES = [
     (ours.train, loop, {"into": 0}, "Nothing is learned"),
     (ours.train, loop, {"into": 1}, "You walk uphill"),
     (ours.train, loop, {"total": True}, "You sum the squared errors"),
-    (ours.train, loop, {"forget": "never"}, "This is still the code as given"),
+    (ours.train, loop, {"forget": "never"}, "The results are still those of the code as given"),
     (ours.early_stop, stop, {"more": 1}, "one epoch too late"),
     (ours.early_stop, stop, {"more": -1}, "one epoch too early"),
     (ours.early_stop, stop, {"more": -1, "only_when_bad": True}, "one bad epoch too early"),

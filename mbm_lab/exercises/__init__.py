@@ -37,13 +37,14 @@ def of_lesson(number: str) -> list[Exercise | Choice]:
 
 def overview(states: dict[str, dict]) -> str:
     """A table of all exercises with minutes, difficulty and the learner's state."""
-    lines = [f"{'exercise':10}  {'title':44}  {'minutes':>7}  {'difficulty':10}  state"]
+    width = max(len(one.title) for number in LESSONS for one in of_lesson(number))
+    lines = [f"{'exercise':8}  {'title':{width}}  {'minutes':>7}  {'difficulty':10}  state"]
     for number in LESSONS:
         for place, one in enumerate(of_lesson(number), start=1):
             state = say_state(states.get(one.key, {}))
             level = one.difficulty_in_words
             label = f"{number}.{place}"
-            lines.append(f"{label:10}  {one.title:44}  {one.minutes:>7}  {level:10}  {state}")
+            lines.append(f"{label:8}  {one.title:{width}}  {one.minutes:>7}  {level:10}  {state}")
     return "\n".join(lines)
 
 

@@ -126,7 +126,8 @@ class Exercise(_Common):
             )
         if self.given is not None and self._same_as(self.given, cases, outcomes):
             return self._say(
-                "not attempted yet", "This is still the code as given. Find its fault and mend it."
+                "not attempted yet",
+                "The results are still those of the code as given. Find its fault and mend it.",
             )
         finding = self._diagnose(answer, cases, outcomes, changed, stopped)
         self._remember(tried=True)

@@ -386,7 +386,7 @@ class FusionPlayground(ipywidgets.VBox):
         self._cancel("train")
         far = self._one_step()
         while far > 0.0002:
-            if self._later("train", self._tick, 0.06):
+            if self._later("train", self._tick, 0.1):
                 return
             far = self._one_step()
         self.train.description = "Train"

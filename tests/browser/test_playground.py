@@ -95,10 +95,19 @@ def test_a_fast_drag_leaves_nothing_behind_it(page, mirror, name):
 def test_train_arrives_at_the_exact_best(page, mirror, name):
     page.click("button:has-text('Train')")
     page.click("button:has-text('Pause')")
-    page.wait_for_timeout(400)
-    paused = int(re.search(r"Training: step (\d+)", words_of(page, "Over all"))[1])
-    page.wait_for_timeout(400)
-    assert int(re.search(r"Training: step (\d+)", words_of(page, "Over all"))[1]) == paused
+
+    def step_now() -> int:
+        return int(re.search(r"Training: step (\d+)", words_of(page, "Over all"))[1])
+
+    def paused():
+        before = step_now()
+        page.wait_for_timeout(700)
+        return step_now() == before
+
+    eventually(page, paused)
+    step = step_now()
+    page.wait_for_timeout(1000)
+    assert step_now() == step
     page.click("button:has-text('Train')")
     page.wait_for_selector("button:has-text('Pause')")
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from mbm_lab import widgets
-from tests.browser.jupyter import eventually, picture_of, settled, spoken
+from tests.browser.jupyter import drag, eventually, picture_of, settled, spoken
 from tests.test_widgets import PINK
 
 HIDDEN = ("#jp-top-panel", "#jp-menu-panel", ".jp-NotebookPanel-toolbar", ".jp-SideBar",
@@ -47,6 +47,8 @@ def test_sliders_and_training_do_what_the_formula_says(page, watched):
         handle = page.locator(".noUi-handle").nth(place)
         for _ in range(15):
             handle.press("ArrowLeft")
+        settled(page, letter, handle)
+        drag(page, handle, 12)
         said = settled(page, letter, handle)
         v = said["alpha"] * said["f"] + said["beta"] * said["g"]
         assert said["v"] == pytest.approx(v, abs=0.015)

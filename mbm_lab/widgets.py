@@ -51,6 +51,11 @@ def image_bytes(image: Tensor, size: int) -> bytes:
     return png_bytes(np.asarray(picture.resize((size, size), Image.Resampling.NEAREST)))
 
 
+def spoken(words: str) -> str:
+    """A line of text as a screen reader announces it whenever it changes."""
+    return f"<span role='status' aria-live='polite'>{html.escape(words, quote=False)}</span>"
+
+
 class MovingFigure:
     """A figure that is drawn once; then only its moving parts are drawn again, over the rest."""
 
@@ -194,7 +199,8 @@ class FusionPlayground(ipywidgets.VBox):
     arguments it shows the first 100 test cards. Picture noise and word dropout make the witnesses
     worse: the readers then read again, a moment later. "Train" walks down by gradient descent, step
     by step, and can be paused. Use everything with the mouse, or with Tab, arrow keys and Space.
-    Lessons 00 and 04.
+    `said` holds the
+    line of text. Lessons 00 and 04.
     """
 
     def __init__(
@@ -232,7 +238,7 @@ class FusionPlayground(ipywidgets.VBox):
                 ),
                 ipywidgets.HBox(
                     [
-                        ipywidgets.VBox([self.picture, self.message], layout={"width": "200px"}),
+                        ipywidgets.VBox([self.picture, self.message], layout={"flex": "0 0 200px"}),
                         self.plot,
                     ]
                 ),
@@ -252,7 +258,7 @@ class FusionPlayground(ipywidgets.VBox):
         self.use_message = ipywidgets.Checkbox(value=True, description="use the message")
 
         def button(name: str, does: Callable[[], None], tooltip: str) -> ipywidgets.Button:
-            made = ipywidgets.Button(description=name, tooltip=tooltip)
+            made = ipywidgets.Button(description=name, tooltip=tooltip, layout={"width": "auto"})
             made.on_click(lambda _: does())
             return made
 
@@ -271,7 +277,8 @@ class FusionPlayground(ipywidgets.VBox):
         self.train = button("Train", self._train_or_pause, "Gradient descent, step by step")
         self.step = button("One step", self._one_step, "One step of gradient descent")
 
-        self.picture = ipywidgets.Image(format="png", layout={"width": "192px", "height": "192px"})
+        whole = {"width": "192px", "height": "192px", "flex": "0 0 auto"}
+        self.picture = ipywidgets.Image(format="png", layout=whole)
         self.message = ipywidgets.HTML()
         self.plot = ipywidgets.Image(format="png")
         self.text = ipywidgets.HTML()
@@ -463,7 +470,8 @@ class FusionPlayground(ipywidgets.VBox):
         f = float(self.f[i]) if self.use_picture.value else None
         g = float(self.g[i]) if self.use_message.value else None
         self.plot.value = self.drawing.draw(alpha, beta, f, g, v, m, self.path)
-        self.text.value = self._in_words(f, g, v, m)
+        self.said = self._in_words(f, g, v, m)
+        self.text.value = spoken(self.said)
 
     def _in_words(self, f: float | None, g: float | None, v: float, m: float) -> str:
         alpha, beta = self.alpha.value, self.beta.value
@@ -481,7 +489,7 @@ class FusionPlayground(ipywidgets.VBox):
         said += f"Best: {', '.join(best) or 'nothing to weigh'}."
         if self.path:
             said += f" Training: step {len(self.path) - 1}."
-        return f"<span role='status' aria-live='polite'>Card {self.index + 1}: {said}</span>"
+        return f"Card {self.index + 1}: {said}"
 
 
 # --- A kernel
@@ -573,12 +581,14 @@ class KernelPlayground(ipywidgets.VBox):
             for k, x in zip(self.kernel().flatten().tolist(), window.tolist(), strict=True)
             if k
         ]
-        self.text.value = (
-            "<span role='status' aria-live='polite'>In the marked window: "
-            f"{' + '.join(parts) or '0'} = {float(result[self.row, self.column]):.2f}. "
-            f"In the whole picture from {float(result.min()):.2f} to {float(result.max()):.2f}."
-            "</span>"
+        total, least, most = (
+            float(x) for x in (result[self.row, self.column], result.min(), result.max())
         )
+        self.said = (
+            f"In the marked window: {' + '.join(parts) or '0'} = {total:.2f}. "
+            f"In the whole picture from {least:.2f} to {most:.2f}."
+        )
+        self.text.value = spoken(self.said)
 
 
 # --- A sentence
@@ -647,13 +657,13 @@ class SentencePlayground(ipywidgets.VBox):
         (line,) = self.drawing.moving
         line.set_data(range(1, count + 1), self.readings[:count])
         self.plot.value = self.drawing.draw_moving()
-        so_far = html.escape(" ".join(self.words[:count]))
         unknown = [word for word in self.words if word not in self.vocabulary.index]
-        note = f" Unknown to g, in brackets: {html.escape(', '.join(unknown))}." if unknown else ""
-        self.text.value = (
-            f"<span role='status' aria-live='polite'>After {count} of {len(self.words)} words, "
-            f"“{so_far}”: reading {float(self.readings[count - 1]):.2f}.{note}</span>"
+        note = f" Unknown to g, in brackets: {', '.join(unknown)}." if unknown else ""
+        self.said = (
+            f"After {count} of {len(self.words)} words, “{' '.join(self.words[:count])}”: "
+            f"reading {float(self.readings[count - 1]):.2f}.{note}"
         )
+        self.text.value = spoken(self.said)
 
 
 # --- A learning rate
@@ -723,11 +733,11 @@ class LearningRatePlayground(ipywidgets.VBox):
         end = "it flies away" if errors[-1] > errors[0] else "it has arrived"
         if errors[-1] <= errors[0] and far > 0.01:
             end = f"it is still {far:.2f} away from the best point"
-        self.text.value = (
-            f"<span role='status' aria-live='polite'>Learning rate {self.rate.value:.3f}: after "
-            f"{self.STEPS} steps α = {float(alphas[-1]):.3g}, β = {float(betas[-1]):.3g}, error "
-            f"{errors[-1]:.3g}; {end}.</span>"
+        self.said = (
+            f"Learning rate {self.rate.value:.3f}: after {self.STEPS} steps "
+            f"α = {float(alphas[-1]):.3g}, β = {float(betas[-1]):.3g}, error {errors[-1]:.3g}; {end}."
         )
+        self.text.value = spoken(self.said)
 
 
 # --- The page for the projector

@@ -1,6 +1,7 @@
 """widgets.py: what the sliders show is what the formula says."""
 
 import asyncio
+import html
 import io
 import math
 import re
@@ -35,7 +36,7 @@ def spoken(playground) -> dict[str, float]:
     found = re.search(
         r"f = (\S+), message g = (\S+), v = (\S+) · f \+ (\S+) · g = (\S+), "
         r"mood m = (\S+)\. .* R² = (\S+)\. Best: α = (\S+), β = (\S+)\.",
-        playground.text.value,
+        playground.said,
     )
     names = ("f", "g", "alpha", "beta", "v", "m", "r2", "best_alpha", "best_beta")
     return dict(zip(names, map(float, found.groups()), strict=True))
@@ -166,7 +167,7 @@ def test_word_dropout_smudges_words_and_makes_the_message_a_worse_witness(playgr
 
 def test_a_witness_that_is_switched_off_is_out_of_the_formula(playground):
     playground.use_picture.value = False
-    text = playground.text.value
+    text = playground.said
     assert "picture off" in text
     assert "· f" not in text
     found = re.search(r"v = (\S+) · g = (\S+), mood", text)
@@ -284,7 +285,7 @@ def test_the_kernel_does_what_a_convolution_does(grey, name):
     weight = torch.tensor(widgets.PRESETS[name]).float()[None, None]
     library = torch.nn.functional.conv2d(grey[None, None], weight, padding=1)[0, 0]
     assert torch.allclose(kernel.result(), library, atol=1e-5)
-    said = float(re.search(r" = (\S+)\. In the whole", kernel.text.value)[1])
+    said = float(re.search(r" = (\S+)\. In the whole", kernel.said)[1])
     assert said == pytest.approx(float(library[20, 30]), abs=0.006)
     shown = np.asarray(Image.open(io.BytesIO(kernel.after.value)))[..., 0] / 255
     largest = float(library[1:-1, 1:-1].abs().max())
@@ -324,7 +325,7 @@ def test_the_sentence_is_read_along(sentence):
         y = torch.tensor([vocabulary.encode([*words, "."])])
         with torch.no_grad():
             reading = float(sentence.reader(y)[0])
-        said = re.search(r"After (\d) of 5 words, “(.*)”: reading (\S+)\.</", sentence.text.value)
+        said = re.search(r"After (\d) of 5 words, “(.*)”: reading (\S+)\.$", sentence.said)
         assert said[1] == str(count)
         assert said[2] == " ".join(words)
         assert float(said[3]) == pytest.approx(reading, abs=0.006)
@@ -378,3 +379,4 @@ def test_every_line_of_text_is_announced_to_screen_readers(playground, sentence,
     for one in (playground, sentence, widgets.KernelPlayground(grey), rate):
         assert "role='status'" in one.text.value
         assert "aria-live='polite'" in one.text.value
+        assert html.escape(one.said, quote=False) in one.text.value

@@ -735,7 +735,8 @@ class LearningRatePlayground(ipywidgets.VBox):
             end = f"it is still {far:.2f} away from the best point"
         self.said = (
             f"Learning rate {self.rate.value:.3f}: after {self.STEPS} steps "
-            f"α = {float(alphas[-1]):.3g}, β = {float(betas[-1]):.3g}, error {errors[-1]:.3g}; {end}."
+            f"α = {float(alphas[-1]):.3g}, β = {float(betas[-1]):.3g}, error {errors[-1]:.3g}; "
+            f"{end}."
         )
         self.text.value = spoken(self.said)
 

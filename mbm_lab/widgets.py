@@ -13,7 +13,6 @@ import asyncio
 import html
 import io
 import math
-import time
 from collections.abc import Callable
 
 import ipywidgets
@@ -222,7 +221,7 @@ class FusionPlayground(ipywidgets.VBox):
         self.clean = self.f, self.g = f, g
         self.best = best_of(f, g, cards.mood)
         self.path: list[tuple[float, float]] = []
-        self._echoes_until, self._moved_by_code = 0.0, False
+        self._moved_by_code = False
         self._randomness(torch.Generator().manual_seed(0))
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self.drawing = FusionFigure(f, g, cards.mood, dpi)
@@ -275,7 +274,7 @@ class FusionPlayground(ipywidgets.VBox):
             "Best α and β", self._go_to_best, "Move both sliders to the best point"
         )
         self.train = button("Train", self._train_or_pause, "Gradient descent, step by step")
-        self.step = button("One step", self._one_step, "One step of gradient descent")
+        self.step = button("One step", self._take_step, "One step of gradient descent")
 
         whole = {"width": "192px", "height": "192px", "flex": "0 0 auto"}
         self.picture = ipywidgets.Image(format="png", layout=whole)
@@ -346,19 +345,17 @@ class FusionPlayground(ipywidgets.VBox):
     # What the controls do
 
     def _weights_moved(self, change: dict) -> None:
-        if self._moved_by_code or self._is_echo(change):
+        if self._moved_by_code:
             return
-        self._forget_path()
+        if not self._is_on_path(change["owner"], change["new"]):
+            self._forget_path()
         self._update()
 
-    def _is_echo(self, change: dict) -> bool:
-        """Whether the browser only sends back, rounded its own way, what training has just set."""
-        if abs(change["new"] - change["old"]) < 0.005:
-            return True
-        if time.monotonic() > self._echoes_until:
-            return False
-        place = 0 if change["owner"] is self.alpha else 1
-        return any(abs(point[place] - change["new"]) < 0.006 for point in self.path)
+    def _is_on_path(self, slider: ipywidgets.FloatSlider, value: float) -> bool:
+        """Whether training has been at this value: then it may be the browser that sends back,
+        late and rounded its own way, what training has set, and not a hand on the slider."""
+        place = 0 if slider is self.alpha else 1
+        return any(abs(point[place] - value) < 0.006 for point in self.path)
 
     def _witnesses_changed(self, _change: dict) -> None:
         self._forget_path()
@@ -386,6 +383,7 @@ class FusionPlayground(ipywidgets.VBox):
             self.train.description = "Train"
             return
         self.train.description = "Pause"
+        self._begin_path()
         self._tick()
 
     def _tick(self) -> None:
@@ -398,10 +396,18 @@ class FusionPlayground(ipywidgets.VBox):
             far = self._one_step()
         self.train.description = "Train"
 
+    def _take_step(self) -> None:
+        self._begin_path()
+        self._one_step()
+
+    def _begin_path(self) -> None:
+        """A path begins where the sliders are, unless it already ends there."""
+        here = (self.alpha.value, self.beta.value)
+        if not self.path or math.dist(self.path[-1], here) > 0.01:
+            self.path = [here]
+
     def _one_step(self) -> float:
         """One step of gradient descent on α and β; returns how far it went."""
-        if not self.path:
-            self.path = [(self.alpha.value, self.beta.value)]
         centred = [values - values.mean() for values in (self.f, self.g, self.cards.mood)]
         steps = fusion.descend(*centred, start=self.path[-1], learning_rate=1.5, steps=1)
         alpha, beta = steps[1, :2].tolist()
@@ -411,7 +417,6 @@ class FusionPlayground(ipywidgets.VBox):
         return far
 
     def _move(self, alpha: float, beta: float) -> None:
-        self._echoes_until = time.monotonic() + 1
         self._moved_by_code = True
         self.alpha.value, self.beta.value = round(alpha, 2), round(beta, 2)
         self._moved_by_code = False

@@ -238,6 +238,28 @@ def test_training_can_be_paused_and_moving_a_slider_ends_it(playground):
     asyncio.run(session())
 
 
+def test_what_the_browser_sends_back_does_not_end_training(playground):
+    async def session():
+        playground.set(1.2, -0.4)
+        playground.train.click()
+        await asyncio.sleep(0.5)
+        early = playground.path[1][0]
+        playground.alpha.value = early + 0.002  # late, and rounded otherwise
+        steps = len(playground.path)
+        await asyncio.sleep(0.4)
+        assert len(playground.path) > steps
+        playground.train.click()
+        assert "Training: step" in playground.said
+
+    asyncio.run(session())
+    playground.alpha.value = playground.path[0][0]  # a hand may do that, too: v follows
+    i = playground.index
+    v = playground.alpha.value * playground.f[i] + playground.beta.value * playground.g[i]
+    assert spoken(playground)["v"] == pytest.approx(float(v), abs=0.006)
+    playground.step.click()  # and the next step begins there
+    assert playground.path[0][0] == playground.alpha.value or len(playground.path) == 2
+
+
 # Speed
 
 

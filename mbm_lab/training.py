@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -209,15 +209,41 @@ def fit(
     return history
 
 
+# --- Results
+
+Figure = tuple[str, float, str]
+"""What was measured, its value, and what it should be: ">= 0.90", "<= 0.05", or "" for no bound."""
+
+
+def worst(runs: Sequence[Sequence[Figure]]) -> list[Figure]:
+    """For each figure the worst value of several runs: the least, or the largest where "<=" is
+    asked. Lesson 06.
+
+    runs: one list of figures a seed, all of the same figures. Raises ValueError otherwise.
+    """
+    if not runs or any([row[::2] for row in run] != [row[::2] for row in runs[0]] for run in runs):
+        raise ValueError("worst compares runs of the same figures, in the same order.")
+    choose = [max if wanted.startswith("<=") else min for _, _, wanted in runs[0]]
+    return [
+        (rows[0][0], pick(value for _, value, _ in rows), rows[0][2])
+        for pick, rows in zip(choose, zip(*runs, strict=True), strict=True)
+    ]
+
+
 # --- Files
 
 
-def save_weights(model: nn.Module, path: str | Path) -> None:
+def save_weights(model: nn.Module, path: str | Path, half: bool = False) -> None:
     """Saves a model's weights as safetensors; an old file gives way only to a whole new one.
 
+    half: write numbers of 16 bits, which makes the file half as large; three digits are kept, and
+    `load_weights` turns them into the model's own kind again.
     Raises OSError with one sentence when the folder is missing, read-only or full. Lesson 05.
     """
-    _save_tensors(model.state_dict(), Path(path))
+    tensors = model.state_dict()
+    if half:
+        tensors = {n: v.half() if v.is_floating_point() else v for n, v in tensors.items()}
+    _save_tensors(tensors, Path(path))
 
 
 def load_weights(model: nn.Module, path: str | Path) -> nn.Module:

@@ -56,6 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     exercises.set_defaults(command=_exercises)
 
     bench = commands.add_parser("bench", help="measure how fast the course runs here")
+    bench.add_argument(
+        "what", nargs="?", choices=("speed", "quality"), default="speed",
+        help="speed (the default), or the quality of the stored models, three seeds",
+    )  # fmt: skip
     bench.set_defaults(command=_bench)
 
     postcards = commands.add_parser("postcards", help="draw the Postcards data set anew")
@@ -63,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     postcards.set_defaults(command=_postcards)
 
     weights = commands.add_parser("weights", help="train the small models of data/weights anew")
+    weights.add_argument(
+        "lessons", nargs="*", metavar="NUMBER", help="only the models of these lessons"
+    )
     weights.add_argument("--out", metavar="DIR", help="where to (default: data/weights)")
     weights.set_defaults(command=_weights)
     return parser
@@ -130,7 +137,10 @@ def _exercises(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> None:
     from mbm_lab import bench
 
-    bench.main()
+    if options.what == "quality":
+        bench.quality()
+    else:
+        bench.main()
 
 
 def _postcards(options: argparse.Namespace) -> None:
@@ -140,9 +150,17 @@ def _postcards(options: argparse.Namespace) -> None:
 
 
 def _weights(options: argparse.Namespace) -> None:
-    from mbm_lab import lessons, welcome
+    from mbm_lab import captioning, lessons, welcome
 
-    welcome.retrain(options.out or lessons.REPOSITORY / "data" / "weights")
+    retrain = {"00": welcome.retrain, "06": captioning.retrain}
+    numbers = [number.zfill(2) for number in options.lessons] or list(retrain)
+    for number in numbers:
+        if number not in retrain:
+            raise ValueError(
+                f"Lesson {number} has no stored models: the lessons {', '.join(retrain)} have."
+            )
+    for number in numbers:
+        retrain[number](options.out or lessons.REPOSITORY / "data" / "weights")
 
 
 def _sentence(error: Exception) -> str:

@@ -1,14 +1,16 @@
-"""`mbm-lab bench`: how fast the course runs on this computer."""
+"""`mbm-lab bench`: how fast the course runs on this computer; `mbm-lab bench quality`: how good its
+models are."""
 
 import copy
 import statistics
 import time
 from collections.abc import Callable
 
+import ipywidgets
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import cnn, datasets, lessons, preprocessing, training
+from mbm_lab import captioning, cnn, datasets, lessons, preprocessing, training
 
 Row = tuple[str, str, str]
 """What was measured, the figure, and what it should be."""
@@ -21,6 +23,29 @@ def main() -> None:
     for measure in (loading, training_speed, sliders, lesson_seconds):
         for what, figure, wanted in measure():
             print(f"{what:44} {figure:>16}   {wanted}", flush=True)
+
+
+QUALITY = (captioning,)
+"""The lessons whose stored models are examined: each module has exam(seed)."""
+
+SEEDS = (0, 1, 2)
+
+
+def quality() -> None:
+    """Prints every figure of the stored models: least, median and most of three seeds.
+
+    A figure that is not as it should be for every seed is marked.
+    """
+    torch.set_num_threads(1)
+    print(f"{'lesson':12} {'what':46} {'least':>7} {'median':>7} {'most':>7}   should be")
+    for module in QUALITY:
+        lesson = module.__name__.rpartition(".")[2]
+        runs = [module.exam(seed) for seed in SEEDS]
+        for (what, worst, wanted), *rows in zip(training.worst(runs), *runs, strict=True):
+            least, median, most = sorted(value for _, value, _ in rows)
+            mark = "" if training.holds(worst, wanted) else "   NOT SO"
+            figures = f"{least:7.3f} {median:7.3f} {most:7.3f}"
+            print(f"{lesson:12} {what:46} {figures}   {wanted}{mark}", flush=True)
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -91,6 +116,7 @@ def sliders(moves: int = 100) -> list[Row]:
     kernel = widgets.KernelPlayground(cards.images[3].mean(0))
     sentence = widgets.SentencePlayground(playground.readers[1], playground.vocabulary)
     rate = widgets.LearningRatePlayground(*readings, cards.mood)
+    words, count = _caption_slider(widgets)
     settle, playground._later = playground.settle, lambda *_: True  # what comes later is not timed
     sliders = {
         "α": lambda step: setattr(playground.alpha, "value", -0.4 + 0.01 * step),
@@ -99,11 +125,20 @@ def sliders(moves: int = 100) -> list[Row]:
         "word dropout": lambda step: setattr(playground.dropout, "value", 0.05 * (step % 16)),
         "kernel": lambda step: setattr(kernel.sliders[step % 9], "value", step % 7 - 3),
         "words read": lambda step: setattr(sentence.count, "value", 1 + step % 11),
+        "words written": lambda step: setattr(words.count, "value", step % count),
         "learning rate": lambda step: setattr(rate.rate, "value", 0.01 * 1.07**step),
     }
     rows = [latency(f"slider {name}", move, moves, (30, 80)) for name, move in sliders.items()]
     rows.append(latency("the readers read 100 cards again", lambda _: settle(), 10, (300, 600)))
     return rows
+
+
+def _caption_slider(widgets) -> tuple[ipywidgets.VBox, int]:
+    """The playground of lesson 06, and how many places its slider has."""
+    cards = datasets.load_postcards("test")[:4]
+    model, vocabulary = captioning.load_captioner(), captioning.load_vocabulary()
+    words = widgets.NextWordPlayground(model, vocabulary, cards.images)
+    return words, words.count.max + 1
 
 
 def latency(what: str, move: Callable[[int], object], moves: int, wanted: tuple[int, int]) -> Row:

@@ -383,3 +383,8 @@ def quality(
         shuffled = exact([written[i] for i in order.tolist()], true).float().mean().item()
         figures.append((f"exact match, {language}, shuffled pictures", shuffled, "<= 0.02"))
     return figures
+
+
+def exam(seed: int) -> list[training.Figure]:
+    """The figures of the stored captioner of this seed (0, 1 or 2) on all test cards. Lesson 06."""
+    return quality(load_captioner(seed), datasets.load_postcards("test"), load_vocabulary())

@@ -230,6 +230,14 @@ def worst(runs: Sequence[Sequence[Figure]]) -> list[Figure]:
     ]
 
 
+def holds(value: float, wanted: str) -> bool:
+    """Whether a figure is as it should be: `wanted` as in Figure."""
+    if not wanted:
+        return True
+    sign, bound = wanted.split()
+    return value >= float(bound) if sign == ">=" else value <= float(bound)
+
+
 # --- Files
 
 

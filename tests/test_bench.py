@@ -29,7 +29,7 @@ def test_training_speed_compares_with_the_bare_loop():
 def test_every_slider_is_measured_and_quick_enough():
     rows = bench.sliders(moves=20)
     names = [row[0] for row in rows]
-    assert len(names) == len(set(names)) == 8
+    assert len(names) == len(set(names)) == 9
     for what, figure, wanted in rows:
         median, slowest = (float(x) for x in figure.removesuffix(" ms").split(" / "))
         assert 0 < median <= slowest
@@ -52,3 +52,19 @@ def test_main_prints_every_figure(capsys, monkeypatch):
     wanted = "loading 3,500 pictures", "training.fit", "slider α", "kernel", "lesson 04_fusion"
     for what in wanted:
         assert what in printed
+
+
+def test_quality_prints_least_median_and_most_and_marks_what_fails(capsys, monkeypatch):
+    class Lesson:
+        __name__ = "mbm_lab.lesson"
+        values = {0: (0.9, 0.1), 1: (0.7, 0.3), 2: (0.8, 0.2)}
+
+        def exam(self, seed):
+            right, errors = self.values[seed]
+            return [("right", right, ">= 0.75"), ("errors", errors, "<= 0.50")]
+
+    monkeypatch.setattr(bench, "QUALITY", (Lesson(),))
+    bench.quality()
+    _, right, errors = capsys.readouterr().out.splitlines()
+    assert right.split() == "lesson right 0.700 0.800 0.900 >= 0.75 NOT SO".split()
+    assert errors.split() == "lesson errors 0.100 0.200 0.300 <= 0.50".split()

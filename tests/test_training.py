@@ -538,3 +538,32 @@ def test_search_finds_less_with_slopes_and_keeps_the_best():
     assert least["gradient"] < least["random"]
     with pytest.raises(ValueError, match="Unknown method 'luck'"):
         training.search(model, x, y, MSE, method="luck")
+
+
+# Figures of several seeds
+
+
+def test_the_worst_of_several_runs_is_what_counts():
+    runs = [
+        [("right", 0.9, ">= 0.80"), ("errors", 0.1, "<= 0.20"), ("BLEU", 50.0, "")],
+        [("right", 0.7, ">= 0.80"), ("errors", 0.3, "<= 0.20"), ("BLEU", 40.0, "")],
+    ]
+    worst = training.worst(runs)
+    assert [value for _, value, _ in worst] == [0.7, 0.3, 40.0]
+    assert [training.holds(value, wanted) for _, value, wanted in worst] == [False, False, True]
+    assert training.holds(0.8, ">= 0.80")
+    with pytest.raises(ValueError, match="same figures"):
+        training.worst([runs[0], runs[1][:2]])
+    with pytest.raises(ValueError, match="same figures"):
+        training.worst([])
+
+
+def test_weights_of_half_the_size_load_into_the_same_model(tmp_path):
+    model, other = nn.Linear(40, 30), nn.Linear(40, 30)
+    training.save_weights(model, tmp_path / "whole.safetensors")
+    training.save_weights(model, tmp_path / "half.safetensors", half=True)
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.6 * sizes[1]
+    training.load_weights(other, tmp_path / "half.safetensors")
+    assert other.weight.dtype == torch.float32
+    assert torch.allclose(other.weight, model.weight, atol=1e-3)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mbm_lab import datasets, preprocessing, training, welcome
+from mbm_lab import captioning, datasets, preprocessing, training, welcome
+from mbm_lab.__main__ import main
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +44,23 @@ def test_retrain_writes_what_load_reads(tmp_path, monkeypatch, capsys):
     out = tmp_path / "new weights"
     welcome.retrain(out, epochs=1)
     assert "R² on validation cards" in capsys.readouterr().out
-    assert sorted(path.name for path in out.iterdir()) == sorted(
-        path.name for path in welcome.WEIGHTS.iterdir()
-    )
+    written = sorted(path.name for path in out.iterdir())
+    assert written == [
+        "image_reader.safetensors",
+        "message_reader.safetensors",
+        "vocabulary.json",
+    ]
     monkeypatch.setattr(welcome, "WEIGHTS", out)
     f, g = welcome.load_readers()
     assert f(torch.zeros(1, 3, 64, 64)).shape == g(torch.tensor([[5, 6]])).shape == (1,)
+
+
+def test_the_command_retrains_the_models_of_the_lessons_that_it_is_told(monkeypatch, capsys):
+    told = []
+    monkeypatch.setattr(welcome, "retrain", lambda out: told.append(("00", out)))
+    monkeypatch.setattr(captioning, "retrain", lambda out: told.append(("06", out)))
+    assert main(["weights", "--out", "X", "6"]) == 0
+    assert told == [("06", "X")]
+    assert main(["weights", "6", "4"]) == 2
+    assert "Lesson 04 has no stored models: the lessons 00, 06" in capsys.readouterr().err
+    assert len(told) == 1

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mbm_lab import datasets, fusion, preprocessing, training, welcome, widgets
+from mbm_lab import captioning, datasets, fusion, preprocessing, training, welcome, widgets
 
 
 @pytest.fixture(scope="module")
@@ -404,3 +404,42 @@ def test_every_line_of_text_is_announced_to_screen_readers(playground, sentence,
         assert "role='status'" in one.text.value
         assert "aria-live='polite'" in one.text.value
         assert html.escape(one.said, quote=False) in one.text.value
+
+
+# The next word
+
+
+@pytest.fixture(scope="module")
+def next_word():
+    images = datasets.load_postcards("test").images[:24]
+    vocabulary = captioning.load_vocabulary()
+    return widgets.NextWordPlayground(captioning.load_captioner(), vocabulary, images)
+
+
+def test_the_next_word_is_what_the_decoder_finds_likeliest(next_word):
+    model, vocabulary = next_word.captioner, next_word.vocabulary
+    for card, count in ((0, 0), (22, 1), (5, 4), (22, 99)):
+        next_word.card.value = card
+        next_word.count.value = count = min(count, next_word.count.max)
+        words = [vocabulary.words[word] for word in next_word.words]
+        image = next_word.images[card][None]
+        assert " ".join(words) == captioning.caption(model, image, "en", vocabulary)[0]
+        state = model.decoder.start(model.encoder(image))
+        with torch.no_grad():
+            for word in ["<en>", *words[:count]]:
+                scores, state = model.decoder.step(torch.tensor([vocabulary.index[word]]), state)
+        p = scores.softmax(1)[0]
+        best = vocabulary.words[int(p.argmax())].replace("<eos>", "(end)")
+        start = f"After “{' '.join(words[:count])}”: {best} {p.max():.2f}, "
+        assert next_word.said.startswith(start)
+        assert next_word.bars[0].get_width() == pytest.approx(p.max().item(), abs=1e-4)
+
+
+def test_the_next_word_redraws_when_the_slider_moves(next_word):
+    next_word.card.value, next_word.count.value = 22, 0
+    before, picture = next_word.plot.value, next_word.picture.value
+    next_word.count.value = 1
+    assert next_word.plot.value != before
+    assert next_word.picture.value == picture
+    next_word.card.value = 3
+    assert next_word.picture.value != picture

@@ -25,6 +25,7 @@ LESSONS = {
     "03": "rnn",
     "04": "fusion",
     "05": "training",
+    "06": "captioning",
 }
 """The lessons that have exercises: number and module."""
 

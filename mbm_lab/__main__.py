@@ -150,9 +150,9 @@ def _postcards(options: argparse.Namespace) -> None:
 
 
 def _weights(options: argparse.Namespace) -> None:
-    from mbm_lab import captioning, lessons, welcome
+    from mbm_lab import captioning, lessons, retrieval, welcome
 
-    retrain = {"00": welcome.retrain, "06": captioning.retrain}
+    retrain = {"00": welcome.retrain, "06": captioning.retrain, "07": retrieval.retrain}
     numbers = [number.zfill(2) for number in options.lessons] or list(retrain)
     for number in numbers:
         if number not in retrain:

@@ -10,7 +10,7 @@ import ipywidgets
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import captioning, cnn, datasets, lessons, preprocessing, training
+from mbm_lab import captioning, cnn, datasets, lessons, preprocessing, retrieval, training
 
 Row = tuple[str, str, str]
 """What was measured, the figure, and what it should be."""
@@ -25,7 +25,7 @@ def main() -> None:
             print(f"{what:44} {figure:>16}   {wanted}", flush=True)
 
 
-QUALITY = (captioning,)
+QUALITY = (captioning, retrieval)
 """The lessons whose stored models are examined: each module has exam(seed)."""
 
 SEEDS = (0, 1, 2)
@@ -117,6 +117,7 @@ def sliders(moves: int = 100) -> list[Row]:
     sentence = widgets.SentencePlayground(playground.readers[1], playground.vocabulary)
     rate = widgets.LearningRatePlayground(*readings, cards.mood)
     words, count = _caption_slider(widgets)
+    compose = _search_slider(widgets)
     settle, playground._later = playground.settle, lambda *_: True  # what comes later is not timed
     sliders = {
         "α": lambda step: setattr(playground.alpha, "value", -0.4 + 0.01 * step),
@@ -125,6 +126,8 @@ def sliders(moves: int = 100) -> list[Row]:
         "word dropout": lambda step: setattr(playground.dropout, "value", 0.05 * (step % 16)),
         "kernel": lambda step: setattr(kernel.sliders[step % 9], "value", step % 7 - 3),
         "words read": lambda step: setattr(sentence.count, "value", 1 + step % 11),
+        "α of a search": lambda step: setattr(compose.alpha, "value", 0.05 * (step % 20)),
+        "card of a search": lambda step: setattr(compose.card, "value", step % 50),
         "words written": lambda step: setattr(words.count, "value", step % count),
         "learning rate": lambda step: setattr(rate.rate, "value", 0.01 * 1.07**step),
     }
@@ -139,6 +142,14 @@ def _caption_slider(widgets) -> tuple[ipywidgets.VBox, int]:
     model, vocabulary = captioning.load_captioner(), captioning.load_vocabulary()
     words = widgets.NextWordPlayground(model, vocabulary, cards.images)
     return words, words.count.max + 1
+
+
+def _search_slider(widgets) -> ipywidgets.VBox:
+    """The playground of lesson 07, over a gallery of 900 pictures."""
+    gallery = retrieval.draw_gallery(datasets.load_postcards("test")[: retrieval.CARDS])
+    features = retrieval.image_features(gallery.images)
+    model, vocabulary = retrieval.load_dual_encoder(), retrieval.search_vocabulary()
+    return widgets.ComposePlayground(model, vocabulary, gallery, features)
 
 
 def latency(what: str, move: Callable[[int], object], moves: int, wanted: tuple[int, int]) -> Row:

@@ -142,12 +142,17 @@ def draw_postcards(n: int, seed: int, combinations: str = "all") -> Postcards:
     The pictures go through the same crop and resize as those read from files.
     """
     cards = postcards.draw(n, seed, combinations)
-    images = torch.empty(n, 3, preprocessing.IMAGE_SIZE, preprocessing.IMAGE_SIZE)
+    return _gather(cards, paint(cards), None, None)
+
+
+def paint(cards: Sequence[postcards.Card]) -> Tensor:
+    """Paints cards, crops and resizes them as files are: (N, 3, 64, 64) float32 in [0, 1]."""
+    images = torch.empty(len(cards), 3, preprocessing.IMAGE_SIZE, preprocessing.IMAGE_SIZE)
     for row, card in zip(images, cards, strict=True):
         pixels = torch.from_numpy(np.array(postcards.picture(card))).permute(2, 0, 1)
         small = preprocessing.resize(preprocessing.crop_square(pixels), preprocessing.IMAGE_SIZE)
         row.copy_(small.float() / 255)
-    return _gather(cards, images, None, None)
+    return images
 
 
 def read_captions(folder: str | Path) -> list[tuple[str, str]]:

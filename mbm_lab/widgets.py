@@ -1,5 +1,5 @@
 """Figures that you can move: α and β (lessons 00 and 04), a kernel (02), a sentence (03), a
-learning rate (05), the next word of a caption (06).
+learning rate (05), the next word of a caption (06), α and β of a search (07).
 
 Each figure is drawn once. When a slider moves, only the parts that changed are drawn again over the
 stored background, and the result is handed to the browser as a picture. What needs the encoders
@@ -23,7 +23,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from mbm_lab import captioning, cnn, datasets, fusion, plots, preprocessing, rnn, training, welcome
+from mbm_lab import (
+    captioning,
+    cnn,
+    datasets,
+    fusion,
+    plots,
+    preprocessing,
+    retrieval,
+    rnn,
+    training,
+    welcome,
+)
 
 GRID = torch.linspace(-0.5, 1.25, 71)
 """The values of α and of β that the error surface shows."""
@@ -743,6 +754,79 @@ class NextWordPlayground(ipywidgets.VBox):
         self.plot.value = self.drawing.draw_moving()
         so_far = " ".join(names[word] for word in self.words[:count])
         self.said = f"After “{so_far}”: {', '.join(told[:3])}."
+        self.text.value = spoken(self.said)
+
+
+# --- This card, but ...
+
+
+class ComposePlayground(ipywidgets.VBox):
+    """Search with α f(picture) + β g(words), and see what is found. Lesson 07.
+
+    model: a trained dual encoder; vocabulary: its words; gallery: what is searched; features: those
+    of the gallery's pictures, (N, 48).
+    """
+
+    FOUND = 5
+
+    def __init__(
+        self,
+        model: retrieval.DualEncoder,
+        vocabulary: preprocessing.Vocabulary,
+        gallery: retrieval.Gallery,
+        features: Tensor,
+        words: str = "in the rain",
+    ):
+        self.model, self.vocabulary, self.gallery = model.eval(), vocabulary, gallery
+        with torch.no_grad():
+            self.vectors = model.image(features)
+        style = {"layout": {"width": "420px"}, "style": {"description_width": "60px"}}
+        weight = {"min": 0.0, "max": 1.0, "step": 0.05, **style}
+        self.alpha = ipywidgets.FloatSlider(value=0.5, description="α", **weight)
+        self.beta = ipywidgets.FloatSlider(value=0.5, description="β", **weight)
+        last = len(gallery.wishes) - 1
+        self.card = ipywidgets.IntSlider(description="card", min=0, max=last, **style)
+        self.words = ipywidgets.Text(
+            value=words, description="words", continuous_update=False, **style
+        )
+        self.plot = ipywidgets.Image(format="png")
+        self.text = ipywidgets.HTML()
+        for slider in (self.alpha, self.beta, self.card, self.words):
+            slider.observe(self._update, "value")
+        self._update()
+        rows = [ipywidgets.HBox([self.alpha, self.beta]), ipywidgets.HBox([self.card, self.words])]
+        super().__init__([*rows, self.plot, self.text])
+
+    def _draw(self, places: list[int]) -> bytes:
+        """The query's card, a gap, and the pictures that were found, side by side."""
+        size = 2 * preprocessing.IMAGE_SIZE
+        width = (1 + self.FOUND) * (size + 6) + 24
+        row = np.full((size, width, 3), 255, dtype=np.uint8)
+        for number, place in enumerate([self.card.value, *places]):
+            pixels = (self.gallery.images[place] * 255).byte().permute(1, 2, 0).numpy()
+            left = number * (size + 6) + (24 if number else 0)
+            row[:, left : left + size] = pixels.repeat(2, 0).repeat(2, 1)
+        return png_bytes(row)
+
+    @torch.no_grad()
+    def _update(self, _change: dict | None = None) -> None:
+        alpha, beta, card = self.alpha.value, self.beta.value, self.card.value
+        places: list[int] = []
+        try:
+            if alpha == 0 and beta == 0:
+                raise ValueError("α and β are both 0, so there is no query: move one of them.")
+            g = self.model.text(retrieval.query_tokens(self.words.value, self.vocabulary))
+            query = retrieval.compose(self.vectors[card][None], g, alpha, beta)
+            itself = torch.tensor([card])
+            places = retrieval.search(query, self.vectors, self.FOUND, itself)[0].tolist()
+            captions = "; ".join(self.gallery.captions[place] for place in places)
+            self.said = (
+                f"{alpha:.2f} · “{self.gallery.captions[card]}” + {beta:.2f} · "
+                f"“{self.words.value.strip()}” finds: {captions}."
+            )
+        except ValueError as error:
+            self.said = str(error)
+        self.plot.value = self._draw(places)
         self.text.value = spoken(self.said)
 
 

@@ -1,0 +1,552 @@
+"""Searching across modalities, and asking a picture questions (lesson 07).
+
+The first part is a dual encoder: pictures and texts as vectors in one space, where near means
+alike. The second part searches with them, also for "this card, but with rain": α f(picture) + β g(text).
+The third part answers questions, for which a sum of the two is not enough.
+
+Pictures enter as the features of lesson 06's trained encoder, which stays as it is (Zhai et al.,
+2022, call this a locked image encoder).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mbm_lab import captioning, datasets, fusion, postcards, preprocessing, rnn, training
+from mbm_lab.preprocessing import UNK
+
+WEIGHTS = datasets.DATA / "weights"
+FEATURES = 48
+"""Numbers that lesson 06's encoder gives for a picture."""
+
+# --- One space for pictures and texts
+
+
+def similarities(f: Tensor, g: Tensor) -> Tensor:
+    """The cosine of every f with every g: (N, dim) and (M, dim) to (N, M), from -1 to 1.
+
+    Lesson 07.
+    """
+    f, g = (nn.functional.normalize(vectors, dim=1) for vectors in (f, g))
+    return f @ g.T
+
+
+def pull_together(scores: Tensor, target: Tensor | None = None) -> Tensor:
+    """The mean squared distance |f - g|² of the pairs, from their cosines (N, N). Lesson 07.
+
+    For vectors of length 1 it is 2 - 2 f · g. It looks at the pairs alone, so it is 0 when all
+    vectors are the same: it collapses. `target` is not needed.
+    """
+    return 2 - 2 * scores.diagonal().mean()
+
+
+def info_nce(scores: Tensor, target: Tensor) -> Tensor:
+    """The contrastive loss: every picture must find its text among all in the batch, and back.
+
+    scores: (N, N), scaled cosines, row i for picture i, column j for text j; target: (N,) the
+    number of each pair's caption. Pairs with the same number are right, too. The mean of two
+    cross-entropies (van den Oord et al., 2018; Radford et al., 2021). Lesson 07.
+    """
+    same = (target[:, None] == target[None]).to(scores.dtype)  # (N, N)
+    right = same / same.sum(1, keepdim=True)  # each row sums to 1
+    find_text = -(right * scores.log_softmax(1)).sum(1).mean()
+    find_picture = -(right * scores.T.log_softmax(1)).sum(1).mean()
+    return (find_text + find_picture) / 2
+
+
+class DualEncoder(nn.Module):
+    """f for pictures, g for texts, one space of `dim` numbers, vectors of length 1. Lesson 07.
+
+    forward takes {"image": features (B, 48), "text": tokens (B, T)} and gives the scaled cosines of
+    every picture with every text, (B, B). The scale, which is 1 / temperature, is learned, and kept
+    between 1 and 100: without a bound it may run away (Radford et al., 2021).
+    """
+
+    def __init__(self, vocabulary_size: int, dim: int = 48):
+        super().__init__()
+        self.f = nn.Linear(FEATURES, dim)
+        self.g = nn.Sequential(rnn.TextEncoder(vocabulary_size, 64), nn.Linear(64, dim))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    @property
+    def scale(self) -> Tensor:
+        return self.log_scale.exp().clamp(1, 100)
+
+    def image(self, features: Tensor) -> Tensor:
+        """Features of pictures (B, 48) as vectors of length 1: (B, dim)."""
+        return nn.functional.normalize(self.f(features), dim=1)
+
+    def text(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, T) as vectors of length 1: (B, dim)."""
+        return nn.functional.normalize(self.g(tokens), dim=1)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        return self.scale * self.image(inputs["image"]) @ self.text(inputs["text"]).T
+
+
+# --- Texts to search with
+
+CAPTION = re.compile(
+    r"an? (?:(sad|calm|happy) )?(\w+ face) (beside .+?|with .+ on its head) "
+    r"((?:in (?:the|a) |at )\w+)"
+)
+"""A caption's phrases: mood, colour, object, weather."""
+
+VARIANTS = 8
+
+
+def phrases(caption: str) -> list[str]:
+    """The phrases of a caption: "sad", "red face", "beside a bat", "in the rain". Lesson 07.
+
+    Raises ValueError when the text is no caption of this world.
+    """
+    found = CAPTION.fullmatch(caption)
+    if not found:
+        raise ValueError(f'"{caption}" is no caption of a postcard: it cannot be cut into phrases.')
+    return [phrase for phrase in found.groups() if phrase]
+
+
+def variants(caption: str, rng: random.Random, count: int = VARIANTS) -> list[str]:
+    """The caption, and `count` - 1 times some of its phrases, in their order. Lesson 07.
+
+    People search with a few words, so the model must see few words in training.
+    """
+    parts = phrases(caption)
+    texts = [caption]
+    for _ in range(count - 1):
+        kept = sorted(rng.sample(range(len(parts)), rng.randint(1, len(parts))))
+        texts.append(" ".join(parts[i] for i in kept))
+    return texts
+
+
+def pick_variant(inputs: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    """Takes one of the variants (B, K, T) of each text at random; the caption itself half of the
+    time. An `augment` for `training.fit`."""
+    texts = inputs["texts"]
+    which = torch.randint(2 * texts.shape[1] - 2, (len(texts),), generator=generator)
+    which = (which - texts.shape[1] + 2).clamp(min=0)  # 0, the caption, in half of all cases
+    text = texts[torch.arange(len(texts)), which.to(texts.device)]
+    return {"image": inputs["image"], "text": text}
+
+
+def query_tokens(text: str, vocabulary: preprocessing.Vocabulary) -> Tensor:
+    """A query as tokens (1, T). Lesson 07.
+
+    Raises ValueError when it is empty, or when the vocabulary knows none of its words.
+    """
+    if not text.strip():
+        raise ValueError('The query is empty: write what you look for, for example "in the rain".')
+    tokens = preprocessing.text_to_tensor([text], vocabulary)
+    if bool((tokens == UNK).all()):
+        raise ValueError(
+            f'None of the words of "{text}" was in the training captions: use words such as '
+            f'"red", "happy", "fish" or "rain".'
+        )
+    return tokens
+
+
+# --- Searching
+
+
+def compose(f: Tensor, g: Tensor, alpha: float, beta: float) -> Tensor:
+    """The query α f + β g, scaled to length 1: (N, dim). Lesson 07 (Vo et al., 2019, compare ways
+    to compose a picture and a text)."""
+    return nn.functional.normalize(fusion.weighted_sum(f, g, alpha, beta), dim=1)
+
+
+def search(queries: Tensor, gallery: Tensor, k: int, leave_out: Tensor | None = None) -> Tensor:
+    """The k nearest of the gallery to each query, nearest first: (Q, k) numbers. Lesson 07.
+
+    queries (Q, dim), gallery (N, dim); leave_out (Q,): one place of the gallery that each query
+    must not find, such as itself. Raises ValueError when k is larger than what can be found.
+    """
+    if k > len(gallery) - (leave_out is not None):
+        raise ValueError(f"The gallery has only {len(gallery)} pictures: ask for fewer than {k}.")
+    scores = similarities(queries, gallery)  # (Q, N)
+    if leave_out is not None:
+        scores[torch.arange(len(queries)), leave_out] = -torch.inf
+    return scores.topk(k, dim=1).indices
+
+
+def recall(found: Tensor, captions: Sequence[str], wanted: Sequence[str], k: int) -> Tensor:
+    """Whether a picture with the wanted caption is among the first k found: (Q,) bool. Lesson 07.
+
+    found: (Q, at least k) places in the gallery; captions: the gallery's, N; wanted: Q captions.
+    """
+    return torch.tensor(
+        [
+            any(captions[place] == caption for place in row[:k])
+            for row, caption in zip(found.tolist(), wanted, strict=True)
+        ]
+    )
+
+
+def chance(captions: Sequence[str], wanted: Sequence[str], k: int) -> float:
+    """The mean probability that k pictures drawn blindly hold a right one. Lesson 07."""
+    n = len(captions)
+    total = 0.0
+    for caption in wanted:
+        right = captions.count(caption)
+        total += 1 - math.comb(n - right, k) / math.comb(n, k)
+    return total / len(wanted)
+
+
+class Wish(NamedTuple):
+    """A composed query: "this card, but {text}", and the caption of what is wished for."""
+
+    text: str
+    caption: str
+
+
+def redraw(card: postcards.Card, rng: random.Random, **changes: str) -> postcards.Card:
+    """A card like this one, at another place and size, with `changes` to colour, weather or mood.
+
+    The mood is a mood word ("sad", "calm", "happy"); the expression is drawn anew among those that
+    the word allows.
+    """
+    word = changes.pop("mood", postcards.mood_word(card.expression))
+    expression = math.nan
+    while postcards.mood_word(expression) != word or math.isnan(expression):
+        expression = postcards.clip_to_range(rng.gauss(0, 0.42))
+    card = replace(
+        card,
+        name=f"{card.name}_redrawn",
+        expression=expression,
+        side=rng.choice(("left", "right")),
+        face_x=round(rng.uniform(-0.03, 0.03), 3),
+        face_y=round(rng.uniform(-0.04, 0.04), 3),
+        face_radius=round(rng.uniform(0.225, 0.265), 3),
+        **changes,
+    )
+    drawn = (card.expression, card.colour, card.object, card.relation, card.weather)
+    return replace(card, caption=postcards.caption_en(*drawn))
+
+
+class Gallery(NamedTuple):
+    """What is searched: pictures and captions, N of each, and Q queries with their wishes.
+
+    cards: the first of the gallery, which are also the queries (place i is query i).
+    """
+
+    images: Tensor  # (N, 3, 64, 64)
+    captions: list[str]
+    wishes: list[Wish]
+    seen: Tensor  # (Q,) bool
+
+
+def draw_gallery(cards: datasets.Postcards, seed: int = 0) -> Gallery:
+    """The cards; a twin of each, drawn anew with the same caption; and each one's wish come true.
+
+    A wish changes the weather, the colour or the mood. So every query has its answer in the
+    gallery, beside the twin, which is the likeliest mistake. Lesson 07.
+    """
+    rng = random.Random(seed)
+    twins, answers, wishes = [], [], []
+    for card in cards.cards:
+        twins.append(redraw(card, rng))
+        kind = rng.choice(("weather", "colour", "mood"))
+        if kind == "weather":
+            to = rng.choice([weather for weather in postcards.WEATHERS if weather != card.weather])
+            text = postcards.WEATHERS[to][0]
+        elif kind == "colour":
+            to = rng.choice([colour for colour in postcards.COLOURS if colour != card.colour])
+            text = f"{to} face"
+        else:
+            now = postcards.mood_word(card.expression)
+            to = text = rng.choice([word for word in postcards.MOOD_WORDS if word != now])
+        answers.append(redraw(card, rng, **{kind: to}))
+        wishes.append(Wish(text, answers[-1].caption))
+    images = torch.cat([cards.images, datasets.paint([*twins, *answers])])
+    captions = [*cards.captions, *(card.caption for card in [*twins, *answers])]
+    return Gallery(images, captions, wishes, cards.seen)
+
+
+# --- Questions to a picture
+
+SAY_WEATHER = {
+    "sun": "is it sunny",
+    "rain": "is it raining",
+    "snow": "is it snowing",
+    "night": "is it night",
+    "storm": "is there a storm",
+}
+KINDS = ("object", "colour", "weather", "both")
+
+
+class Question(NamedTuple):
+    """A question to the picture at `place`; kind: object, colour, weather, or both."""
+
+    place: int
+    kind: str
+    text: str
+    answer: str
+
+
+def ask(card: postcards.Card, place: int, rng: random.Random) -> Question:
+    """Draws a question to a card, and its true answer. Lesson 07.
+
+    Questions of the kind "both" ask for weather and colour at once; half of them are to be answered
+    with yes.
+    """
+    kind = rng.choice((*KINDS, "both"))
+    if kind == "object":
+        noun = re.sub(r"^an? ", "", postcards.OBJECTS[card.object][0])
+        text = {"beside": "what is beside the face?", "on": "what is on its head?"}[card.relation]
+        return Question(place, kind, text, noun)
+    if kind == "colour":
+        return Question(place, kind, "what colour is the face?", card.colour)
+    if kind == "weather":
+        return Question(place, kind, "what is the weather?", card.weather)
+    weather, colour, yes = card.weather, card.colour, rng.random() < 0.5
+    if not yes:
+        wrong = rng.choice(("weather", "colour", "either"))
+        if wrong != "colour":
+            weather = rng.choice([w for w in postcards.WEATHERS if w != weather])
+        if wrong != "weather":
+            colour = rng.choice([c for c in postcards.COLOURS if c != colour])
+    text = f"{SAY_WEATHER[weather]} and is the face {colour}?"
+    return Question(place, kind, text, "yes" if yes else "no")
+
+
+def ask_all(cards: datasets.Postcards, per_card: int = 5, seed: int = 0) -> list[Question]:
+    """`per_card` questions to each card."""
+    rng = random.Random(seed)
+    places = [place for place in range(len(cards)) for _ in range(per_card)]
+    return [ask(cards.cards[place], place, rng) for place in places]
+
+
+FUSIONS = {
+    "weighted sum": fusion.WeightedSum,
+    "gated": fusion.Gated,
+    "low-rank": fusion.LowRankTensor,
+}
+MODALITIES = ("image", "question")
+
+
+class Answerer(nn.Module):
+    """A picture's features and a question to scores of every answer. Lesson 07.
+
+    {"image": (B, 48), "question": tokens (B, T)} to (B, answers): two encoders by name, a fusion of
+    lesson 04, and a linear head, so that all products of the two must come from the fusion.
+    """
+
+    def __init__(self, fused: nn.Module, vocabulary_size: int, answers: int, dim: int = 48):
+        super().__init__()
+        self.encoders = nn.ModuleDict(
+            {"image": nn.Linear(FEATURES, dim), "question": rnn.TextEncoder(vocabulary_size, dim)}
+        )
+        self.fusion = fused
+        self.head = nn.Linear(fused.out_dim, answers)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        features = {name: encoder(inputs[name]) for name, encoder in self.encoders.items()}
+        return self.head(self.fusion(features))  # (B, answers)
+
+
+class Exam(NamedTuple):
+    """Questions as tensors: what the model reads, the true answers' numbers, the kinds."""
+
+    inputs: dict[str, Tensor]
+    target: Tensor  # (Q,)
+    kinds: list[str]
+
+
+def question_tensors(
+    questions: Sequence[Question],
+    features: Tensor,
+    vocabulary: preprocessing.Vocabulary,
+    answers: Sequence[str],
+) -> Exam:
+    """Questions about pictures with these features (N, 48) as tensors. Lesson 07."""
+    places = [question.place for question in questions]
+    tokens = preprocessing.text_to_tensor([question.text for question in questions], vocabulary)
+    target = torch.tensor([answers.index(question.answer) for question in questions])
+    kinds = [question.kind for question in questions]
+    return Exam({"image": features[places], "question": tokens}, target, kinds)
+
+
+# --- Trained models
+
+
+def image_features(images: Tensor, seed: int = 0) -> Tensor:
+    """Lesson 06's features of pictures: (N, 3, 64, 64) to (N, 48)."""
+    return training.predict(captioning.load_captioner(seed).encoder, images)
+
+
+def search_vocabulary() -> preprocessing.Vocabulary:
+    """The words of the English training captions, numbered."""
+    captions = datasets.load_postcards("train", parts=()).captions
+    return preprocessing.Vocabulary.build([preprocessing.tokenize(text) for text in captions])
+
+
+def train(
+    model: DualEncoder,
+    features: Tensor,
+    captions: Sequence[str],
+    vocabulary: preprocessing.Vocabulary,
+    loss=info_nce,
+    epochs: int = 30,
+    seed: int = 0,
+) -> training.History:
+    """The recipe of lesson 07: four seconds for 2,000 cards on one thread."""
+    rng = random.Random(seed)
+    flat = [text for caption in captions for text in variants(caption, rng)]
+    texts = preprocessing.text_to_tensor(flat, vocabulary).unflatten(0, (-1, VARIANTS))
+    numbers = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
+    return training.fit(
+        model,
+        {"image": features, "texts": texts},
+        torch.tensor([numbers[caption] for caption in captions]),
+        loss,
+        epochs=epochs,
+        batch_size=128,
+        learning_rate=5e-3,
+        one_cycle=True,
+        augment=pick_variant,
+        seed=seed,
+    )
+
+
+def question_words(
+    questions: Sequence[Question],
+) -> tuple[preprocessing.Vocabulary, list[str]]:
+    """The words of these questions, numbered, and their answers in the order of the alphabet."""
+    words = [preprocessing.tokenize(question.text) for question in questions]
+    answers = sorted({question.answer for question in questions})
+    return preprocessing.Vocabulary.build(words), answers
+
+
+def train_answerer(model: Answerer, exam: Exam, epochs: int = 8, seed: int = 0) -> training.History:
+    """The recipe for questions: three seconds for 10,000 of them on one thread."""
+    return training.fit(
+        model,
+        exam.inputs,
+        exam.target,
+        nn.functional.cross_entropy,
+        epochs=epochs,
+        batch_size=128,
+        learning_rate=5e-3,
+        one_cycle=True,
+        seed=seed,
+    )
+
+
+def load_dual_encoder(seed: int = 0) -> DualEncoder:
+    """A dual encoder that was trained with this seed: 0, 1 or 2."""
+    model = DualEncoder(len(search_vocabulary()))
+    return training.load_weights(model, WEIGHTS / f"dual_encoder_{seed}.safetensors").eval()
+
+
+def new_answerers(words: int, answers: int) -> nn.ModuleDict:
+    """One untrained `Answerer` for each fusion of FUSIONS."""
+    return nn.ModuleDict(
+        {name: Answerer(fused(MODALITIES, 48), words, answers) for name, fused in FUSIONS.items()}
+    )
+
+
+def retrain(out: str | Path = WEIGHTS, epochs: int = 30, seeds: Sequence[int] = (0, 1, 2)) -> None:
+    """Trains the dual encoders and the answerers, and writes their weights (half a minute each)."""
+    cards = datasets.load_postcards("train")
+    vocabulary = search_vocabulary()
+    questions = ask_all(cards)
+    words, answers = question_words(questions)
+    for seed in seeds:
+        features = image_features(cards.images, seed)
+        torch.manual_seed(seed)
+        model = DualEncoder(len(vocabulary))
+        train(model, features, cards.captions, vocabulary, epochs=epochs, seed=seed)
+        training.save_weights(model, Path(out) / f"dual_encoder_{seed}.safetensors", half=True)
+        answerers = new_answerers(len(words), len(answers))
+        exam = question_tensors(questions, features, words, answers)
+        for one in answerers.values():
+            train_answerer(one, exam, max(1, epochs // 3), seed)
+        training.save_weights(answerers, Path(out) / f"answerers_{seed}.safetensors", half=True)
+
+
+# --- How good are they?
+
+BEST = (0.45, 0.55)
+"""α and β of composed queries, found on validation cards in lesson 07."""
+
+CARDS = 300
+"""How many test cards are searched with; the gallery holds three times as many pictures."""
+
+
+@torch.no_grad()
+def search_figures(
+    model: DualEncoder, gallery: Gallery, features: Tensor, vocabulary: preprocessing.Vocabulary
+) -> list[training.Figure]:
+    """Recall of all kinds of search, for seen and unseen combinations. Lesson 07.
+
+    features: those of the gallery's pictures, (N, 48).
+    """
+    size = len(gallery.wishes)
+    own, wanted = gallery.captions[:size], [wish.caption for wish in gallery.wishes]
+    vectors, itself = model.image(features), torch.arange(size)
+    f = vectors[:size]
+    captions = model.text(preprocessing.text_to_tensor(own, vocabulary))
+    g = model.text(preprocessing.text_to_tensor([w.text for w in gallery.wishes], vocabulary))
+    order = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(0))
+    searches = {
+        "text to image": (search(captions, vectors, 10), own, {5: ">= 0.90"}),
+        "image to image": (search(f, vectors, 10, itself), own, {}),
+        "this card, but": (
+            search(compose(f, g, *BEST), vectors, 10, itself), wanted, {5: ">= 0.75"},
+        ),
+        "text to image, shuffled": (search(captions, vectors[order], 10), own, {5: "<= 0.10"}),
+    }  # fmt: skip
+    figures = []
+    for what, (found, right, bounds) in searches.items():
+        for k in (1, 5, 10):
+            hits = recall(found, gallery.captions, right, k).float()
+            for name, chosen in (("seen", gallery.seen), ("unseen", ~gallery.seen)):
+                label = f"{what}, recall@{k}, {name}"
+                figures.append((label, hits[chosen].mean().item(), bounds.get(k, "")))
+    return figures
+
+
+def answer_figures(answerers: nn.ModuleDict, exam: Exam, seen: Tensor) -> list[training.Figure]:
+    """The share of right answers of each fusion; seen (Q,): whether training showed such a card.
+
+    The weighted sum should be no better than guessing where the answer needs a product.
+    """
+    bounds = {"weighted sum": "<= 0.60", "low-rank": ">= 0.90"}
+    both = torch.tensor([kind == "both" for kind in exam.kinds])
+    figures = []
+    for fused, model in answerers.items():
+        right = (training.predict(model, exam.inputs).argmax(1) == exam.target).float()
+        for name, chosen in (("seen", seen), ("unseen", ~seen)):
+            value = right[both & chosen].mean().item()
+            figures.append((f"both at once, {fused}, {name}", value, bounds.get(fused, "")))
+            value = right[~both & chosen].mean().item()
+            figures.append((f"one question, {fused}, {name}", value, ""))
+    return figures
+
+
+def load_answerers(seed: int = 0) -> nn.ModuleDict:
+    """The trained answerers of this seed, one for each fusion of FUSIONS."""
+    words, answers = question_words(ask_all(datasets.load_postcards("train", parts=())))
+    model = new_answerers(len(words), len(answers))
+    return training.load_weights(model, WEIGHTS / f"answerers_{seed}.safetensors").eval()
+
+
+def exam(seed: int) -> list[training.Figure]:
+    """The figures of the stored models of this seed (0, 1 or 2) on test cards. Lesson 07."""
+    test = datasets.load_postcards("test")
+    gallery = draw_gallery(test[:CARDS])
+    features = image_features(gallery.images, seed)
+    figures = search_figures(load_dual_encoder(seed), gallery, features, search_vocabulary())
+    words, answers = question_words(ask_all(datasets.load_postcards("train", parts=())))
+    questions = ask_all(test, seed=1)
+    tensors = question_tensors(questions, image_features(test.images, seed), words, answers)
+    seen = test.seen[[question.place for question in questions]]
+    return figures + answer_figures(load_answerers(seed), tensors, seen)

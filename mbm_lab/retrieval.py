@@ -1,8 +1,8 @@
 """Searching across modalities, and asking a picture questions (lesson 07).
 
 The first part is a dual encoder: pictures and texts as vectors in one space, where near means
-alike. The second part searches with them, also for "this card, but with rain": α f(picture) + β g(text).
-The third part answers questions, for which a sum of the two is not enough.
+alike. The second part searches with them, also for "this card, but with rain":
+α f(picture) + β g(text). The third part answers questions, for which a sum is not enough.
 
 Pictures enter as the features of lesson 06's trained encoder, which stays as it is (Zhai et al.,
 2022, call this a locked image encoder).

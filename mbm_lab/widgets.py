@@ -775,7 +775,6 @@ class ComposePlayground(ipywidgets.VBox):
         vocabulary: preprocessing.Vocabulary,
         gallery: retrieval.Gallery,
         features: Tensor,
-        words: str = "in the rain",
     ):
         self.model, self.vocabulary, self.gallery = model.eval(), vocabulary, gallery
         with torch.no_grad():
@@ -787,15 +786,24 @@ class ComposePlayground(ipywidgets.VBox):
         last = len(gallery.wishes) - 1
         self.card = ipywidgets.IntSlider(description="card", min=0, max=last, **style)
         self.words = ipywidgets.Text(
-            value=words, description="words", continuous_update=False, **style
+            value=gallery.wishes[0].text, description="words", continuous_update=False, **style
         )
         self.plot = ipywidgets.Image(format="png")
         self.text = ipywidgets.HTML()
-        for slider in (self.alpha, self.beta, self.card, self.words):
+        self.card.observe(self._wish, "value")
+        for slider in (self.alpha, self.beta, self.words):
             slider.observe(self._update, "value")
         self._update()
         rows = [ipywidgets.HBox([self.alpha, self.beta]), ipywidgets.HBox([self.card, self.words])]
         super().__init__([*rows, self.plot, self.text])
+
+    def _wish(self, _change: dict | None = None) -> None:
+        """Each card comes with its own wish, whose answer is in the gallery."""
+        wish = self.gallery.wishes[self.card.value].text
+        if self.words.value == wish:
+            self._update()
+        else:
+            self.words.value = wish  # and this updates
 
     def _draw(self, places: list[int]) -> bytes:
         """The query's card, a gap, and the pictures that were found, side by side."""

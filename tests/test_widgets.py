@@ -12,7 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
-from mbm_lab import captioning, datasets, fusion, preprocessing, training, welcome, widgets
+from mbm_lab import (
+    captioning,
+    datasets,
+    fusion,
+    preprocessing,
+    retrieval,
+    training,
+    welcome,
+    widgets,
+)
 
 
 @pytest.fixture(scope="module")
@@ -443,3 +452,49 @@ def test_the_next_word_redraws_when_the_slider_moves(next_word):
     assert next_word.picture.value == picture
     next_word.card.value = 3
     assert next_word.picture.value != picture
+
+
+# This card, but ...
+
+
+@pytest.fixture(scope="module")
+def compose():
+    gallery = retrieval.draw_gallery(datasets.load_postcards("test")[:40])
+    features = retrieval.image_features(gallery.images)
+    model, vocabulary = retrieval.load_dual_encoder(), retrieval.search_vocabulary()
+    return widgets.ComposePlayground(model, vocabulary, gallery, features)
+
+
+def found_by(playground):
+    """The captions that a playground says it found."""
+    return playground.said.split(" finds: ")[1].rstrip(".").split("; ")
+
+
+def test_the_search_follows_alpha_and_beta(compose):
+    compose.alpha.value, compose.beta.value = 0.45, 0.55
+    fulfilled = 0
+    for card in range(0, 40, 3):
+        compose.card.value = card
+        wish = compose.gallery.wishes[card]
+        assert compose.words.value == wish.text
+        fulfilled += wish.caption in found_by(compose)
+    assert fulfilled >= 13
+    compose.card.value = 3
+    own = compose.gallery.captions[3]
+    compose.alpha.value, compose.beta.value = 1.0, 0.0
+    assert own in found_by(compose), "without words the twin is found"
+    picture = compose.plot.value
+    compose.words.value, compose.alpha.value, compose.beta.value = "in the rain", 0.0, 1.0
+    assert all("in the rain" in caption for caption in found_by(compose))
+    assert compose.plot.value != picture
+
+
+def test_a_search_without_a_query_says_so(compose):
+    compose.words.value, compose.beta.value = "in the rain", 0.0
+    compose.alpha.value = 0.0
+    assert compose.said.startswith("α and β are both 0")
+    compose.alpha.value, compose.words.value = 0.5, "  "
+    assert compose.said.startswith("The query is empty")
+    compose.words.value = "<b>zzz</b>"
+    assert compose.said.startswith("None of the words")
+    assert "<b>zzz" not in compose.text.value

@@ -26,6 +26,7 @@ LESSONS = {
     "04": "fusion",
     "05": "training",
     "06": "captioning",
+    "07": "retrieval",
 }
 """The lessons that have exercises: number and module."""
 

@@ -1,0 +1,302 @@
+"""retrieval.py: one space for pictures and texts, searching it, and questions to pictures."""
+
+import math
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from mbm_lab import datasets, fusion, postcards, preprocessing, retrieval, training
+
+
+@pytest.fixture(scope="module")
+def test_cards():
+    return datasets.load_postcards("test")[:120]
+
+
+@pytest.fixture(scope="module")
+def gallery(test_cards):
+    return retrieval.draw_gallery(test_cards)
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    return retrieval.search_vocabulary()
+
+
+# Losses
+
+
+def test_similarities_are_cosines_whatever_the_lengths():
+    f, g = torch.randn(4, 7), torch.randn(3, 7)
+    ours = retrieval.similarities(5 * f, 0.1 * g)
+    for i in range(4):
+        for j in range(3):
+            theirs = nn.functional.cosine_similarity(f[i], g[j], dim=0)
+            assert ours[i, j].item() == pytest.approx(theirs.item(), abs=1e-6)
+
+
+def test_pulling_is_the_squared_distance_of_the_pairs():
+    f, g = (nn.functional.normalize(torch.randn(5, 6), dim=1) for _ in range(2))
+    distance = (f - g).square().sum(1).mean()
+    assert torch.allclose(retrieval.pull_together(f @ g.T), distance, atol=1e-6)
+
+
+def test_info_nce_is_two_cross_entropies():
+    scores = 3 * torch.randn(6, 6)
+    pairs = torch.arange(6)
+    theirs = nn.functional.cross_entropy(scores, pairs)
+    theirs = (theirs + nn.functional.cross_entropy(scores.T, pairs)) / 2
+    assert torch.allclose(retrieval.info_nce(scores, pairs), theirs)
+    assert retrieval.info_nce(torch.zeros(6, 6), pairs).item() == pytest.approx(math.log(6))
+
+
+def test_the_same_caption_is_no_negative():
+    scores = torch.tensor([[5.0, 5.0, 0.0], [5.0, 5.0, 0.0], [0.0, 0.0, 5.0]])
+    alike, different = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 2])
+    apart = scores.clone()
+    apart[0, 1] = apart[1, 0] = 0.0
+    assert retrieval.info_nce(apart, alike) > retrieval.info_nce(scores, alike)
+    assert retrieval.info_nce(apart, different) < retrieval.info_nce(scores, different)
+
+
+def test_the_scale_is_clamped_and_learns(vocabulary):
+    model = retrieval.DualEncoder(len(vocabulary))
+    with torch.no_grad():
+        model.log_scale.fill_(50.0)
+    assert model.scale.item() == 100
+    with torch.no_grad():
+        model.log_scale.fill_(-50.0)
+    assert model.scale.item() == 1
+    model = retrieval.DualEncoder(len(vocabulary))
+    tokens = preprocessing.text_to_tensor(["red face", "blue face"], vocabulary)
+    scores = model({"image": torch.randn(2, 48), "text": tokens})
+    retrieval.info_nce(scores, torch.arange(2)).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.slow
+def test_pulling_alone_collapses_and_the_contrastive_loss_does_not(vocabulary):
+    cards = datasets.load_postcards("train")[:600]
+    features = retrieval.image_features(cards.images)
+    spread = {}
+    for loss in (retrieval.pull_together, retrieval.info_nce):
+        torch.manual_seed(0)
+        model = retrieval.DualEncoder(len(vocabulary))
+        if loss is retrieval.pull_together:
+            model.log_scale.requires_grad_(False).zero_()
+        retrieval.train(model, features, cards.captions, vocabulary, loss=loss, epochs=12)
+        with torch.no_grad():
+            f = model.image(features[:100])
+        spread[loss] = 1 - (f @ f.T).mean().item()
+    assert spread[retrieval.pull_together] < 0.1
+    assert spread[retrieval.info_nce] > 0.5
+
+
+# Texts
+
+
+def test_phrases_of_every_caption():
+    for split in ("train", "test"):
+        for card in datasets.load_postcards(split, parts=()).cards:
+            parts = retrieval.phrases(card.caption)
+            mood = postcards.mood_word(card.expression)
+            assert parts[0] == (mood or f"{card.colour} face")
+            assert f"{card.colour} face" in parts
+            assert parts[-1] == postcards.WEATHERS[card.weather][0]
+            assert len(parts) == 3 + bool(mood)
+            assert all(part in card.caption for part in parts)
+    with pytest.raises(ValueError, match='"a dog on a sofa" is no caption'):
+        retrieval.phrases("a dog on a sofa")
+
+
+def test_variants_are_the_caption_and_some_of_its_phrases():
+    caption = "a sad red face with a key on its head at night"
+    texts = retrieval.variants(caption, random.Random(0), 30)
+    assert texts[0] == caption
+    assert len(texts) == 30
+    assert "at night" in texts
+    for text in texts[1:]:
+        for part in retrieval.phrases(caption):
+            text = text.replace(part, "")
+        assert not text.strip()
+
+
+def test_the_caption_is_picked_half_of_the_time():
+    texts = torch.arange(8).expand(4000, 8)[..., None] + 1
+    inputs = {"image": torch.zeros(4000, 48), "texts": texts}
+    picked = retrieval.pick_variant(inputs, torch.Generator().manual_seed(0))["text"][:, 0]
+    counts = torch.bincount(picked, minlength=9)[1:] / 4000
+    assert counts[0].item() == pytest.approx(0.5, abs=0.03)
+    assert counts[1:].min() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [("", "The query is empty"), ("  ", "The query is empty"), ("脸", "None of the words of")],
+)
+def test_a_query_that_cannot_work_is_one_sentence(vocabulary, query, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        retrieval.query_tokens(query, vocabulary)
+
+
+# Searching
+
+
+def test_search_is_a_sorted_list_without_what_is_left_out():
+    gallery = nn.functional.normalize(torch.randn(20, 5), dim=1)
+    scores = gallery @ gallery.T
+    found = retrieval.search(gallery, gallery, 20)
+    assert torch.equal(found, scores.argsort(1, descending=True))
+    assert torch.equal(found[:, 0], torch.arange(20))
+    without = retrieval.search(gallery, gallery, 19, torch.arange(20))
+    assert torch.equal(without, found[:, 1:])
+    with pytest.raises(ValueError, match="only 20 pictures"):
+        retrieval.search(gallery, gallery, 20, torch.arange(20))
+
+
+def test_recall_and_chance_on_a_small_gallery():
+    found = torch.tensor([[2, 0, 1], [1, 2, 0]])
+    captions, wanted = ["a", "b", "a"], ["b", "a"]
+    assert retrieval.recall(found, captions, wanted, 1).tolist() == [False, False]
+    assert retrieval.recall(found, captions, wanted, 2).tolist() == [False, True]
+    assert retrieval.recall(found, captions, wanted, 3).tolist() == [True, True]
+    assert retrieval.chance(captions, wanted, 1) == pytest.approx((1 / 3 + 2 / 3) / 2)
+    assert retrieval.chance(captions, wanted, 2) == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_a_composed_query_is_the_weighted_sum_at_length_one():
+    f, g = torch.randn(3, 4), torch.randn(3, 4)
+    v = retrieval.compose(f, g, 0.3, 0.6)
+    assert torch.allclose(v.norm(dim=1), torch.ones(3))
+    assert torch.allclose(retrieval.similarities(v, 0.3 * f + 0.6 * g).diagonal(), torch.ones(3))
+    assert torch.allclose(v, retrieval.compose(f, g, 3, 6), atol=1e-6)
+
+
+def test_every_wish_has_its_answer_and_changes_one_thing(gallery, test_cards):
+    size = len(test_cards)
+    assert len(gallery.images) == len(gallery.captions) == 3 * size
+    assert gallery.captions[:size] == test_cards.captions
+    assert gallery.captions[size : 2 * size] == test_cards.captions, "the twins"
+    for i, wish in enumerate(gallery.wishes):
+        assert wish.caption in gallery.captions[2 * size :]
+        assert wish.caption != gallery.captions[i]
+        before = set(retrieval.phrases(gallery.captions[i]))
+        after = set(retrieval.phrases(wish.caption))
+        assert after - before == {wish.text}
+    assert not torch.equal(gallery.images[:size], gallery.images[size : 2 * size])
+
+
+def test_a_redrawn_card_keeps_its_caption(test_cards):
+    rng = random.Random(0)
+    for card in test_cards.cards[:40]:
+        twin = retrieval.redraw(card, rng)
+        assert twin.caption == card.caption
+        assert (twin.face_x, twin.face_y) != (card.face_x, card.face_y)
+        other = retrieval.redraw(card, rng, mood="happy", colour="pink")
+        assert postcards.mood_word(other.expression) == "happy"
+        assert "happy pink face" in other.caption
+
+
+# Questions
+
+
+def test_questions_have_true_answers(test_cards):
+    questions = retrieval.ask_all(test_cards, per_card=10)
+    both = [question for question in questions if question.kind == "both"]
+    assert 0.4 < sum(question.answer == "yes" for question in both) / len(both) < 0.6
+    for question in questions:
+        card = test_cards.cards[question.place]
+        if question.kind == "colour":
+            assert question.answer == card.colour
+        elif question.kind == "weather":
+            assert question.answer == card.weather
+        elif question.kind == "object":
+            assert question.answer in card.caption
+            assert ("beside" in question.text) == (card.relation == "beside")
+        else:
+            weather = retrieval.SAY_WEATHER[card.weather] in question.text
+            true = weather and question.text.endswith(f"the face {card.colour}?")
+            assert question.answer == ("yes" if true else "no")
+
+
+def test_no_sum_of_two_scores_answers_all_four():
+    yes = torch.tensor([[True, False], [False, True]])
+    a, b = torch.randn(2, 20_000, 2)
+    right = ((a[:, :, None] + b[:, None, :] > 0) == yes).flatten(1).sum(1)
+    assert right.max() == 3
+
+
+@pytest.mark.parametrize("name", retrieval.FUSIONS)
+def test_every_parameter_of_an_answerer_learns(name):
+    torch.manual_seed(0)
+    model = retrieval.Answerer(retrieval.FUSIONS[name](retrieval.MODALITIES, 48), 30, 9)
+    inputs = {"image": torch.randn(5, 48), "question": torch.randint(1, 30, (5, 6))}
+    scores = model(inputs)
+    assert scores.shape == (5, 9)
+    scores.square().sum().backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.abs().sum() > 0, parameter_name
+
+
+def test_the_weighted_sum_is_additive_and_the_others_are_not():
+    for name, fused in retrieval.FUSIONS.items():
+        torch.manual_seed(0)
+        model = retrieval.Answerer(fused(retrieval.MODALITIES, 48), 30, 9).eval()
+        pictures, questions = torch.randn(2, 48), torch.tensor([[5, 6, 7], [8, 9, 10]])
+        with torch.no_grad():
+            table = torch.stack(
+                [
+                    model({"image": pictures[i, None], "question": questions[j, None]})[0]
+                    for i in range(2)
+                    for j in range(2)
+                ]
+            )
+        interaction = (table[0] + table[3] - table[1] - table[2]).abs().max().item()
+        assert (interaction < 1e-5) == (name == "weighted sum")
+    assert fusion.WeightedSum is retrieval.FUSIONS["weighted sum"]
+
+
+# The trained models
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_stored_models_reach_their_figures(seed):
+    figures = retrieval.exam(seed)
+    assert sum(bool(wanted) for _, _, wanted in figures) >= 8
+    for what, value, wanted in figures:
+        assert training.holds(value, wanted), f"{what}: {value:.3f}, should be {wanted}"
+
+
+def test_shuffled_pictures_hurt(gallery, vocabulary, test_cards):
+    model = retrieval.load_dual_encoder(1)
+    order = torch.randperm(len(gallery.images), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        vectors = model.image(retrieval.image_features(gallery.images, 1))
+        g = model.text(preprocessing.text_to_tensor(test_cards.captions, vocabulary))
+    captions = test_cards.captions
+    found = retrieval.recall(retrieval.search(g, vectors, 5), gallery.captions, captions, 5)
+    shuffled = retrieval.search(g, vectors[order], 5)
+    lost = retrieval.recall(shuffled, gallery.captions, captions, 5)
+    assert found.float().mean() > 0.9
+    assert lost.float().mean() < 0.15
+
+
+def test_weights_are_small():
+    for seed in range(3):
+        for name in ("dual_encoder", "answerers"):
+            path = retrieval.WEIGHTS / f"{name}_{seed}.safetensors"
+            assert path.stat().st_size < 200_000
+
+
+@pytest.mark.slow
+def test_retraining_writes_what_loading_reads(tmp_path, monkeypatch):
+    retrieval.retrain(tmp_path, epochs=1, seeds=(0,))
+    monkeypatch.setattr(retrieval, "WEIGHTS", tmp_path)
+    assert retrieval.load_dual_encoder(0).image(torch.randn(2, 48)).shape == (2, 48)
+    assert set(retrieval.load_answerers(0)) == set(retrieval.FUSIONS)

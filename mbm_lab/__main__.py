@@ -150,9 +150,14 @@ def _postcards(options: argparse.Namespace) -> None:
 
 
 def _weights(options: argparse.Namespace) -> None:
-    from mbm_lab import captioning, lessons, retrieval, welcome
+    from mbm_lab import captioning, lessons, retrieval, video, welcome
 
-    retrain = {"00": welcome.retrain, "06": captioning.retrain, "07": retrieval.retrain}
+    retrain = {
+        "00": welcome.retrain,
+        "06": captioning.retrain,
+        "07": retrieval.retrain,
+        "08": video.retrain,
+    }
     numbers = [number.zfill(2) for number in options.lessons] or list(retrain)
     for number in numbers:
         if number not in retrain:

@@ -10,7 +10,7 @@ import ipywidgets
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import captioning, cnn, datasets, lessons, preprocessing, retrieval, training
+from mbm_lab import captioning, cnn, datasets, lessons, preprocessing, retrieval, training, video
 
 Row = tuple[str, str, str]
 """What was measured, the figure, and what it should be."""
@@ -25,7 +25,7 @@ def main() -> None:
             print(f"{what:44} {figure:>16}   {wanted}", flush=True)
 
 
-QUALITY = (captioning, retrieval)
+QUALITY = (captioning, retrieval, video)
 """The lessons whose stored models are examined: each module has exam(seed)."""
 
 SEEDS = (0, 1, 2)
@@ -118,6 +118,7 @@ def sliders(moves: int = 100) -> list[Row]:
     rate = widgets.LearningRatePlayground(*readings, cards.mood)
     words, count = _caption_slider(widgets)
     compose = _search_slider(widgets)
+    film = _film_slider(widgets)
     settle, playground._later = playground.settle, lambda *_: True  # what comes later is not timed
     sliders = {
         "α": lambda step: setattr(playground.alpha, "value", -0.4 + 0.01 * step),
@@ -128,6 +129,7 @@ def sliders(moves: int = 100) -> list[Row]:
         "words read": lambda step: setattr(sentence.count, "value", 1 + step % 11),
         "α of a search": lambda step: setattr(compose.alpha, "value", 0.05 * (step % 20)),
         "card of a search": lambda step: setattr(compose.card, "value", step % 50),
+        "frames of a film": lambda step: setattr(film.seen, "value", 2 + step % 7),
         "words written": lambda step: setattr(words.count, "value", step % count),
         "learning rate": lambda step: setattr(rate.rate, "value", 0.01 * 1.07**step),
     }
@@ -150,6 +152,13 @@ def _search_slider(widgets) -> ipywidgets.VBox:
     features = retrieval.image_features(gallery.images)
     model, vocabulary = retrieval.load_dual_encoder(), retrieval.search_vocabulary()
     return widgets.ComposePlayground(model, vocabulary, gallery, features)
+
+
+def _film_slider(widgets) -> ipywidgets.VBox:
+    """The playground of lesson 08."""
+    cards = datasets.load_postcards("test", parts=("clip",))[:6]
+    model, vocabulary = video.load_summariser(), video.load_vocabulary()
+    return widgets.FilmPlayground(model, vocabulary, torch.stack(cards.clips))
 
 
 def latency(what: str, move: Callable[[int], object], moves: int, wanted: tuple[int, int]) -> Row:

@@ -6,6 +6,7 @@ tell apart (Okabe and Ito, 2008), one colour for each modality throughout the co
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 
@@ -60,6 +61,35 @@ def show(figure: Figure, alt: str) -> None:
     display(picture, raw=True, metadata={"image/png": {"alt": alt}})
     words = f"<details><summary>This figure in words</summary>{html.escape(alt)}</details>"
     display({"text/html": words}, raw=True)
+
+
+def show_film(data: bytes, alt: str, size: int = 192) -> None:
+    """Shows an animated WebP (the bytes of its file), `size` pixels wide. Lesson 08.
+
+    alt: what a reader who cannot see the film should know; at least 40 characters. Raises
+    ValueError when it is shorter.
+    """
+    if len(alt) < 40:
+        raise ValueError(f"Describe the film for those who cannot see it: {alt!r} is too short.")
+    source = f"data:image/webp;base64,{base64.b64encode(data).decode()}"
+    alt = html.escape(alt, quote=True)
+    display({"text/html": f'<img src="{source}" width="{size}" alt="{alt}">'}, raw=True)
+
+
+def strip(frames: Tensor, titles: list[str], size: float = 1.2) -> Figure:
+    """Films (N, T, 3, H, W), one below the other, their frames side by side, each with a title."""
+    rows, columns = frames.shape[:2]
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(size * columns, (size + 0.35) * rows), squeeze=False
+    )
+    figure.get_layout_engine().set(h_pad=0.14)
+    for line, film, title in zip(grid, frames, titles, strict=True):
+        for axes, frame in zip(line, film, strict=True):
+            draw_image(axes, frame)
+        place = {"xytext": (0, 5), "textcoords": "offset points", "annotation_clip": False}
+        label = line[0].annotate(title, (0, 1), xycoords="axes fraction", fontsize=12, **place)
+        label.set_in_layout(False)  # a long title does not push the frames apart
+    return figure
 
 
 def draw_image(axes: plt.Axes, image: Tensor, title: str = "") -> None:

@@ -887,6 +887,32 @@ def picture(card: Card, weather_seed: str = "weather") -> Image.Image:
     return canvas.reduce(OVERSAMPLE)
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What a frame of a clip shows: expression, the face's place, the share of the new weather."""
+
+    expression: float
+    face_x: float
+    blend: float
+
+
+def frame_of(card: Card, k: int) -> Frame:
+    """What frame k (0 to CLIP_FRAMES - 1) of a card's clip shows. Lesson 08 measures with it."""
+    rng = random.Random(f"{card.name}/frames")
+    middle, reach = rng.uniform(-0.25, 0.25), rng.uniform(0.4, 0.6)
+    t = k / (CLIP_FRAMES - 1)
+    expression, face_x, blend = card.expression, card.face_x, 0.0
+    if card.change == "mood":
+        sign = 1 if card.change_to == "happier" else -1
+        expression = clip_to_range(middle + sign * reach * (2 * t - 1))
+    elif card.change == "place":
+        sign = 1 if card.change_to == "right" else -1
+        face_x = card.face_x + 0.16 * sign * (2 * t - 1)
+    else:
+        blend = t
+    return Frame(expression, face_x, blend)
+
+
 def clip(card: Card) -> list[Image.Image]:
     """Paints a card's clip: CLIP_FRAMES RGB images of CLIP_SIZE x CLIP_SIZE pixels.
 
@@ -897,22 +923,13 @@ def clip(card: Card) -> list[Image.Image]:
             f"Card {card.name} has no clip: give it one with postcards.with_clip(card, seed)."
         )
     card = replace(card, width=CLIP_SIZE, height=CLIP_SIZE)
-    rng = random.Random(f"{card.name}/frames")
-    middle, reach = rng.uniform(-0.25, 0.25), rng.uniform(0.4, 0.6)
     frames = []
     for k in range(CLIP_FRAMES):
-        t = k / (CLIP_FRAMES - 1)
-        if card.change == "mood":
-            sign = 1 if card.change_to == "happier" else -1
-            frame = picture(
-                replace(card, expression=clip_to_range(middle + sign * reach * (2 * t - 1)))
-            )
-        elif card.change == "place":
-            sign = 1 if card.change_to == "right" else -1
-            frame = picture(replace(card, face_x=card.face_x + 0.16 * sign * (2 * t - 1)))
-        else:
-            frame = Image.blend(picture(card), picture(replace(card, weather=card.change_to)), t)
-        frames.append(frame)
+        shown = frame_of(card, k)
+        image = picture(replace(card, expression=shown.expression, face_x=shown.face_x))
+        if card.change == "weather":
+            image = Image.blend(image, picture(replace(card, weather=card.change_to)), shown.blend)
+        frames.append(image)
     return frames
 
 

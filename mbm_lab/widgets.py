@@ -1,5 +1,5 @@
 """Figures that you can move: α and β (lessons 00 and 04), a kernel (02), a sentence (03), a
-learning rate (05), the next word of a caption (06), α and β of a search (07).
+learning rate (05), the next word of a caption (06), α and β of a search (07), a film (08).
 
 Each figure is drawn once. When a slider moves, only the parts that changed are drawn again over the
 stored background, and the result is handed to the browser as a picture. What needs the encoders
@@ -33,6 +33,7 @@ from mbm_lab import (
     retrieval,
     rnn,
     training,
+    video,
     welcome,
 )
 
@@ -835,6 +836,48 @@ class ComposePlayground(ipywidgets.VBox):
         except ValueError as error:
             self.said = str(error)
         self.plot.value = self._draw(places)
+        self.text.value = spoken(self.said)
+
+
+# --- A film, frame by frame
+
+
+class FilmPlayground(ipywidgets.VBox):
+    """A slider over the frames of a film, and what the summariser says so far. Lesson 08.
+
+    model: a trained summariser; vocabulary: its words; clips: (N, T, 3, 64, 64).
+    """
+
+    def __init__(
+        self, model: video.Summariser, vocabulary: preprocessing.Vocabulary, clips: Tensor
+    ):
+        features = video.frame_features(clips)
+        length = clips.shape[1]
+        self.clips = clips
+        self.sentences = [
+            video.summarise(model, features[:, :seen], vocabulary) for seen in range(2, length + 1)
+        ]  # T - 1 lists of N sentences
+        style = {"layout": {"width": "420px"}, "style": {"description_width": "90px"}}
+        self.seen = ipywidgets.IntSlider(
+            description="frames seen", min=2, max=length, value=2, **style
+        )
+        self.film = ipywidgets.IntSlider(description="film", min=0, max=len(clips) - 1, **style)
+        self.plot = ipywidgets.Image(format="png")
+        self.text = ipywidgets.HTML()
+        for slider in (self.seen, self.film):
+            slider.observe(self._update, "value")
+        self._update()
+        super().__init__([self.seen, self.film, self.plot, self.text])
+
+    def _update(self, _change: dict | None = None) -> None:
+        seen, film = self.seen.value, self.film.value
+        frames = (self.clips[film] * 255).byte().permute(0, 2, 3, 1).numpy()  # (T, 64, 64, 3)
+        frames = frames.repeat(2, 1).repeat(2, 2)
+        row = np.full((128, len(frames) * 134, 3), 235, dtype=np.uint8)
+        for k, frame in enumerate(frames[:seen]):
+            row[:, k * 134 : k * 134 + 128] = frame
+        self.plot.value = png_bytes(row)
+        self.said = f"After {seen} of {len(frames)} frames: {self.sentences[seen - 2][film]}."
         self.text.value = spoken(self.said)
 
 

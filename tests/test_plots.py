@@ -83,3 +83,27 @@ def test_seed_dots_has_one_row_a_model():
     assert first.get_xdata().tolist() == pytest.approx([0.7, 0.0])
     assert second.get_color() == plots.GREY
     assert limit.get_xdata() == [0.8, 0.8]
+
+
+def test_a_strip_shows_each_film_in_a_row_with_its_title():
+    figure = plots.strip(
+        torch.rand(2, 5, 3, 8, 8), ["one", "a long title that is much wider than its frame"]
+    )
+    assert len(figure.axes) == 10
+    titles = [axes.texts[0].get_text() for axes in figure.axes[::5]]
+    assert titles == ["one", "a long title that is much wider than its frame"]
+    figure.canvas.draw()
+    widths = {round(axes.get_position().width, 3) for axes in figure.axes}
+    gaps = [
+        b.get_position().x0 - a.get_position().x1
+        for a, b in zip(figure.axes[:4], figure.axes[1:5], strict=True)
+    ]
+    assert len(widths) == 1
+    assert max(gaps) < 0.05
+    plots.plt.close(figure)
+
+
+def test_a_film_is_shown_with_its_text(capsys):
+    with pytest.raises(ValueError, match="too short"):
+        plots.show_film(b"RIFF", "a film")
+    plots.show_film(b"RIFF", 'A film of "eight" frames in which the face becomes sadder.')

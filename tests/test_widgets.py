@@ -19,6 +19,7 @@ from mbm_lab import (
     preprocessing,
     retrieval,
     training,
+    video,
     welcome,
     widgets,
 )
@@ -498,3 +499,21 @@ def test_a_search_without_a_query_says_so(compose):
     compose.words.value = "<b>zzz</b>"
     assert compose.said.startswith("None of the words")
     assert "<b>zzz" not in compose.text.value
+
+
+# A film, frame by frame
+
+
+def test_a_film_is_told_from_the_frames_seen_so_far():
+    cards = datasets.load_postcards("test", parts=("clip",))[:6]
+    clips = torch.stack(cards.clips)
+    model, vocabulary = video.load_summariser(), video.load_vocabulary()
+    playground = widgets.FilmPlayground(model, vocabulary, clips)
+    features = video.frame_features(clips)
+    pictures = set()
+    for film, seen in ((0, 2), (0, 5), (3, 8), (5, 8)):
+        playground.film.value, playground.seen.value = film, seen
+        told = video.summarise(model, features[film : film + 1, :seen], vocabulary)[0]
+        assert playground.said == f"After {seen} of 8 frames: {told}."
+        pictures.add(playground.plot.value)
+    assert len(pictures) == 4

@@ -27,6 +27,7 @@ LESSONS = {
     "05": "training",
     "06": "captioning",
     "07": "retrieval",
+    "08": "video",
 }
 """The lessons that have exercises: number and module."""
 

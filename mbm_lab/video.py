@@ -1,0 +1,289 @@
+"""From a film to one sentence (lesson 08).
+
+Each frame goes through the convolutions of lesson 06's encoder, which stay as they are; a GRU reads
+the frames in their order; the decoder of lesson 06 writes what changed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mbm_lab import captioning, datasets, postcards, preprocessing, training
+
+WEIGHTS = datasets.DATA / "weights"
+FRAME = 512
+"""Numbers that `frame_features` gives for a frame: 32 maps of 4 x 4."""
+
+OPPOSITE = {"happier": "sadder", "sadder": "happier", "left": "right", "right": "left"}
+
+# --- Frames
+
+
+def differences(frames: Tensor) -> Tensor:
+    """What changes from each frame to the next: (T, …) to (T - 1, …). Lesson 08.
+
+    Raises ValueError when there is only one frame, in which nothing can change.
+    """
+    _check_length(len(frames))
+    return frames[1:] - frames[:-1]
+
+
+def _check_length(frames: int) -> None:
+    if frames < 2:
+        raise ValueError(
+            f"A film needs at least two frames, and this one has {frames}: in a single picture "
+            "nothing changes. Lesson 06 describes pictures."
+        )
+
+
+class FrameEncoder(nn.Module):
+    """The convolutions of a trained picture encoder, averaged over 2 x 2 places: (B, 3, 64, 64) to
+    (B, 512).
+
+    Unlike the encoder's last layer, the maps still tell where something is. Lesson 08.
+    """
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.convolutions = encoder.convolutions
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.convolutions(preprocessing.normalise(images))  # (B, 32, 8, 8)
+        return nn.functional.avg_pool2d(maps, 2).flatten(1)  # (B, 512)
+
+
+def frame_features(clips: Tensor, seed: int = 0) -> Tensor:
+    """Each frame of each film through the `FrameEncoder`: (N, T, 3, 64, 64) to (N, T, 512).
+
+    Lesson 08. Raises ValueError when the films have one frame.
+    """
+    if clips.ndim != 5:
+        raise ValueError(f"Films have the shape (N, T, 3, 64, 64), and not {tuple(clips.shape)}.")
+    _check_length(clips.shape[1])
+    encoder = FrameEncoder(captioning.load_captioner(seed).encoder)
+    return training.predict(encoder, clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+
+
+# --- The model
+
+
+class FilmEncoder(nn.Module):
+    """Features of frames (B, T, 512) to one vector (B, dim): a GRU reads them in their order.
+
+    order=False takes the mean over the frames instead, which forgets the order. Lesson 08.
+    Raises ValueError when there is one frame.
+    """
+
+    def __init__(self, dim: int = 48, hidden: int = 64, order: bool = True):
+        super().__init__()
+        self.look = nn.Sequential(nn.Linear(FRAME, 48), nn.LayerNorm(48))
+        self.gru = nn.GRU(48, hidden, batch_first=True) if order else None
+        self.project = nn.Linear(hidden if order else 48, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        _check_length(frames.shape[1])
+        seen = self.look(frames)  # (B, T, 48)
+        if self.gru is None:
+            h = seen.mean(1)  # (B, 48)
+        else:
+            _, last = self.gru(seen)
+            h = last[0]  # (B, hidden)
+        return self.norm(self.project(h))  # (B, dim)
+
+
+class Summariser(nn.Module):
+    """Films and prefixes to scores of the next words, as `captioning.Captioner`. Lesson 08.
+
+    {"frames": (B, T, 512), "prefix": (B, K, W)} to (B, K, W, V).
+    """
+
+    def __init__(self, vocabulary_size: int, dim: int = 48, order: bool = True):
+        super().__init__()
+        self.encoder = FilmEncoder(dim, order=order)
+        self.decoder = captioning.Decoder(vocabulary_size, dim)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        prefix = inputs["prefix"]  # (B, K, W)
+        film = self.encoder(inputs["frames"])  # (B, dim)
+        film = film.repeat_interleave(prefix.shape[1], 0)  # (B * K, dim)
+        return self.decoder(film, prefix.flatten(0, 1)).unflatten(0, prefix.shape[:2])
+
+
+@torch.no_grad()
+def summarise(model: Summariser, frames: Tensor, vocabulary: preprocessing.Vocabulary) -> list[str]:
+    """Writes one sentence for each film (N, T, 512). Lesson 08.
+
+    Raises ValueError when the films have one frame.
+    """
+    features = training.predict(model.encoder, frames)
+    decoder = model.decoder.cpu().eval()
+    start = vocabulary.index[captioning.START["en"]]
+    written = captioning.greedy(decoder, decoder.start(features), start)
+    return captioning.read_out(written, vocabulary, "en")
+
+
+# --- Films, turned around
+
+
+def filmed(cards: datasets.Postcards) -> datasets.Postcards:
+    """The cards that have a film."""
+    return cards.subset([i for i, card in enumerate(cards.cards) if card.change])
+
+
+def retold(card: postcards.Card, backwards: bool, mirrored: bool) -> str:
+    """The summary of a card's film that is played backwards, mirrored, or both. Lesson 08.
+
+    Backwards every change is its own reverse; in a mirror left is right.
+    """
+    start, to = card.weather, card.change_to
+    if card.change == "weather":
+        start, to = (to, start) if backwards else (start, to)
+    elif card.change == "mood":
+        to = OPPOSITE[to] if backwards else to
+    else:
+        to = OPPOSITE[to] if backwards != mirrored else to
+    return postcards.summary_of(card.colour, start, card.change, to)
+
+
+def turned_around(
+    clips: Tensor, cards: Sequence[postcards.Card], seed: int = 0
+) -> tuple[Tensor, list[str]]:
+    """Every film four times, with true summaries: as it is, backwards, mirrored, both. Lesson 08.
+
+    clips (N, T, 3, 64, 64) to features (4 N, T, 512) and 4 N sentences.
+    """
+    plain, mirror = frame_features(clips, seed), frame_features(clips.flip(-1), seed)
+    features = torch.cat([plain, plain.flip(1), mirror, mirror.flip(1)])
+    sentences = [
+        retold(card, backwards, mirrored)
+        for mirrored in (False, True)
+        for backwards in (False, True)
+        for card in cards
+    ]
+    return features, sentences
+
+
+def shuffle_frames(frames: Tensor, seed: int = 0) -> Tensor:
+    """Each film's frames in an order of its own: (N, T, …). Lesson 08."""
+    generator = torch.Generator().manual_seed(seed)
+    orders = torch.rand(frames.shape[:2], generator=generator).argsort(1)  # (N, T)
+    return frames[torch.arange(len(frames))[:, None], orders]
+
+
+def single_frame_limit(cards: Sequence[postcards.Card], frame: int, draws: int = 12) -> float:
+    """How often the best possible reader of one frame says what changes. Lesson 08.
+
+    Gives each card `draws` films of its own and reads off the frame exactly what it shows: the
+    expression, how far the face stands from its usual place, and the mixture of weathers. Films
+    whose frames look the same (to 0.1 in expression, 0.02 in place) are put together; the best
+    reader always says what is most frequent among them.
+    """
+    alike: dict[tuple, Counter] = defaultdict(Counter)
+    for card in cards:
+        for draw in range(draws):
+            film = postcards.with_clip(card, draw)
+            shown = postcards.frame_of(film, frame)
+            mixture = {film.weather: 1 - shown.blend, film.change_to: shown.blend}
+            if film.change != "weather":
+                mixture = {film.weather: 1.0}
+            visible = (
+                round(10 * shown.expression),
+                round(50 * shown.face_x),
+                tuple(sorted((name, share) for name, share in mixture.items() if share > 0)),
+            )
+            answer = postcards.summary_of("", film.weather, film.change, film.change_to)
+            alike[visible][answer] += 1
+    right = sum(counts.most_common(1)[0][1] for counts in alike.values())
+    return right / sum(sum(counts.values()) for counts in alike.values())
+
+
+# --- Trained models
+
+
+def build_vocabulary(cards: datasets.Postcards) -> preprocessing.Vocabulary:
+    """The words of the summaries, numbered."""
+    return captioning.build_vocabulary([("en", filmed(cards).summaries)])
+
+
+def load_vocabulary() -> preprocessing.Vocabulary:
+    """The words of the training summaries, numbered."""
+    return build_vocabulary(datasets.load_postcards("train", parts=()))
+
+
+def train(
+    model: Summariser,
+    features: Tensor,
+    sentences: Sequence[str],
+    vocabulary: preprocessing.Vocabulary,
+    epochs: int = 40,
+    seed: int = 0,
+) -> training.History:
+    """The recipe of lesson 08: eight seconds for 1,280 films on one thread."""
+    prefix, target = captioning.teacher_forcing([("en", sentences)], vocabulary)
+    return training.fit(
+        model,
+        {"frames": features, "prefix": prefix},
+        target,
+        captioning.next_word_loss,
+        epochs=epochs,
+        batch_size=32,
+        learning_rate=5e-3,
+        one_cycle=True,
+        seed=seed,
+    )
+
+
+def load_summariser(seed: int = 0) -> Summariser:
+    """A summariser that was trained with this seed: 0, 1 or 2."""
+    model = Summariser(len(load_vocabulary()))
+    return training.load_weights(model, WEIGHTS / f"summariser_{seed}.safetensors").eval()
+
+
+def retrain(out: str | Path = WEIGHTS, epochs: int = 40, seeds: Sequence[int] = (0, 1, 2)) -> None:
+    """Trains the summarisers and writes their weights (ten seconds each)."""
+    cards = filmed(datasets.load_postcards("train", parts=("clip",)))
+    vocabulary = build_vocabulary(cards)
+    for seed in seeds:
+        features, sentences = turned_around(torch.stack(cards.clips), cards.cards, seed)
+        torch.manual_seed(seed)
+        model = Summariser(len(vocabulary))
+        train(model, features, sentences, vocabulary, epochs, seed)
+        training.save_weights(model, Path(out) / f"summariser_{seed}.safetensors", half=True)
+
+
+def quality(
+    model: Summariser,
+    features: Tensor,
+    cards: datasets.Postcards,
+    vocabulary: preprocessing.Vocabulary,
+) -> list[training.Figure]:
+    """The figures of lesson 08 for one model on test films, seen and unseen combinations."""
+    right = captioning.exact(summarise(model, features, vocabulary), cards.summaries).float()
+    shuffled = summarise(model, shuffle_frames(features), vocabulary)
+    shuffled = captioning.exact(shuffled, cards.summaries).float()
+    back = [retold(card, backwards=True, mirrored=False) for card in cards.cards]
+    backwards = captioning.exact(summarise(model, features.flip(1), vocabulary), back).float()
+    figures = []
+    for name, chosen in (("seen", cards.seen), ("unseen", ~cards.seen)):
+        figures += [
+            (f"exact match, {name}", right[chosen].mean().item(), ">= 0.85"),
+            (f"shuffled frames, {name}", shuffled[chosen].mean().item(), "<= 0.50"),
+            (f"backwards, told backwards, {name}", backwards[chosen].mean().item(), ""),
+        ]
+    for change in postcards.CHANGES:
+        chosen = torch.tensor([card.change == change for card in cards.cards])
+        figures.append((f"exact match, change of {change}", right[chosen].mean().item(), ""))
+    return figures
+
+
+def exam(seed: int) -> list[training.Figure]:
+    """The figures of the stored summariser of this seed (0, 1 or 2) on test films. Lesson 08."""
+    cards = filmed(datasets.load_postcards("test", parts=("clip",)))
+    features = frame_features(torch.stack(cards.clips), seed)
+    return quality(load_summariser(seed), features, cards, load_vocabulary())

@@ -18,7 +18,7 @@ from mbm_lab import postcards, preprocessing
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 POSTCARDS = DATA / "postcards"
-PARTS = ("image", "message", "voice", "clip")
+PARTS = ("image", "message", "voice", "note", "clip")
 SPLITS = ("train", "val", "test")
 
 
@@ -34,7 +34,9 @@ class Postcards:
     messages: list[str]
     captions: list[str]
     captions_zh: list[str]
-    voices: list[Tensor | None] | None  # each (T,) samples
+    voices: list[Tensor | None] | None  # each (T,) samples: the message, read aloud
+    notes: list[Tensor | None] | None  # each (T,) samples: the note, read aloud
+    note_texts: list[str]
     clips: list[Tensor | None] | None  # each (frames, 3, 64, 64)
     summaries: list[str]
     mood: Tensor  # (N,) what the sender feels, -1 to 1
@@ -65,7 +67,11 @@ class Postcards:
 
 
 def _gather(
-    cards: list[postcards.Card], images: Tensor | None, voices: list | None, clips: list | None
+    cards: list[postcards.Card],
+    images: Tensor | None,
+    voices: list | None,
+    notes: list | None,
+    clips: list | None,
 ) -> Postcards:
     def ratings(name: str) -> Tensor:
         return torch.tensor([getattr(card, name) for card in cards], dtype=torch.float32)
@@ -77,6 +83,8 @@ def _gather(
         captions=[card.caption for card in cards],
         captions_zh=[card.caption_zh for card in cards],
         voices=voices,
+        notes=notes,
+        note_texts=[postcards.note(card) for card in cards],
         clips=clips,
         summaries=[card.summary for card in cards],
         mood=ratings("mood"),
@@ -93,8 +101,8 @@ def load_postcards(
 ) -> Postcards:
     """Loads the postcards of one split ("train", "val", "test") or of "all".
 
-    parts: which files to read: "image", "message", "voice", "clip". Cards without a voice or a clip
-    have None.
+    parts: which files to read: "image", "message", "voice", "note", "clip". Cards without a voice,
+    a note or a clip have None.
 
     Raises ValueError for an unknown split or part, FileNotFoundError for a missing file, and what
     `preprocessing` raises for a damaged one.
@@ -117,7 +125,7 @@ def load_postcards(
                 "lists: restore the file, or rebuild the data with `mbm-lab postcards --out DIR`."
             )
     cards = [replace(card, caption=captions[f"{card.name}.png"]) for card in cards]
-    images = voices = clips = None
+    images = voices = notes = clips = None
     if "image" in parts:
         images = torch.empty(len(cards), 3, preprocessing.IMAGE_SIZE, preprocessing.IMAGE_SIZE)
         for row, card in zip(images, cards, strict=True):
@@ -127,12 +135,19 @@ def load_postcards(
             preprocessing.read_audio(root / "voices" / f"{card.name}.ogg") if card.voice else None
             for card in cards
         ]
+    if "note" in parts:
+        notes = [
+            preprocessing.read_audio(root / "notes" / f"{card.name}.ogg")
+            if postcards.has_note(card)
+            else None
+            for card in cards
+        ]
     if "clip" in parts:
         clips = [
             preprocessing.read_clip(root / "clips" / f"{card.name}.webp") if card.change else None
             for card in cards
         ]
-    return _gather(cards, images, voices, clips)
+    return _gather(cards, images, voices, notes, clips)
 
 
 def draw_postcards(n: int, seed: int, combinations: str = "all") -> Postcards:
@@ -142,7 +157,7 @@ def draw_postcards(n: int, seed: int, combinations: str = "all") -> Postcards:
     The pictures go through the same crop and resize as those read from files.
     """
     cards = postcards.draw(n, seed, combinations)
-    return _gather(cards, paint(cards), None, None)
+    return _gather(cards, paint(cards), None, None, None)
 
 
 def paint(cards: Sequence[postcards.Card]) -> Tensor:

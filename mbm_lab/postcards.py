@@ -100,6 +100,14 @@ MOOD_WORDS = {"sad": (-1.0, -0.35), "calm": (-0.12, 0.12), "happy": (0.35, 1.0)}
 """Each mood word's range of expressions. A card in a gap between the ranges gets no mood word."""
 MOOD_WORDS_ZH = {"sad": "难过的", "calm": "平静的", "happy": "开心的"}
 
+NOTED = {"train": 320, "test": 120}
+"""How many training and test cards, the first ones, have a spoken note."""
+
+NUMBERS = (
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve",
+)  # fmt: skip
+
 CHANGES = ("mood", "weather", "place")
 CLIP_FRAMES = 8
 CLIP_SIZE = 64
@@ -946,6 +954,33 @@ def voice(card: Card) -> np.ndarray:
 
     Raises ValueError when the card has no voice, FileNotFoundError when espeak-ng is not installed.
     """
+    return read_aloud(card, card.message)
+
+
+def note(card: Card) -> str:
+    """A note about a card: a number, a name and a day, which no picture shows, and its caption.
+
+    "note seven for mei on friday a sad red face beside a fish in the rain". Lesson 09.
+    """
+    rng = random.Random(f"{SEED}/{card.name}/note")
+    number, name, day = rng.choice(NUMBERS), rng.choice(NAMES), rng.choice(DAYS)
+    return f"note {number} for {name} on {day} {card.caption}".lower()
+
+
+def spoken_note(card: Card) -> np.ndarray:
+    """Reads a card's note aloud, in its voice and tone: (T,) float32 at SPEECH_RATE. Lesson 09.
+
+    Raises as `voice` does.
+    """
+    text = note(card).replace(f" {card.caption}", f": {card.caption}")
+    return read_aloud(card, text)
+
+
+def read_aloud(card: Card, text: str) -> np.ndarray:
+    """Speaks a text in a card's voice, with its tone: (T,) float32 at SPEECH_RATE.
+
+    Raises ValueError when the card has no voice, FileNotFoundError when espeak-ng is not installed.
+    """
     if not card.voice:
         raise ValueError(
             f"Card {card.name} has no voice: give it one with postcards.with_voice(card, seed)."
@@ -956,24 +991,11 @@ def voice(card: Card) -> np.ndarray:
             "Speech needs the program espeak-ng: install it (for example "
             "`sudo apt install espeak-ng`), then try again."
         )
-    pitch, pace = round(50 + 32 * card.tone), round(175 + 45 * card.tone)
+    pitch, pace = str(round(50 + 32 * card.tone)), str(round(175 + 45 * card.tone))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "voice.wav"
-        subprocess.run(
-            [
-                program,
-                "-v",
-                card.voice,
-                "-p",
-                str(pitch),
-                "-s",
-                str(pace),
-                "-w",
-                path,
-                card.message,
-            ],
-            check=True,
-        )
+        settings = ["-v", card.voice, "-p", pitch, "-s", pace, "-w", path]
+        subprocess.run([program, *settings, text], check=True)
         samples, rate = soundfile.read(path, dtype="float32")
     return resample(samples, rate, SPEECH_RATE)
 
@@ -989,6 +1011,19 @@ def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
 
 
 # --- Writing the data set
+
+
+def has_note(card: Card) -> bool:
+    """Whether the data set holds a spoken note of this card."""
+    _, _, index = card.name.partition("_")
+    return bool(card.voice) and int(index) < NOTED.get(card.split, 0)
+
+
+def write_sound(samples: np.ndarray, path: Path, level: float) -> None:
+    """Writes (T,) samples as Opus; a higher level, from 0 to 1, makes a smaller file."""
+    soundfile.write(
+        path, samples, SPEECH_RATE, format="OGG", subtype="OPUS", compression_level=level
+    )
 
 
 def write_cards(cards: list[Card], path: Path) -> None:
@@ -1026,19 +1061,14 @@ def build(out: str | Path, cards: list[Card] | None = None) -> None:
             "example "
             "`sudo apt install espeak-ng`), then try again."
         )
-    for folder in ("images", "voices", "clips"):
+    for folder in ("images", "voices", "notes", "clips"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     for card in tqdm(cards, desc="postcards", unit="card"):
         picture(card).save(out / "images" / f"{card.name}.png", optimize=True)
         if card.voice:
-            soundfile.write(
-                out / "voices" / f"{card.name}.ogg",
-                voice(card),
-                SPEECH_RATE,
-                format="OGG",
-                subtype="OPUS",
-                compression_level=0.95,
-            )
+            write_sound(voice(card), out / "voices" / f"{card.name}.ogg", level=0.95)
+        if has_note(card):
+            write_sound(spoken_note(card), out / "notes" / f"{card.name}.ogg", level=1.0)
         if card.change:
             first, *rest = clip(card)
             first.save(

@@ -1,0 +1,228 @@
+"""From sound to words: speech recognition, alone and with the picture's help (lesson 09).
+
+The first part is connectionist temporal classification (CTC) by hand; the second prepares sound and
+noise; the third is the recogniser.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from mbm_lab import captioning, datasets, postcards, preprocessing, training
+from mbm_lab.preprocessing import PAD
+
+WEIGHTS = datasets.DATA / "weights"
+BLANK = PAD
+"""The number of the blank, CTC's "no new word here"; it is also the padding of the targets."""
+LONGEST_SECONDS = 9.0
+"""The longest recording that the recogniser takes: training heard at most this much."""
+
+# --- CTC by hand
+
+
+def collapse(path: Sequence[int]) -> list[int]:
+    """What a path says: repeated numbers become one, then the blanks go. Lesson 09.
+
+    [0, 5, 5, 0, 5] says [5, 5] (Graves et al., 2006).
+    """
+    return [word for word, _ in itertools.groupby(path) if word != BLANK]
+
+
+def paths_of(target: Sequence[int], frames: int, words: int) -> list[tuple[int, ...]]:
+    """All paths of `frames` numbers below `words` that say the target. Lesson 09.
+
+    There are words ** frames paths to look at, so this is for small cases only.
+    """
+    wanted = list(target)
+    every = itertools.product(range(words), repeat=frames)
+    return [path for path in every if collapse(path) == wanted]
+
+
+def ctc_log_likelihood(log_p: Tensor, target: Sequence[int]) -> Tensor:
+    """log p(target): the sum over all paths that say it, without listing them. Lesson 09.
+
+    log_p: (T, V), the log probability of every word at each frame. The forward recursion of Graves
+    et al. (2006): a table over the target with a blank before, between and after its words, whose
+    row t holds the log probability of all beginnings of paths that have reached each place.
+    """
+    places = [BLANK]
+    for word in target:
+        places += [word, BLANK]
+    alpha = log_p.new_full((len(places),), -math.inf)
+    alpha[:2] = log_p[0, places[:2]]
+    for now in log_p[1:]:
+        before = alpha.clone()
+        for s, word in enumerate(places):
+            ways = [before[s]]  # stay
+            if s >= 1:
+                ways.append(before[s - 1])  # go on by one
+            if s >= 2 and word not in (BLANK, places[s - 2]):
+                ways.append(before[s - 2])  # jump over a blank
+            alpha[s] = torch.stack(ways).logsumexp(0) + now[word]
+    return alpha[-2:].logsumexp(0)  # the path ends on the last word or on the blank after it
+
+
+def ctc_loss(log_p: Tensor, target: Tensor) -> Tensor:
+    """nn.CTCLoss for whole batches: log_p (B, T, V), target (B, L) padded with 0. Lesson 09.
+
+    The mean over the batch of -log p(target), each divided by its number of words.
+    """
+    frames = torch.full((len(log_p),), log_p.shape[1], dtype=torch.long)
+    return nn.functional.ctc_loss(
+        log_p.transpose(0, 1), target, frames, preprocessing.lengths(target), blank=BLANK,
+        zero_infinity=True,
+    )  # fmt: skip
+
+
+def greedy_words(log_p: Tensor) -> list[list[int]]:
+    """The likeliest number at each frame, collapsed: (B, T, V) to B lists of words. Lesson 09."""
+    return [collapse(path) for path in log_p.argmax(2).tolist()]
+
+
+# --- Sound and noise
+
+
+def add_noise(waveform: Tensor, snr_db: float, generator: torch.Generator) -> Tensor:
+    """Adds white noise, `snr_db` decibels weaker than the sound: (T,) to (T,). Lesson 09.
+
+    The signal-to-noise ratio in decibels is 10 · log10(power of the sound / power of the noise): at
+    0 dB both are equally strong.
+    """
+    power = waveform.square().mean()
+    noise = torch.randn(waveform.shape, generator=generator)
+    return waveform + noise * (power / 10 ** (snr_db / 10)).sqrt()
+
+
+def check_recording(waveform: Tensor) -> None:
+    """Raises ValueError for a recording that is silent, or longer than training ever heard.
+
+    Lesson 09.
+    """
+    seconds = len(waveform) / preprocessing.SAMPLE_RATE
+    if seconds > LONGEST_SECONDS:
+        raise ValueError(
+            f"The recording is {seconds:.1f} s long, and training heard at most "
+            f"{LONGEST_SECONDS:.0f} s: cut it into shorter pieces."
+        )
+    if len(waveform) == 0 or waveform.abs().max() < 1e-4:
+        raise ValueError(
+            "The recording is silent: check the microphone, or the file, and record it again."
+        )
+
+
+def mels_of(waveforms: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Mel pictures of recordings: {"mel": powers (N, 40, T) padded with 0, "frames": (N,), "power":
+    (N,)}.
+
+    The powers are those whose logarithm is `preprocessing.log_mel`; "power" is the mean square of
+    each waveform, for adding noise. Lesson 09. Raises as `check_recording` does.
+    """
+    for waveform in waveforms:
+        check_recording(waveform)
+    mels = [preprocessing.log_mel(waveform).exp() for waveform in waveforms]
+    frames = torch.tensor([mel.shape[1] for mel in mels])
+    padded = torch.zeros(len(mels), len(mels[0]), int(frames.max()))
+    for row, mel in zip(padded, mels, strict=True):
+        row[:, : mel.shape[1]] = mel
+    power = torch.stack([waveform.square().mean() for waveform in waveforms])
+    return {"mel": padded, "frames": frames, "power": power}
+
+
+@cache
+def white_noise(seconds: int = 30) -> Tensor:
+    """Mel powers of white noise of variance 1: (40, frames)."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(seconds * preprocessing.SAMPLE_RATE, generator=generator)
+    return preprocessing.log_mel(noise).exp()
+
+
+def distort(inputs: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    """An `augment`: other voices and worse microphones, out of the ones at hand. Lesson 09.
+
+    Shifts the bands up or down (a smaller or larger mouth), stretches the time by up to 15 % (a
+    slower or faster speaker), adds white noise of 25 to -10 dB to two recordings in three, and
+    blots out some bands and some moments (Park et al., 2019). Powers add up, so the noise is added
+    to the mel powers. And one picture in four is taken away (lesson 04: modality dropout).
+    """
+
+    def draw(low: float, high: float, *size: int) -> Tensor:
+        return low + (high - low) * torch.rand(size, generator=generator)
+
+    count = len(inputs["mel"])
+    mel = inputs["mel"].roll(int(draw(-3, 4).floor()), 1)
+    stretch = float(draw(0.85, 1.15))
+    mel = nn.functional.interpolate(mel, scale_factor=stretch, mode="linear")
+    frames = (inputs["frames"] * stretch).long().clamp(max=mel.shape[2])
+    noise = white_noise()
+    start = int(draw(0, noise.shape[1] - mel.shape[2]))
+    strength = inputs["power"] / 10 ** (draw(-10, 25, count) / 10) * (draw(0, 1, count) < 2 / 3)
+    mel = mel + strength[:, None, None] * noise[:, start : start + mel.shape[2]]
+    band = int(draw(0, 34))
+    mel[:, band : band + 6] = mel[:, band : band + 6].mean()
+    for _ in range(2):
+        moment = int(draw(0, mel.shape[2] - 20))
+        mel[:, :, moment : moment + 12] = mel.mean()
+    image = inputs["image"] * (draw(0, 1, count, 1) < 0.75)
+    return {**inputs, "mel": mel, "frames": frames, "image": image}
+
+
+# --- The recogniser
+
+
+class Recogniser(nn.Module):
+    """Mel powers of speech, and a picture's features, to words. Lesson 09.
+
+    {"mel": (B, 40, T), "frames": (B,), "image": (B, 48)} to log probabilities (B, T // 8, V) of
+    every word and the blank, one row every 80 ms. Three convolutions over time, with stride 2 each,
+    find sounds; the picture's features are added at every moment; a GRU that reads in both
+    directions finds words. After a recording's end the blank is certain. Without a picture, f is 0.
+    """
+
+    def __init__(self, vocabulary_size: int, hidden: int = 48):
+        super().__init__()
+        self.sounds = nn.Sequential(
+            nn.Conv1d(40, 64, 5, stride=2, padding=2), nn.BatchNorm1d(64), nn.ReLU(),
+            nn.Conv1d(64, 48, 5, stride=2, padding=2), nn.BatchNorm1d(48), nn.ReLU(),
+            nn.Conv1d(48, 48, 5, stride=2, padding=2), nn.BatchNorm1d(48), nn.ReLU(),
+        )  # fmt: skip
+        self.look = nn.Linear(48, 48, bias=False)
+        self.gru = nn.GRU(48, hidden, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(2 * hidden, vocabulary_size)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        mel = log_standardised(inputs["mel"], inputs["frames"])
+        sounds = self.sounds(mel).transpose(1, 2)  # (B, T // 8, 48)
+        heard = sounds + self.look(inputs["image"])[:, None]  # the picture, at every moment
+        length = ((inputs["frames"] + 7) // 8).clamp(1, sounds.shape[1])
+        packed = pack_padded_sequence(heard, length.cpu(), batch_first=True, enforce_sorted=False)
+        states, _ = pad_packed_sequence(
+            self.gru(packed)[0], batch_first=True, total_length=sounds.shape[1]
+        )  # (B, T // 8, 2 * hidden)
+        log_p = self.out(states).log_softmax(2)
+        over = torch.arange(sounds.shape[1], device=length.device) >= length[:, None]
+        certain = torch.full_like(log_p[0, 0], -1e4)
+        certain[BLANK] = 0.0
+        return torch.where(over[..., None], certain, log_p)
+
+
+def log_standardised(mel: Tensor, frames: Tensor) -> Tensor:
+    """The logarithm of mel powers (B, 40, T), each band of each recording with mean 0 and standard
+    deviation 1 over its frames (B,).
+
+    This takes away the loudness, and a part of the voice and of the noise. Padding becomes 0.
+    """
+    inside = torch.arange(mel.shape[2], device=mel.device) < frames[:, None]  # (B, T)
+    inside = inside[:, None].to(mel.dtype)  # (B, 1, T)
+    count = frames[:, None, None].to(mel.dtype)
+    x = (mel + 1e-6).log() * inside
+    x = (x - x.sum(2, keepdim=True) / count) * inside
+    deviation = (x.square().sum(2, keepdim=True) / count).sqrt()
+    return x / deviation.clamp(min=1e-3)

@@ -1,0 +1,330 @@
+"""From English to Chinese, alone and with the picture's help (lesson 10).
+
+The first part is attention by hand; the second the translator, an encoder and a decoder with
+attention over the words; the third asks whether a picture helps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from mbm_lab import captioning, datasets, postcards, preprocessing, training
+from mbm_lab.captioning import State
+from mbm_lab.preprocessing import PAD
+
+WEIGHTS = datasets.DATA / "weights"
+FEATURES = 48
+"""Numbers that lesson 06's encoder gives for a picture."""
+LONGEST_SOURCE = 20
+"""The most words of an English sentence: training saw at most 16."""
+
+AMBIGUOUS = {
+    english
+    for english, count in Counter(noun for noun, _ in postcards.OBJECTS.values()).items()
+    if count == 2
+}
+"""The English phrases that are drawn in two ways and have two Chinese translations: "a bat", …"""
+
+# --- Attention
+
+
+def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Looks up: a weighted mean of the values, by how well each key fits the query. Lesson 10.
+
+    query (B, D), keys (B, T, D), values (B, T, E), mask (B, T): True where there is a word. The
+    weights are softmax(query · key / √D), 0 where there is none (Bahdanau et al., 2015; in this
+    form Vaswani et al., 2017). Returns the mean (B, E) and the weights (B, T).
+    """
+    scores = (keys @ query[:, :, None])[..., 0] / math.sqrt(query.shape[1])  # (B, T)
+    scores = scores.masked_fill(~mask, -torch.inf)
+    weights = scores.softmax(1)  # (B, T)
+    return (weights[:, None] @ values)[:, 0], weights
+
+
+# --- The translator
+
+
+class Translator(nn.Module):
+    """English tokens and a picture's features to scores of Chinese words. Lesson 10.
+
+    {"source": (B, S), "image": (B, 48), "prefix": (B, T)} to (B, T, V). A GRU that reads in both
+    directions gives a state for each English word. The decoder's state h asks them (`attend`), and
+    asks the picture as lesson 06's decoder does: scores = W [h; c] + b + P ((A [h; c] + a) ⊙ f),
+    with c what attention found. Without a picture f is 0, and nothing is added: text alone.
+    """
+
+    def __init__(self, english: int, chinese: int, hidden: int = 64):
+        super().__init__()
+        self.hidden = hidden
+        self.read = nn.Embedding(english, 32, padding_idx=PAD)
+        self.encoder = nn.GRU(32, hidden // 2, batch_first=True, bidirectional=True)
+        self.write = nn.Embedding(chinese, 32, padding_idx=PAD)
+        self.gru = nn.GRU(32, hidden, batch_first=True)
+        self.query = nn.Linear(hidden, hidden)
+        self.ask = nn.Linear(2 * hidden, FEATURES)
+        self.out = nn.Linear(2 * hidden, chinese)
+        self.look = nn.Linear(FEATURES, chinese, bias=False)
+
+    def start(self, source: Tensor, image: Tensor) -> State:
+        """Reads the English sentences: the state before the first Chinese word.
+
+        Its tensors: h (B, H), the English words' states (B, S, H), where there are words (B, S),
+        the picture's features (B, 48), and the attention's last weights (B, S).
+        """
+        lengths = preprocessing.lengths(source)
+        packed = pack_padded_sequence(
+            self.read(source), lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        states, _ = pad_packed_sequence(
+            self.encoder(packed)[0], batch_first=True, total_length=source.shape[1]
+        )  # (B, S, H)
+        mask = source != PAD
+        h = states.sum(1) / lengths[:, None]  # (B, H): the mean of all words
+        return h, states, mask, image, torch.zeros_like(mask, dtype=states.dtype)
+
+    def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
+        """Reads one Chinese word (B,): the scores of the next one (B, V), and the new state."""
+        h, states, mask, image, _ = state
+        h = self.gru(self.write(words)[:, None], h[None])[1][0]  # (B, H)
+        context, weights = attend(self.query(h), states, states, mask)  # (B, H), (B, S)
+        text = torch.cat([h, context], 1)  # (B, 2 H)
+        from_text = self.out(text)  # (B, V)
+        from_picture = self.look(self.ask(text) * image)  # (B, V)
+        return from_text + from_picture, (h, states, mask, image, weights)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        state, scores = self.start(inputs["source"], inputs["image"]), []
+        for words in inputs["prefix"].unbind(1):
+            one, state = self.step(words, state)
+            scores.append(one)
+        return torch.stack(scores, 1)  # (B, T, V)
+
+
+def encode_source(sentences: Sequence[str], vocabulary: preprocessing.Vocabulary) -> Tensor:
+    """English sentences as tokens (N, S), EOS at the end. Lesson 10.
+
+    Raises ValueError when one is empty, has more than LONGEST_SOURCE words, or has no word that the
+    vocabulary knows.
+    """
+    rows = []
+    for text in sentences:
+        words = preprocessing.tokenize(text)
+        if len(words) > LONGEST_SOURCE:
+            raise ValueError(
+                f"The sentence has {len(words)} words, and training saw at most {LONGEST_SOURCE}: "
+                "cut it into shorter ones."
+            )
+        rows.append(captioning.encode(text, "en", vocabulary)[1:])
+    return preprocessing.pad(rows)
+
+
+@torch.no_grad()
+def translate(
+    model: Translator,
+    source: Tensor,
+    image: Tensor,
+    chinese: preprocessing.Vocabulary,
+) -> list[str]:
+    """Translates greedily: source (N, S), image (N, 48), to N Chinese sentences. Lesson 10."""
+    model.cpu().eval()
+    written = captioning.greedy(model, model.start(source, image), chinese.index["<zh>"])
+    return captioning.read_out(written, chinese, "zh")
+
+
+@torch.no_grad()
+def trace(
+    model: Translator, source: Tensor, image: Tensor, prefix: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What one sentence's translation looks at: source (1, S), image (1, 48), prefix (1, T).
+
+    Returns the attention (T, S), and how far the picture moves the scores at each place, (T,): the
+    standard deviation over the vocabulary of what it adds. Lesson 10.
+    """
+    state, blind = model.start(source, image), model.start(source, torch.zeros_like(image))
+    attention, moved = [], []
+    for words in prefix.unbind(1):
+        scores, state = model.step(words, state)
+        without, blind = model.step(words, blind)
+        attention.append(state[-1][0])
+        moved.append((scores - without)[0].std())
+    return torch.stack(attention), torch.stack(moved)
+
+
+# --- Does the picture help?
+
+
+def is_ambiguous(captions: Sequence[str]) -> Tensor:
+    """Whether each English caption has a word of AMBIGUOUS: (N,) bool. Lesson 10."""
+    return torch.tensor(
+        [captioning.factor_in(caption, "object") in AMBIGUOUS for caption in captions]
+    )
+
+
+def text_limit(english: Sequence[str], chinese: Sequence[str]) -> float:
+    """How often the best possible reader of the text alone names the right object. Lesson 10.
+
+    Of all sentences with the same English words, it always says the most frequent Chinese object.
+    """
+    alike: dict[str, Counter] = defaultdict(Counter)
+    for source, target in zip(english, chinese, strict=True):
+        noun = captioning.factor_in(source, "object")
+        alike[noun][captioning.factor_in(target, "object", "zh")] += 1
+    right = sum(counts.most_common(1)[0][1] for counts in alike.values())
+    return right / len(english)
+
+
+def in_all_colours(english: Sequence[str], chinese: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Each pair of sentences six times, once for each colour: 6 N English, 6 N Chinese. Lesson 10.
+
+    Training cards do not show every object in every colour. Told so often enough, a model would
+    guess the kind of bat from the colour of the face. (Such counterfactual data: Zmigrod et al.,
+    2019.)
+    """
+    sources, targets = [], []
+    for colour, (_, colour_zh) in postcards.COLOURS.items():
+        for source, target in zip(english, chinese, strict=True):
+            own = captioning.factor_in(source, "colour")
+            sources.append(source.replace(f"{own} face", f"{colour} face"))
+            targets.append(target.replace(postcards.COLOURS[own][1], colour_zh))
+    return sources, targets
+
+
+# --- Trained models
+
+
+def picture_features(images: Tensor, seed: int = 0) -> Tensor:
+    """Lesson 06's features of pictures: (N, 3, 64, 64) to (N, 48)."""
+    return training.predict(captioning.load_captioner(seed).encoder, images)
+
+
+def load_vocabularies() -> tuple[preprocessing.Vocabulary, preprocessing.Vocabulary]:
+    """The words of the training captions, English and Chinese, numbered."""
+    cards = datasets.load_postcards("train", parts=())
+    english = captioning.build_vocabulary([("en", cards.captions)])
+    return english, captioning.build_vocabulary([("zh", cards.captions_zh)])
+
+
+Vocabularies = tuple[preprocessing.Vocabulary, preprocessing.Vocabulary]
+
+
+def train_text(
+    model: Translator,
+    cards: datasets.Postcards,
+    vocabularies: Vocabularies,
+    epochs: int = 5,
+    seed: int = 0,
+) -> training.History:
+    """The first half of lesson 10's recipe, without pictures: about three seconds an epoch."""
+    english, chinese = in_all_colours(cards.captions, cards.captions_zh)
+    source = encode_source(english, vocabularies[0])
+    prefix, target = captioning.teacher_forcing([("zh", chinese)], vocabularies[1])
+    inputs = {
+        "source": source,
+        "image": torch.zeros(len(source), FEATURES),
+        "prefix": prefix[:, 0],
+    }
+    return _fit(model, inputs, target[:, 0], epochs, seed)
+
+
+def train_picture(
+    model: Translator,
+    cards: datasets.Postcards,
+    features: Tensor,
+    vocabularies: Vocabularies,
+    epochs: int = 6,
+    seed: int = 0,
+) -> training.History:
+    """The second half: only `ask` and `look` learn, from the cards as they are.
+
+    All that the text can tell is known by then, so they learn what it cannot.
+    """
+    source = encode_source(cards.captions, vocabularies[0])
+    prefix, target = captioning.teacher_forcing([("zh", cards.captions_zh)], vocabularies[1])
+    inputs = {"source": source, "image": features, "prefix": prefix[:, 0]}
+    model.requires_grad_(False)
+    for part in (model.ask, model.look):
+        part.requires_grad_(True)
+    try:
+        return _fit(model, inputs, target[:, 0], epochs, seed)
+    finally:
+        model.requires_grad_(True)
+
+
+def _fit(
+    model: Translator, inputs: dict[str, Tensor], target: Tensor, epochs: int, seed: int
+) -> training.History:
+    return training.fit(
+        model, inputs, target, captioning.next_word_loss, epochs=epochs, batch_size=64,
+        learning_rate=5e-3, one_cycle=True, seed=seed,
+    )  # fmt: skip
+
+
+def load_translator(seed: int = 0) -> Translator:
+    """A translator that was trained with this seed: 0, 1 or 2."""
+    english, chinese = load_vocabularies()
+    model = Translator(len(english), len(chinese))
+    return training.load_weights(model, WEIGHTS / f"translator_{seed}.safetensors").eval()
+
+
+def retrain(out: str | Path = WEIGHTS, epochs: int = 6, seeds: Sequence[int] = (0, 1, 2)) -> None:
+    """Trains the translators and writes their weights (half a minute each)."""
+    cards = datasets.load_postcards("train")
+    vocabularies = load_vocabularies()
+    for seed in seeds:
+        torch.manual_seed(seed)
+        model = Translator(*map(len, vocabularies))
+        train_text(model, cards, vocabularies, epochs, seed)
+        features = picture_features(cards.images, seed)
+        train_picture(model, cards, features, vocabularies, epochs, seed)
+        training.save_weights(model, Path(out) / f"translator_{seed}.safetensors", half=True)
+
+
+def quality(
+    model: Translator,
+    cards: datasets.Postcards,
+    features: Tensor,
+    vocabularies: Vocabularies,
+) -> list[training.Figure]:
+    """The figures of lesson 10 for one model on test cards, seen and unseen combinations."""
+    source, true = (
+        encode_source(cards.captions, vocabularies[0]),
+        captioning.tidy(cards.captions_zh, "zh"),
+    )
+    order = torch.randperm(len(cards), generator=torch.Generator().manual_seed(0))
+    pictures = {
+        "text alone": torch.zeros_like(features),
+        "with the picture": features,
+        "shuffled pictures": features[order],
+    }
+    ambiguous = is_ambiguous(cards.captions)
+    bounds = {
+        "with the picture": ">= 0.95",
+        "text alone": "<= 0.60",
+        "shuffled pictures": "<= 0.60",
+    }
+    figures = []
+    for what, image in pictures.items():
+        written = translate(model, source, image, vocabularies[1])
+        objects = captioning.factors_right(written, true, "zh")["object"].float()
+        whole = captioning.exact(written, true).float()
+        for name, chosen in (("seen", cards.seen), ("unseen", ~cards.seen)):
+            share = objects[ambiguous & chosen].mean().item()
+            figures.append((f"ambiguous word, {what}, {name}", share, bounds[what]))
+            share = whole[~ambiguous & chosen].mean().item()
+            figures.append((f"other sentences, exact, {what}, {name}", share, ""))
+        figures.append((f"BLEU, all sentences, {what}", captioning.bleu(written, true, "zh"), ""))
+    return figures
+
+
+def exam(seed: int) -> list[training.Figure]:
+    """The figures of the stored translator of this seed (0, 1 or 2) on test cards. Lesson 10."""
+    cards = datasets.load_postcards("test")
+    features = picture_features(cards.images, seed)
+    return quality(load_translator(seed), cards, features, load_vocabularies())

@@ -10,7 +10,17 @@ import ipywidgets
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import captioning, cnn, datasets, lessons, preprocessing, retrieval, training, video
+from mbm_lab import (
+    captioning,
+    cnn,
+    datasets,
+    lessons,
+    preprocessing,
+    retrieval,
+    training,
+    translation,
+    video,
+)
 
 Row = tuple[str, str, str]
 """What was measured, the figure, and what it should be."""
@@ -25,7 +35,7 @@ def main() -> None:
             print(f"{what:44} {figure:>16}   {wanted}", flush=True)
 
 
-QUALITY = (captioning, retrieval, video)
+QUALITY = (captioning, retrieval, video, translation)
 """The lessons whose stored models are examined: each module has exam(seed)."""
 
 SEEDS = (0, 1, 2)

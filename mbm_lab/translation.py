@@ -238,7 +238,7 @@ def train_picture(
     cards: datasets.Postcards,
     features: Tensor,
     vocabularies: Vocabularies,
-    epochs: int = 6,
+    epochs: int = 3,
     seed: int = 0,
 ) -> training.History:
     """The second half: only `ask` and `look` learn, from the cards as they are.
@@ -282,7 +282,7 @@ def retrain(out: str | Path = WEIGHTS, epochs: int = 6, seeds: Sequence[int] = (
         model = Translator(*map(len, vocabularies))
         train_text(model, cards, vocabularies, epochs, seed)
         features = picture_features(cards.images, seed)
-        train_picture(model, cards, features, vocabularies, epochs, seed)
+        train_picture(model, cards, features, vocabularies, max(1, epochs // 2), seed)
         training.save_weights(model, Path(out) / f"translator_{seed}.safetensors", half=True)
 
 

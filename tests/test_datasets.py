@@ -121,3 +121,12 @@ def test_digits():
     assert images.min() == 0
     assert images.max() <= 1
     assert sorted(set(digits.tolist())) == sorted(set(digits_test.tolist())) == list(range(10))
+
+
+def test_notes_are_read_where_there_are_any():
+    cards = datasets.load_postcards("test", parts=("note",))
+    with_note = [note for note in cards.notes if note is not None]
+    assert len(with_note) == 120
+    assert cards.notes[0].ndim == 1
+    assert cards.note_texts[0].endswith(cards.captions[0])
+    assert cards[:3].notes[2] is cards.notes[2]

@@ -66,10 +66,37 @@ def test_voices_are_what_the_program_speaks(cards, tmp_path):
         assert np.corrcoef(committed[:length], spoken[:length])[0, 1] > 0.8, card.name
 
 
+@pytest.mark.skipif(postcards.synthesizer() is None, reason="needs espeak-ng: install it")
+def test_notes_are_what_the_program_speaks(cards, tmp_path):
+    for card in [card for card in cards if postcards.has_note(card)][::110]:
+        committed, rate = soundfile.read(datasets.POSTCARDS / "notes" / f"{card.name}.ogg")
+        assert rate == postcards.SPEECH_RATE
+        postcards.write_sound(postcards.spoken_note(card), tmp_path / "note.ogg", level=1.0)
+        spoken, _ = soundfile.read(tmp_path / "note.ogg")
+        assert len(spoken) == len(committed)
+        assert np.corrcoef(spoken, committed)[0, 1] > 0.95
+
+
+def test_a_note_says_what_the_picture_shows_and_what_it_cannot(cards):
+    noted = [card for card in cards if postcards.has_note(card)]
+    splits = [card.split for card in noted]
+    assert {split: splits.count(split) for split in postcards.NOTED} == postcards.NOTED
+    for card in noted:
+        note, number, _, name, _, day, *caption = postcards.note(card).split()
+        assert note == "note"
+        assert number in postcards.NUMBERS
+        assert name.title() in postcards.NAMES
+        assert day.title() in postcards.DAYS
+        assert " ".join(caption) == card.caption
+        for word in (number, name, day):
+            assert word not in card.caption.split()
+
+
 def test_every_file_belongs_to_a_card_and_the_data_is_small(cards):
     expected = {f"images/{card.name}.png" for card in cards}
     expected |= {f"voices/{card.name}.ogg" for card in cards if card.voice}
     expected |= {f"clips/{card.name}.webp" for card in cards if card.change}
+    expected |= {f"notes/{card.name}.ogg" for card in cards if postcards.has_note(card)}
     expected |= {"captions.txt", "cards.csv"}
     files = [path for path in datasets.POSTCARDS.rglob("*") if path.is_file()]
     assert {path.relative_to(datasets.POSTCARDS).as_posix() for path in files} == expected

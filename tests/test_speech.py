@@ -1,0 +1,188 @@
+"""speech.py: CTC by hand, noise, alignment, the recogniser's shape."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from mbm_lab import datasets, fusion, postcards, preprocessing, speech
+
+# CTC
+
+
+def test_collapse_joins_repeats_and_drops_blanks():
+    assert speech.collapse([0, 5, 5, 0, 5, 7, 0]) == [5, 5, 7]
+    assert speech.collapse([0, 0]) == speech.collapse([]) == []
+
+
+def test_the_five_paths_of_two_words_in_three_frames():
+    assert sorted(speech.paths_of([1, 2], frames=3, words=3)) == [
+        (0, 1, 2), (1, 0, 2), (1, 1, 2), (1, 2, 0), (1, 2, 2),
+    ]  # fmt: skip
+    assert speech.paths_of([1, 1], frames=3, words=2) == [(1, 0, 1)]
+    assert speech.paths_of([1, 1], frames=2, words=2) == []
+
+
+@pytest.mark.parametrize("target", [[1], [1, 2], [2, 2], [1, 2, 1], [3, 3, 1]])
+@pytest.mark.parametrize("frames", [3, 5])
+def test_the_recursion_is_the_sum_over_all_paths_and_pytorchs(target, frames):
+    generator = torch.Generator().manual_seed(len(target) + frames)
+    log_p = torch.randn(frames, 4, generator=generator, dtype=torch.float64).log_softmax(1)
+    paths = speech.paths_of(target, frames, 4)
+    by_paths = sum(math.exp(sum(log_p[t, w].item() for t, w in enumerate(p))) for p in paths)
+    ours = speech.ctc_log_likelihood(log_p, target).exp().item()
+    assert ours == pytest.approx(by_paths, abs=1e-12)
+    if paths:
+        theirs = nn.functional.ctc_loss(
+            log_p[:, None], torch.tensor([target]), [frames], [len(target)], reduction="sum"
+        )
+        assert -math.log(ours) == pytest.approx(theirs.item(), abs=1e-9)
+
+
+def test_the_loss_of_a_batch_is_the_mean_per_word():
+    log_p = torch.randn(2, 6, 5).log_softmax(2)
+    target = torch.tensor([[1, 2, 3], [4, 0, 0]])
+    each = [
+        -speech.ctc_log_likelihood(log_p[0], [1, 2, 3]) / 3,
+        -speech.ctc_log_likelihood(log_p[1], [4]),
+    ]
+    assert torch.allclose(speech.ctc_loss(log_p, target), sum(each) / 2, atol=1e-5)
+
+
+def test_greedy_words_can_miss_the_likeliest_sentence():
+    log_p = torch.tensor([[[0.6, 0.4], [0.6, 0.4]]]).log()
+    assert speech.greedy_words(log_p) == [[]]
+    assert speech.ctc_log_likelihood(log_p[0], [1]).exp().item() == pytest.approx(0.64)
+
+
+# Sound
+
+
+@pytest.mark.parametrize("snr", [20, 0, -10])
+def test_noise_has_the_strength_that_was_asked_for(snr):
+    waveform = 0.1 * torch.sin(torch.arange(32_000) / 5)
+    noisy = speech.add_noise(waveform, snr, torch.Generator().manual_seed(0))
+    noise = (noisy - waveform).square().mean()
+    ratio = 10 * math.log10(waveform.square().mean() / noise)
+    assert ratio == pytest.approx(snr, abs=0.2)
+
+
+def test_powers_of_sound_and_noise_add_up():
+    waveform = datasets.load_postcards("test", parts=("note",)).notes[0]
+    strength = waveform.square().mean() / 10**0.5  # 5 dB
+    noisy = speech.add_noise(waveform, 5, torch.Generator().manual_seed(0))
+    true = preprocessing.log_mel(noisy).exp().mean(1)
+    clean = preprocessing.log_mel(waveform).exp().mean(1)
+    added = clean + strength * speech.white_noise().mean(1)
+    assert torch.allclose(added, true, rtol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "sentence"),
+    [
+        (torch.zeros(16_000), "The recording is silent"),
+        (torch.zeros(0), "The recording is silent"),
+        (0.1 * torch.randn(160_000), "The recording is 10.0 s long, and training heard at most 9"),
+    ],
+)
+def test_a_recording_that_cannot_work_is_one_sentence(waveform, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        speech.mels_of([waveform])
+
+
+def test_standardised_bands_do_not_depend_on_loudness_or_padding():
+    mel = torch.rand(1, 40, 50) + 0.1
+    padded = torch.cat([mel, torch.zeros(1, 40, 30)], 2)
+    frames = torch.tensor([50])
+    one = speech.log_standardised(mel, frames)
+    two = speech.log_standardised(padded, frames)
+    assert torch.allclose(one, two[..., :50], atol=1e-5)
+    assert (two[..., 50:] == 0).all()
+    assert torch.allclose(one.mean(2), torch.zeros(1, 40), atol=1e-5)
+    assert torch.allclose(one, speech.log_standardised(7 * mel, frames), atol=1e-3)
+
+
+# The recogniser
+
+
+def test_every_parameter_learns_and_padding_is_silence():
+    torch.manual_seed(0)
+    model = speech.Recogniser(12)
+    inputs = {
+        "mel": torch.rand(3, 40, 160),
+        "frames": torch.tensor([160, 90, 40]),
+        "image": torch.randn(3, 48),
+    }
+    log_p = model(inputs)
+    assert log_p.shape == (3, 20, 12)
+    assert (log_p[2, 5:].argmax(1) == speech.BLANK).all()
+    speech.ctc_loss(log_p, torch.tensor([[3, 4], [5, 0], [6, 0]])).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_distortions_keep_shapes_and_sometimes_take_the_picture():
+    cards = speech.noted("test")[:8]
+    inputs = speech.mels_of(cards.notes) | {"image": torch.ones(8, 48)}
+    generator = torch.Generator().manual_seed(0)
+    kept = []
+    for _ in range(20):
+        out = speech.distort(inputs, generator)
+        assert out["mel"].shape[:2] == (8, 40)
+        assert (out["frames"] <= out["mel"].shape[2]).all()
+        assert (out["mel"] >= 0).all()
+        kept.append(out["image"][:, 0].mean().item())
+    assert 0.6 < sum(kept) / 20 < 0.9
+
+
+# Errors and witnesses
+
+
+def test_alignment_and_error_rates():
+    pairs = speech.align("a red face".split(), "a the read face now".split())
+    assert sum(a != b for a, b in pairs) == 3
+    assert [a for a, _ in pairs if a] == ["a", "red", "face"]
+    assert [b for _, b in pairs if b] == ["a", "the", "read", "face", "now"]
+    true = ["note two for mei on friday a sad red face beside a bat at night"]
+    rates = speech.error_rates([true[0].replace("mei", "leo").replace("red", "blue")], true)
+    assert rates["all"] == pytest.approx(2 / 15)
+    assert rates["not shown"] == pytest.approx(1 / 3)
+    assert rates["shown"] == pytest.approx(1 / 4)
+    assert speech.error_rates(true, true) == {"all": 0, "shown": 0, "not shown": 0}
+
+
+def test_every_word_of_a_note_has_at_most_one_kind():
+    assert not speech.KINDS["shown"] & speech.KINDS["not shown"]
+    for card in speech.noted("test").cards:
+        words = postcards.note(card).split()
+        assert sum(word in speech.KINDS["not shown"] for word in words) == 3
+        assert sum(word in speech.KINDS["shown"] for word in words) in (3, 4)
+
+
+def test_pitch_finds_a_sine_and_pace_counts_letters():
+    seconds = torch.arange(16_000) / 16_000
+    for hertz in (100, 150, 220):
+        tone = 0.3 * torch.sin(2 * math.pi * hertz * seconds)
+        assert speech.pitch(tone) == pytest.approx(hertz, rel=0.03)
+    assert math.isnan(speech.pitch(0.1 * torch.randn(16_000)))
+    sound = torch.cat([torch.zeros(8_000), 0.3 * torch.ones(16_000), torch.zeros(8_000)])
+    assert speech.pace(sound, "ten letters, 2 go.") == pytest.approx(12, rel=0.1)
+
+
+def test_three_weights_are_least_squares_and_two_are_those_of_lesson_04():
+    torch.manual_seed(0)
+    m = torch.randn(200)
+    readings = torch.stack([m + torch.randn(200) for _ in range(3)])
+    best = speech.best_weights(readings, m)
+    assert best.shape == (4,)
+    error = (best[:3].float() @ readings + best[3].float() - m).square().mean()
+    for k in range(4):
+        for step in (-0.01, 0.01):
+            moved = best.clone()
+            moved[k] += step
+            worse = (moved[:3].float() @ readings + moved[3].float() - m).square().mean()
+            assert worse > error
+    two = speech.best_weights(readings[:2], m).tolist()
+    assert two == pytest.approx(list(fusion.best_weights(*readings[:2], m)), abs=1e-6)

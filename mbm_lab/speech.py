@@ -22,6 +22,8 @@ from mbm_lab.preprocessing import PAD
 WEIGHTS = datasets.DATA / "weights"
 BLANK = PAD
 """The number of the blank, CTC's "no new word here"; it is also the padding of the targets."""
+FEATURES = 48
+"""Numbers that lesson 06's encoder gives for a picture."""
 LONGEST_SECONDS = 9.0
 """The longest recording that the recogniser takes: training heard at most this much."""
 
@@ -183,8 +185,9 @@ class Recogniser(nn.Module):
 
     {"mel": (B, 40, T), "frames": (B,), "image": (B, 48)} to log probabilities (B, T // 8, V) of
     every word and the blank, one row every 80 ms. Three convolutions over time, with stride 2 each,
-    find sounds; the picture's features are added at every moment; a GRU that reads in both
-    directions finds words. After a recording's end the blank is certain. Without a picture, f is 0.
+    find sounds; a GRU that reads in both directions finds words; its states h ask the picture as
+    lesson 06's decoder does: scores = W h + b + P ((A h + a) ⊙ f). Without a picture f is 0, and
+    nothing is added. After a recording's end the blank is certain.
     """
 
     def __init__(self, vocabulary_size: int, hidden: int = 64):
@@ -194,20 +197,21 @@ class Recogniser(nn.Module):
             nn.Conv1d(64, 64, 5, stride=2, padding=2), nn.BatchNorm1d(64), nn.ReLU(),
             nn.Conv1d(64, 64, 5, stride=2, padding=2), nn.BatchNorm1d(64), nn.ReLU(),
         )  # fmt: skip
-        self.look = nn.Linear(48, 64, bias=False)
         self.gru = nn.GRU(64, hidden, batch_first=True, bidirectional=True)
         self.out = nn.Linear(2 * hidden, vocabulary_size)
+        self.ask = nn.Linear(2 * hidden, FEATURES)
+        self.look = nn.Linear(FEATURES, vocabulary_size, bias=False)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         mel = log_standardised(inputs["mel"], inputs["frames"])
         sounds = self.sounds(mel).transpose(1, 2)  # (B, T // 8, 64)
-        heard = sounds + self.look(inputs["image"])[:, None]  # the picture, at every moment
         length = ((inputs["frames"] + 7) // 8).clamp(1, sounds.shape[1])
-        packed = pack_padded_sequence(heard, length.cpu(), batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(sounds, length.cpu(), batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(
             self.gru(packed)[0], batch_first=True, total_length=sounds.shape[1]
         )  # (B, T // 8, 2 * hidden)
-        log_p = self.out(states).log_softmax(2)
+        asked = self.ask(states) * inputs["image"][:, None]  # (B, T // 8, 48)
+        log_p = (self.out(states) + self.look(asked)).log_softmax(2)
         over = torch.arange(sounds.shape[1], device=length.device) >= length[:, None]
         certain = torch.full_like(log_p[0, 0], -1e4)
         certain[BLANK] = 0.0

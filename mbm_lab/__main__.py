@@ -150,13 +150,14 @@ def _postcards(options: argparse.Namespace) -> None:
 
 
 def _weights(options: argparse.Namespace) -> None:
-    from mbm_lab import captioning, lessons, retrieval, translation, video, welcome
+    from mbm_lab import captioning, lessons, retrieval, speech, translation, video, welcome
 
     retrain = {
         "00": welcome.retrain,
         "06": captioning.retrain,
         "07": retrieval.retrain,
         "08": video.retrain,
+        "09": speech.retrain,
         "10": translation.retrain,
     }
     numbers = [number.zfill(2) for number in options.lessons] or list(retrain)

@@ -17,6 +17,7 @@ from mbm_lab import (
     lessons,
     preprocessing,
     retrieval,
+    speech,
     training,
     translation,
     video,
@@ -35,7 +36,7 @@ def main() -> None:
             print(f"{what:44} {figure:>16}   {wanted}", flush=True)
 
 
-QUALITY = (captioning, retrieval, video, translation)
+QUALITY = (captioning, retrieval, video, speech, translation)
 """The lessons whose stored models are examined: each module has exam(seed)."""
 
 SEEDS = (0, 1, 2)

@@ -76,6 +76,14 @@ def show_film(data: bytes, alt: str, size: int = 192) -> None:
     display({"text/html": f'<img src="{source}" width="{size}" alt="{alt}">'}, raw=True)
 
 
+def play(data: bytes, label: str) -> None:
+    """Shows a player for a sound, the bytes of an Ogg file, with its label. Lesson 09."""
+    source = f"data:audio/ogg;base64,{base64.b64encode(data).decode()}"
+    label = html.escape(label, quote=True)
+    player = f'<audio controls src="{source}" aria-label="{label}"></audio>'
+    display({"text/html": f"{label}:<br>{player}"}, raw=True)
+
+
 def strip(frames: Tensor, titles: list[str], size: float = 1.2) -> Figure:
     """Films (N, T, 3, H, W), one below the other, their frames side by side, each with a title."""
     rows, columns = frames.shape[:2]

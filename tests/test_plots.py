@@ -107,3 +107,13 @@ def test_a_film_is_shown_with_its_text(capsys):
     with pytest.raises(ValueError, match="too short"):
         plots.show_film(b"RIFF", "a film")
     plots.show_film(b"RIFF", 'A film of "eight" frames in which the face becomes sadder.')
+
+
+def test_a_player_has_its_label_and_its_sound(capsys):
+    from IPython.utils.capture import capture_output
+
+    with capture_output() as shown:
+        plots.play(b"OggS", 'A "note"')
+    (output,) = shown.outputs
+    assert "data:audio/ogg;base64,T2dnUw==" in output.data["text/html"]
+    assert 'aria-label="A &quot;note&quot;"' in output.data["text/html"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mbm_lab import datasets, fusion, postcards, preprocessing, speech
+from mbm_lab import datasets, fusion, postcards, preprocessing, speech, training
 
 # CTC
 
@@ -106,21 +106,39 @@ def test_standardised_bands_do_not_depend_on_loudness_or_padding():
 # The recogniser
 
 
+def inputs_of(count=3):
+    return {
+        "mel": torch.rand(count, 40, 160),
+        "frames": torch.tensor([160, 90, 40]),
+        "image": torch.randn(count, 48),
+    }
+
+
 def test_every_parameter_learns_and_padding_is_silence():
     torch.manual_seed(0)
     model = speech.Recogniser(12)
-    inputs = {
-        "mel": torch.rand(3, 40, 160),
-        "frames": torch.tensor([160, 90, 40]),
-        "image": torch.randn(3, 48),
-    }
-    log_p = model(inputs)
+    log_p = model(inputs_of())
     assert log_p.shape == (3, 20, 12)
     assert (log_p[2, 5:].argmax(1) == speech.BLANK).all()
     speech.ctc_loss(log_p, torch.tensor([[3, 4], [5, 0], [6, 0]])).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
+
+
+def test_without_a_picture_nothing_is_added_and_only_the_help_learns():
+    torch.manual_seed(0)
+    alone = speech.Recogniser(12).eval()
+    helped = speech.WithPicture(alone)
+    nn.init.normal_(helped.help["look"].weight)
+    inputs = inputs_of()
+    blind = inputs | {"image": torch.zeros(3, 48)}
+    assert torch.equal(helped.eval()(blind), alone(inputs))
+    assert not torch.allclose(helped(inputs), alone(inputs))
+    assert not helped.train().alone.training, "its normalisation stays as it is"
+    speech.ctc_loss(helped(inputs), torch.tensor([[3, 4], [5, 0], [6, 0]])).backward()
+    for name, parameter in helped.named_parameters():
+        assert (parameter.grad is not None) == name.startswith("help"), name
 
 
 def test_distortions_keep_shapes_and_sometimes_take_the_picture():
@@ -186,3 +204,53 @@ def test_three_weights_are_least_squares_and_two_are_those_of_lesson_04():
             assert worse > error
     two = speech.best_weights(readings[:2], m).tolist()
     assert two == pytest.approx(list(fusion.best_weights(*readings[:2], m)), abs=1e-6)
+
+
+# The trained models
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_stored_models_reach_their_figures(seed):
+    figures = speech.exam(seed)
+    assert sum(bool(wanted) for _, _, wanted in figures) == 10
+    for what, value, wanted in figures:
+        assert training.holds(value, wanted), f"{what}: {value:.3f}, should be {wanted}"
+
+
+def test_shuffled_pictures_hurt():
+    cards, vocabulary = speech.noted("test")[:60], speech.load_vocabulary()
+    features = speech.picture_features(cards.images)
+    helped, loud = speech.load_with_picture(0), speech.noisy(cards, speech.NOISE)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    wrong = [
+        speech.error_rates(speech.recognise(helped, loud, image, vocabulary), cards.note_texts)
+        for image in (features, features[order], 0 * features)
+    ]
+    own, shuffled, none = (rates["shown"] for rates in wrong)
+    assert own < 0.4
+    assert shuffled > none > own + 0.2
+
+
+def test_test_voices_are_never_heard_in_training():
+    voices = {
+        split: {card.voice for card in speech.noted(split).cards} for split in ("train", "test")
+    }
+    assert voices["train"] == set(postcards.VOICES)
+    assert voices["test"] == set(postcards.HELD_OUT_VOICES)
+
+
+def test_weights_are_small():
+    for seed in range(3):
+        for name in ("recogniser", "recogniser_picture"):
+            path = speech.WEIGHTS / f"{name}_{seed}.safetensors"
+            assert path.stat().st_size < 250_000
+
+
+@pytest.mark.slow
+def test_retraining_writes_what_loading_reads(tmp_path, monkeypatch):
+    few = speech.noted("train")[:16]
+    monkeypatch.setattr(speech, "noted", lambda split: few)
+    speech.retrain(tmp_path, epochs=1, seeds=(0,))
+    monkeypatch.setattr(speech, "WEIGHTS", tmp_path)
+    assert isinstance(speech.load_with_picture(0), speech.WithPicture)

@@ -28,6 +28,8 @@ LESSONS = {
     "06": "captioning",
     "07": "retrieval",
     "08": "video",
+    "09": "speech",
+    "10": "translation",
 }
 """The lessons that have exercises: number and module."""
 

@@ -64,8 +64,8 @@ collapse = Choice(
 def my_info_nce(scores: Tensor) -> Tensor:
     """The contrastive loss of scores (N, N): a tensor with one number."""
     pairs = torch.arange(len(scores))
-    find_text = nn.functional.cross_entropy(scores, pairs)
-    find_picture = nn.functional.cross_entropy(scores.T, pairs)
+    find_text = torch.nn.functional.cross_entropy(scores, pairs)
+    find_picture = torch.nn.functional.cross_entropy(scores.T, pairs)
     return (find_text + find_picture) / 2
 
 
@@ -106,8 +106,8 @@ info_nce = Exercise(
     hints=(
         "Each row is a choice among N texts, and the right one for row i is text i. That is a "
         "cross-entropy with the targets 0, 1, 2, ….",
-        "nn.functional.cross_entropy(scores, torch.arange(len(scores))) does the rows. The columns "
-        "are the rows of scores.T.",
+        "torch.nn.functional.cross_entropy(scores, torch.arange(len(scores))) does the rows. The "
+        "columns are the rows of scores.T.",
         "Compute it for scores and for scores.T, add the two and divide by 2.",
     ),
     why="A row asks: which text belongs to this picture? A column asks: which picture belongs to "

@@ -1,0 +1,259 @@
+"""The exercises of lesson 10: attention, and what colours give away."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mbm_lab import captioning, datasets, training
+from mbm_lab import translation as lesson
+from mbm_lab.exercises.exercise import Cases, Choice, Exercise
+
+# --- 1. Attention
+
+
+def my_attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """What the query finds, (E,), and the weights of the words, (T,)."""
+    fits = keys @ query / len(query) ** 0.5  # (T,)
+    likely = fits.masked_fill(~mask, -torch.inf).exp()
+    weights = likely / likely.sum()  # the softmax
+    return weights @ values, weights
+
+
+def _words(count: int, dim: int, out: int, seed: int, dtype=torch.float32) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    query = torch.randn(dim, generator=generator, dtype=dtype)
+    keys = torch.randn(count, dim, generator=generator, dtype=dtype)
+    values = torch.randn(count, out, generator=generator, dtype=dtype)
+    return query, keys, values
+
+
+def _attend_cases() -> Cases:
+    log3 = torch.tensor(3.0).log()
+    paper = (torch.tensor([log3]), torch.tensor([[1.0], [0.0]]), torch.tensor([[10.0], [20.0]]))
+    every = torch.ones(5, dtype=torch.bool)
+    some = torch.tensor([True, True, False, True, False])
+    return {
+        "the two words of section 1": (*paper, every[:2]),
+        "one word": (*_words(1, 4, 3, 0), every[:1]),
+        "five words": (*_words(5, 4, 3, 1), every),
+        "five words, two of them padding": (*_words(5, 4, 3, 2), some),
+        "as many numbers as words": (*_words(5, 5, 5, 3), some),
+        "long vectors": (*_words(5, 16, 2, 4), every),
+        "double precision": (*_words(5, 9, 4, 5, torch.float64), some),
+    }
+
+
+def _no_root(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    return my_attend(query * len(query) ** 0.5, keys, values, mask)
+
+
+def _no_mask(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    return my_attend(query, keys, values, torch.ones_like(mask))
+
+
+def _mask_after(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    _, weights = _no_mask(query, keys, values, mask)
+    weights = weights * mask
+    return weights @ values, weights
+
+
+def _mask_zero(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    weights = ((keys @ query / len(query) ** 0.5) * mask).softmax(0)
+    return weights @ values, weights
+
+
+def _upside_down(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple:
+    return my_attend(query, keys, values, ~mask) if bool((~mask).any()) else (values.mean(0), mask)
+
+
+def _best_only(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    _, weights = my_attend(query, keys, values, mask)
+    chosen = torch.nn.functional.one_hot(weights.argmax(), len(weights)).to(values.dtype)
+    return chosen @ values, chosen
+
+
+attend = Exercise(
+    lesson="10",
+    name="attend",
+    title="Attention",
+    minutes=10,
+    difficulty=2,
+    hints=(
+        "How well each word fits: keys @ query gives T dot products at once. Divide by the square "
+        "root of the query's length.",
+        "Where there is no word, the fit must be minus infinity before the softmax: "
+        "masked_fill(~mask, -torch.inf).",
+        "weights = fits.masked_fill(~mask, -torch.inf).softmax(0); the answer is weights @ values.",
+    ),
+    why="The softmax turns fits into weights that are positive and add up to 1. A fit of minus "
+    "infinity becomes a weight of exactly 0, and the others still add up to 1.",
+    solution_function=my_attend,
+    cases=_attend_cases,
+    mistakes={
+        "You forgot to divide by √D, the square root of the query's length.": _no_root,
+        "You let padding take part: give it the fit minus infinity before the softmax.": _no_mask,
+        "You set the weights of the padding to 0 after the softmax, so the others no longer add up "
+        "to 1. Do it before.": _mask_after,
+        "You multiplied the fits by the mask. A fit of 0 still has a weight: e⁰ = 1. Use minus "
+        "infinity.": _mask_zero,
+        "You turned the mask round: True is where there is a word.": _upside_down,
+        "You took the best word alone. Attention is a mean over all, weighted by how well they "
+        "fit.": (_best_only),
+        "You divided by D: it is the square root of D.": (
+            lambda query, keys, values, mask: my_attend(
+                query / len(query) ** 0.5, keys, values, mask
+            )
+        ),
+        "You returned the weights first: the answer comes first, then the weights.": (
+            lambda query, keys, values, mask: my_attend(query, keys, values, mask)[::-1]
+        ),
+    },
+)
+
+
+# --- 2. Predict: text alone on unseen combinations
+
+
+def _text_alone() -> str:
+    """Trains a small translator on the captions as they are, and asks about unseen combinations."""
+    train = datasets.load_postcards("train", parts=())
+    test = datasets.load_postcards("test", parts=())
+    test = test.subset(~test.seen & lesson.is_ambiguous(test.captions))
+    english, chinese = lesson.load_vocabularies()
+    torch.manual_seed(0)
+    model = lesson.Translator(len(english), len(chinese), hidden=48)
+    prefix, target = captioning.teacher_forcing([("zh", train.captions_zh)], chinese)
+    inputs = {
+        "source": lesson.encode_source(train.captions, english),
+        "image": torch.zeros(len(train), lesson.FEATURES),
+        "prefix": prefix[:, 0],
+    }
+    training.fit(
+        model, inputs, target[:, 0], captioning.next_word_loss, epochs=14, batch_size=64,
+        learning_rate=8e-3, one_cycle=True,
+    )  # fmt: skip
+    source = lesson.encode_source(test.captions, english)
+    blind = torch.zeros(len(test), lesson.FEATURES)
+    written = lesson.translate(model, source, blind, chinese)
+    true = captioning.tidy(test.captions_zh, "zh")
+    right = captioning.factors_right(written, true, "zh")["object"].float().mean()
+    return "b" if right > 0.57 else "a" if right > 0.43 else "c"
+
+
+below_chance = Choice(
+    lesson="10",
+    name="below_chance",
+    title="Predict: text alone on unseen combinations",
+    minutes=3,
+    difficulty=2,
+    hints=(
+        "Suppose training never showed a red sports bat, but a red animal bat. What does a model "
+        "learn about “a red face beside a bat”?",
+        "And which of the two do the unseen test cards show?",
+    ),
+    why="On unseen combinations the colour points to the other meaning, the one that training did "
+    "show. A model that has learned this is wrong for sure there. It is not chance, it is a rule "
+    "that does not hold.",
+    options={
+        "a": "about half the time, as chance would",
+        "b": "clearly more than half",
+        "c": "clearly less than half",
+    },
+    answer="c",
+    wrong={
+        "a": "Chance would be right half the time. But has the model really nothing to go by? "
+        "Think of the colour.",
+        "b": "The colour does give something away in training. Does it point the right way on "
+        "combinations that training left out?",
+    },
+    truth=_text_alone,
+)
+
+
+# --- 3. Say it in another colour
+
+
+def my_recolour(
+    english: str, chinese: str, old: str, new: str, words: dict[str, tuple[str, str]]
+) -> tuple[str, str]:
+    """The pair of sentences with another colour."""
+    english = english.replace(f"{words[old][0]} face", f"{words[new][0]} face")
+    return english, chinese.replace(words[old][1], words[new][1])
+
+
+COLOURS = {"red": ("red", "红色"), "blue": ("blue", "蓝色"), "orange": ("orange", "橙色")}
+
+
+def _recolour_cases() -> Cases:
+    return {
+        "red to blue": ("a red face at night", "夜里一张红色的脸", "red", "blue", COLOURS),
+        "the colour stays": ("a blue face", "一张蓝色的脸", "blue", "blue", COLOURS),
+        "a fruit of the same name": (
+            "an orange face beside an orange",
+            "一张橙色的脸，旁边有一个橙子",
+            "orange",
+            "red",
+            COLOURS,
+        ),
+        "a word that holds the colour's letters": (
+            "a tired red face in a hundred storms",
+            "一张红色的脸",
+            "red",
+            "blue",
+            COLOURS,
+        ),
+        "blue to red": ("a sad blue face", "一张难过的蓝色的脸", "blue", "red", COLOURS),
+    }
+
+
+def _everywhere(english, chinese, old, new, words):
+    english = english.replace(words[old][0], words[new][0])
+    return english, chinese.replace(words[old][1], words[new][1])
+
+
+def _english_only(english, chinese, old, new, words):
+    return my_recolour(english, chinese, old, new, words)[0], chinese
+
+
+def _chinese_only(english, chinese, old, new, words):
+    return english, my_recolour(english, chinese, old, new, words)[1]
+
+
+def _whole_words(english, chinese, old, new, words):
+    written = [words[new][0] if word == words[old][0] else word for word in english.split()]
+    return " ".join(written), my_recolour(english, chinese, old, new, words)[1]
+
+
+def _lost_face(english, chinese, old, new, words):
+    english = english.replace(f"{words[old][0]} face", words[new][0])
+    return english, chinese.replace(words[old][1], words[new][1])
+
+
+recolour = Exercise(
+    lesson="10",
+    name="recolour",
+    title="Say it in another colour",
+    minutes=6,
+    difficulty=1,
+    hints=(
+        "str.replace(old, new) changes every place where the old text stands, also inside longer "
+        "words. Which text stands only where the face's colour is?",
+        'Replace "red face" by "blue face", and 红色 by 蓝色.',
+    ),
+    why="A counterfactual pair must be true on both sides and differ in nothing else. Replacing "
+    "the bare word would also change a fruit, or letters inside another word.",
+    solution_function=my_recolour,
+    cases=_recolour_cases,
+    mistakes={
+        "You changed these letters everywhere, also inside other words: look for the word before "
+        "“face”.": _everywhere,
+        "You changed the English sentence only: the two must say the same.": _english_only,
+        "You changed the Chinese sentence only: the two must say the same.": _chinese_only,
+        "You changed the word everywhere. The orange beside the face is a fruit.": _whole_words,
+        "You lost the word “face”: put it back after the new colour.": _lost_face,
+        "You swapped the results: English first.": (
+            lambda *arguments: my_recolour(*arguments)[::-1]
+        ),
+    },
+)

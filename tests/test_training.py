@@ -534,7 +534,7 @@ def test_search_finds_less_with_slopes_and_keeps_the_best():
         least[method] = training.search(model, x, y, MSE, method=method, steps=100)
         assert least[method] < start
         if method == "random":  # its weights are those of the best look
-            assert float(MSE(model(x), y)) == pytest.approx(least[method])
+            assert MSE(model(x), y).item() == pytest.approx(least[method])
     assert least["gradient"] < least["random"]
     with pytest.raises(ValueError, match="Unknown method 'luck'"):
         training.search(model, x, y, MSE, method="luck")

@@ -1,10 +1,11 @@
-"""A kernel (02), a sentence (03) and a learning rate (05), moved in real JupyterLab."""
+"""The widgets of lessons 02, 03, 05, 06, 07 and 08, moved in real JupyterLab."""
 
 import re
 
 import pytest
+import torch
 
-from mbm_lab import datasets, welcome, widgets
+from mbm_lab import captioning, datasets, retrieval, video, welcome, widgets
 from tests.browser.jupyter import (
     drag,
     eventually,
@@ -13,6 +14,7 @@ from tests.browser.jupyter import (
     same_picture,
     value_of,
     words_of,
+    write_cell,
 )
 
 
@@ -103,3 +105,84 @@ def test_the_learning_rate(lesson_page, watched):
         assert_shows(page, mirror, "Learning rate", 0, mirror.plot.value)
         endings.add(words_of(page, "Learning rate").split("; ")[1][:6])
     assert len(endings) == 2
+
+
+def test_the_next_word(lesson_page, watched):
+    page = watched(lesson_page("06_captioning"))
+    images = datasets.load_postcards("test", parts=("image",)).images[:24]
+    mirror = widgets.NextWordPlayground(
+        captioning.load_captioner(0), captioning.load_vocabulary(), images
+    )
+    count, card = page.locator(".noUi-handle").all()
+    for handle, move in (
+        (count, lambda: count.press("ArrowRight")),
+        (card, lambda: drag(page, card, -120)),
+        (count, lambda: drag(page, count, 150)),
+        (card, lambda: card.press("ArrowRight")),
+    ):
+        before = value_of(handle)
+        move()
+        assert value_of(handle) != before
+        mirror.card.value = int(value_of(card))
+        mirror.count.value = int(value_of(count))
+        assert_shows(page, mirror, "After “", 1, mirror.plot.value)
+        assert same_picture(picture_of(page, 0), pixels(mirror.picture.value))
+
+
+def test_this_card_but(lesson_page, watched):
+    page = watched(lesson_page("07_retrieval"))
+    cards = datasets.load_postcards("test")
+    gallery = retrieval.draw_gallery(cards[:300])
+    mirror = widgets.ComposePlayground(
+        retrieval.load_dual_encoder(0),
+        retrieval.search_vocabulary(),
+        gallery,
+        retrieval.image_features(gallery.images),
+    )
+    write_cell(  # the lesson's own model, trained there, is not the stored one
+        page,
+        "widgets.ComposePlayground",
+        "playground = widgets.ComposePlayground("
+        "retrieval.load_dual_encoder(0), vocabulary, gallery, gallery_features)\nplayground",
+    )
+    mirror.alpha.value, mirror.beta.value = 0.5, 0.5
+    assert_shows(page, mirror, " finds: ", 0, mirror.plot.value)
+    alpha, beta, card = page.locator(".noUi-handle").all()
+    for handle, slider, move in (
+        (alpha, mirror.alpha, lambda: alpha.press("ArrowRight")),
+        (beta, mirror.beta, lambda: drag(page, beta, -60)),
+        (card, mirror.card, lambda: drag(page, card, 80)),
+        (beta, mirror.beta, lambda: drag(page, beta, 90)),
+    ):
+        before = value_of(handle)
+        move()
+        assert value_of(handle) != before
+        slider.value = type(slider.value)(value_of(handle))
+        assert_shows(page, mirror, " finds: ", 0, mirror.plot.value)
+    box = page.locator(".widget-text input[type='text']").first
+    for words in ("at night", "a lighthouse"):
+        box.fill(words)
+        box.press("Enter")
+        mirror.words.value = words
+        assert_shows(page, mirror, words, 0, mirror.plot.value)
+
+
+def test_a_film_frame_by_frame(lesson_page, watched):
+    page = watched(lesson_page("08_video"))
+    cards = video.filmed(datasets.load_postcards("test", parts=("clip",)))
+    mirror = widgets.FilmPlayground(
+        video.load_summariser(), video.load_vocabulary(), torch.stack(cards.clips)[:20]
+    )
+    seen, film = page.locator(".noUi-handle").all()
+    for handle, move in (
+        (seen, lambda: seen.press("ArrowLeft")),
+        (film, lambda: drag(page, film, 100)),
+        (seen, lambda: drag(page, seen, -150)),
+        (film, lambda: film.press("ArrowRight")),
+    ):
+        before = value_of(handle)
+        move()
+        assert value_of(handle) != before
+        mirror.film.value = int(value_of(film))
+        mirror.seen.value = int(value_of(seen))
+        assert_shows(page, mirror, " frames: ", 0, mirror.plot.value)

@@ -66,6 +66,21 @@ def _parser() -> argparse.ArgumentParser:
     postcards.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
     postcards.set_defaults(command=_postcards)
 
+    data = commands.add_parser("data", help="real data sets, and a look at your own folder")
+    what = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    listing = what.add_parser("list", help="list the data sets, their licences, and where they are")
+    listing.set_defaults(command=_data_list)
+    get = what.add_parser("get", help="fetch a data set (it shows the licence, and asks)")
+    get.add_argument("name", metavar="NAME")
+    get.add_argument("--agree", action="store_true", help="you know the licence and agree to it")
+    get.set_defaults(command=_data_get)
+    where = what.add_parser("path", help="print the folder of a data set")
+    where.add_argument("name", metavar="NAME")
+    where.set_defaults(command=_data_path)
+    check = what.add_parser("check", help="list everything that is wrong in your own folder")
+    check.add_argument("folder", metavar="FOLDER")
+    check.set_defaults(command=_data_check)
+
     weights = commands.add_parser("weights", help="train the small models of data/weights anew")
     weights.add_argument(
         "lessons", nargs="*", metavar="NUMBER", help="only the models of these lessons"
@@ -122,11 +137,7 @@ def _exercises(options: argparse.Namespace) -> int:
     if not progress.path().exists():
         print("There is no progress to forget.")
         return 0
-    try:
-        answer = input(f"Forget all progress in {progress.path()}? Type yes: ")
-    except EOFError:  # nobody is there to answer
-        answer = ""
-    if answer.strip().lower() != "yes":
+    if not _says_yes(f"Forget all progress in {progress.path()}? Type yes: "):
         print("Nothing was changed.")
         return 1
     progress.reset()
@@ -147,6 +158,49 @@ def _postcards(options: argparse.Namespace) -> None:
     from mbm_lab import postcards
 
     postcards.build(options.out)
+
+
+def _data_list(options: argparse.Namespace) -> None:
+    from mbm_lab import downloads
+
+    print(downloads.overview())
+
+
+def _data_get(options: argparse.Namespace) -> None:
+    from mbm_lab import downloads
+
+    def agree(terms: str) -> bool:
+        print(terms)
+        return options.agree or _says_yes("Do you agree to this licence? Type yes: ")
+
+    print(f"{options.name} lies in {downloads.get(options.name, agree)}.")
+    if options.name == "flickr8k":
+        print(downloads.count_photographs())
+
+
+def _data_path(options: argparse.Namespace) -> None:
+    from mbm_lab import downloads
+
+    print(downloads.path(options.name))
+
+
+def _data_check(options: argparse.Namespace) -> int:
+    from mbm_lab import datasets
+
+    problems = datasets.check_folder(options.folder)
+    for problem in problems:
+        print(problem)
+    print(f"{len(problems)} problems found in {options.folder}." if len(problems) != 1
+          else f"1 problem found in {options.folder}.")  # fmt: skip
+    return 1 if problems else 0
+
+
+def _says_yes(question: str) -> bool:
+    """Whether the user types yes; nobody there to answer means no."""
+    try:
+        return input(question).strip().lower() == "yes"
+    except EOFError:
+        return False
 
 
 def _weights(options: argparse.Namespace) -> None:

@@ -1,20 +1,28 @@
-"""Loads the Postcards data set through `preprocessing` (every lesson), and scikit-learn's digits
-(lesson 02).
+"""Loads the Postcards data set through `preprocessing` (every lesson), scikit-learn's digits
+(lesson 02), and real data sets and folders of one's own (lesson 12).
+
+All loaders give the same kinds of things: pictures (N, 3, 64, 64) in [0, 1], sounds as lists of
+(T,) samples at 16,000 a second, texts as lists, numbers as tensors (N,).
 """
 
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Sequence
+import gzip
+import json
+import math
+import re
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mbm_lab import postcards, preprocessing
+from mbm_lab import downloads, postcards, preprocessing
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 POSTCARDS = DATA / "postcards"
@@ -170,41 +178,223 @@ def paint(cards: Sequence[postcards.Card]) -> Tensor:
     return images
 
 
+# --- A folder of pictures and captions
+
+
+class Problem(NamedTuple):
+    """What is wrong in a learner's folder, and where: a file, and a line of it (or None)."""
+
+    file: str
+    line: int | None
+    what: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}, line {self.line}"
+        return f"{place}: {self.what}."
+
+
+class Pair(NamedTuple):
+    """A picture's file name and one caption, and the line that says so."""
+
+    image: str
+    caption: str
+    line: int
+
+
+CAPTION_FILES = ("captions.txt", "captions.csv", "captions.jsonl")
+"""CSV with the columns image and caption, or JSON Lines; the first that is there is read."""
+
+FEWEST_PAIRS = 10
+"""With fewer pairs of pictures and captions there is nothing to learn from."""
+
+
+def _folder_files(folder: Path) -> tuple[Path, Path]:
+    """The file of captions and the folder of pictures. Raises FileNotFoundError without them."""
+    captions = next((folder / n for n in CAPTION_FILES if (folder / n).is_file()), None)
+    if captions is None:
+        raise FileNotFoundError(
+            f"There is no captions.txt in {folder}: it should hold one line for each caption, "
+            'and begin with the line "image,caption".'
+        )
+    images = next((folder / n for n in ("images", "Images") if (folder / n).is_dir()), None)
+    if images is None:
+        raise FileNotFoundError(f"{folder} needs a folder `images` beside {captions.name}.")
+    return captions, images
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str | None, str | None, str]]:
+    """Each row of a file of captions: its line, image, caption, and what is wrong with it, or "".
+
+    Raises ValueError when the file as a whole cannot be read.
+    """
+    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")  # the mark of UTF-8 that Windows writes
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(f'{path} is not UTF-8 text (it is UTF-16): save it as "UTF-8".')
+    if not data.strip():
+        raise ValueError(f"{path} is empty: it should hold captions.")
+    lines = data.splitlines(keepends=True)
+    wrong = set()
+    for number, line in enumerate(lines, 1):
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            wrong.add(number)
+    text = [line.decode(errors="replace") for line in lines]
+    not_utf8 = 'this line is not UTF-8 text: save the file as "UTF-8" in your editor'
+    if path.suffix == ".jsonl":
+        for number, line in enumerate(text, 1):
+            if number in wrong:
+                yield number, None, None, not_utf8
+            elif line.strip():
+                yield number, *_json_row(line)
+        return
+    reader = csv.DictReader(text)
+    if reader.fieldnames is None or not {"image", "caption"} <= set(reader.fieldnames):
+        raise ValueError(
+            f'{path} must begin with the line "image,caption"; it begins with "{text[0].strip()}".'
+        )
+    last = reader.line_num
+    for row in reader:
+        span, last = range(last + 1, reader.line_num + 1), reader.line_num
+        if wrong.intersection(span):
+            yield last, None, None, not_utf8
+        elif None in row:
+            yield last, None, None, 'this line has too many commas: put the caption in "quotes"'
+        else:
+            yield last, row["image"], row["caption"], ""
+
+
+def _json_row(line: str) -> tuple[str | None, str | None, str]:
+    """Image, caption, and what is wrong, of one line of JSON Lines."""
+    try:
+        row = json.loads(line)
+        image, caption = row["image"], row["caption"]
+        if isinstance(image, str) and isinstance(caption, str):
+            return image, caption, ""
+    except (json.JSONDecodeError, KeyError, TypeError):
+        pass
+    return None, None, 'this line is not like {"image": "a.png", "caption": "a red card"}'
+
+
+def _scan(folder: Path) -> tuple[list[Pair], list[Problem]]:
+    """The pairs of a folder that are well, and what is wrong with the other lines."""
+    path, images = _folder_files(folder)
+    present = {file.name for file in images.iterdir()}
+    pairs, problems, first_line = [], [], {}
+    for line, image, caption, wrong in _rows(path):
+        said = (image, (caption or "").strip())
+        if not wrong and image not in present:
+            wrong = f"the image {image} is not in {images.name}"
+            alike = [n for n in present if n.lower() == (image or "").lower()]
+            if alike:
+                wrong += f" ({alike[0]} is: large and small letters differ)"
+        elif not wrong and not said[1]:
+            wrong = f"the caption of {image} is empty"
+        elif not wrong and said in first_line:
+            wrong = f"{image} has the same caption as in line {first_line[said]}"
+        if wrong:
+            problems.append(Problem(path.name, line, wrong))
+        if not wrong or said in first_line:  # saying a thing twice does no harm
+            first_line.setdefault(said, line)
+            pairs.append(Pair(image, caption, line))
+    return pairs, problems
+
+
 def read_captions(folder: str | Path) -> list[tuple[str, str]]:
-    """Reads `captions.txt` (CSV with the columns image and caption) beside a folder `images` or
-    `Images`.
+    """Reads a folder in the layout of the widely used Flickr8k download: a folder `images` (or
+    `Images`), and beside it `captions.txt` or `captions.csv`, CSV with the columns image and
+    caption, or `captions.jsonl`, one {"image": …, "caption": …} a line.
 
     Returns (file name, caption) pairs in the file's order; an image may have several captions.
 
-    Raises FileNotFoundError when the file or an image that it names is missing; ValueError when the
-    file is not UTF-8, has not the two columns, or holds an empty caption.
+    Raises FileNotFoundError when the file of captions, the folder or an image is missing;
+    ValueError when the file is not UTF-8, has not the two columns, or holds an empty caption. Only
+    the first problem is told; `check_folder` tells all of them.
+    """
+    pairs, problems = _scan(Path(folder))
+    blocking = [problem for problem in problems if "the same caption as" not in problem.what]
+    if blocking:
+        kind = FileNotFoundError if " is not in " in blocking[0].what else ValueError
+        raise kind(f"In {folder}, {blocking[0]}")
+    return [(pair.image, pair.caption) for pair in pairs]
+
+
+def check_folder(folder: str | Path) -> list[Problem]:
+    """Everything that is wrong in a folder of pictures and captions; empty when all is well.
+
+    Every line of the captions is looked at, and every picture that they name is opened. Raises
+    FileNotFoundError and ValueError when the file of captions as a whole is missing or unreadable.
+    Lesson 12.
     """
     folder = Path(folder)
-    path = folder / "captions.txt"
-    text = preprocessing.read_text(path)
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    if reader.fieldnames is None or not {"image", "caption"} <= set(reader.fieldnames):
-        raise ValueError(
-            f'{path} must begin with the line "image,caption"; '
-            f'it begins with "{text.splitlines()[0]}".'
+    pairs, problems = _scan(folder)
+    path, images = _folder_files(folder)
+    unreadable = set()
+    for pair in {pair.image: pair for pair in reversed(pairs)}.values():  # each picture once
+        try:
+            preprocessing.read_image(images / pair.image)
+        except ValueError:
+            unreadable.add(pair.image)
+            what = f"the picture {pair.image} cannot be read (empty, cut off, or no picture)"
+            problems.append(Problem(path.name, pair.line, what))
+    count = len({(p.image, p.caption.strip()) for p in pairs if p.image not in unreadable})
+    problems.sort(key=lambda problem: problem.line)
+    if count < FEWEST_PAIRS:
+        what = f"only {count} pairs are well, and a model needs at least {FEWEST_PAIRS}"
+        problems.append(Problem(path.name, None, what))
+    return problems
+
+
+@dataclass(frozen=True)
+class Album:
+    """N pictures, each with one or more captions."""
+
+    names: list[str]  # the files' names
+    images: Tensor  # (N, 3, 64, 64) float32 in [0, 1]
+    captions: list[list[str]]  # those of each picture
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def subset(self, indices: Sequence[int] | Tensor) -> Album:
+        """The pictures at these indices, in this order."""
+        places = torch.as_tensor(indices)
+        return Album(
+            [self.names[i] for i in places.tolist()],
+            self.images[places],
+            [self.captions[i] for i in places.tolist()],
         )
-    images = next(
-        (folder / name for name in ("images", "Images") if (folder / name).is_dir()), None
-    )
-    if images is None:
-        raise FileNotFoundError(f"{folder} needs a folder `images` beside captions.txt.")
-    present = {file.name for file in images.iterdir()}
-    pairs = []
-    for row in reader:
-        name, caption = row["image"], row["caption"]
-        if name not in present:
-            raise FileNotFoundError(
-                f"{path}, line {reader.line_num}: the image {name} is not in {images}."
-            )
-        if not caption or not caption.strip():
-            raise ValueError(f"{path}, line {reader.line_num}: the caption of {name} is empty.")
-        pairs.append((name, caption))
-    return pairs
+
+    def __getitem__(self, which: slice) -> Album:
+        return self.subset(range(*which.indices(len(self))))
+
+
+def load_album(
+    folder: str | Path, most: int | None = None, size: int = preprocessing.IMAGE_SIZE
+) -> Album:
+    """Loads a folder of pictures and captions: Flickr8k, or one's own. Lesson 12.
+
+    most: only so many pictures, the first. Raises as `read_captions`, and ValueError for a picture
+    that cannot be read.
+    """
+    captions: dict[str, list[str]] = {}
+    for name, caption in read_captions(folder):
+        captions.setdefault(name, []).append(caption)
+    names = list(captions)[:most]
+    _, folder_of_images = _folder_files(Path(folder))
+    images = torch.empty(len(names), 3, size, size)
+    for row, name in zip(images, names, strict=True):
+        row.copy_(preprocessing.load_image(folder_of_images / name, size))
+    return Album(names, images, [captions[name] for name in names])
+
+
+# --- Digits, seen and heard
+
+
+def as_pictures(images: Tensor) -> Tensor:
+    """Grey images (N, 1, H, W) as the course's pictures: (N, 3, 64, 64)."""
+    size = (preprocessing.IMAGE_SIZE, preprocessing.IMAGE_SIZE)
+    return nn.functional.interpolate(images, size, mode="bilinear").expand(-1, 3, -1, -1)
 
 
 def load_digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -218,13 +408,144 @@ def load_digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     from sklearn.model_selection import train_test_split
 
     digits = bundled()
-    images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
-    size = preprocessing.IMAGE_SIZE
-    images = torch.nn.functional.interpolate(images, (size, size), mode="bilinear").expand(
-        -1, 3, -1, -1
-    )
+    images = as_pictures(torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16)
     train, test = train_test_split(
         np.arange(len(images)), test_size=450, random_state=0, stratify=digits.target
     )
     target = torch.tensor(digits.target)
     return images[train], target[train], images[test], target[test]
+
+
+MNIST_FILES = {"train": "train", "test": "t10k"}
+
+
+def load_mnist(split: str = "train", root: str | Path | None = None) -> tuple[Tensor, Tensor]:
+    """MNIST, handwritten digits (LeCun et al., 1998): 60,000 for "train", 10,000 for "test".
+
+    root: the folder of the four files in IDX format; `downloads.path` finds it. Returns the images
+    (N, 1, 28, 28) float32 in [0, 1], white on black, and their digits (N,) int64; `as_pictures`
+    brings images to the course's size. Lesson 12.
+
+    Raises FileNotFoundError when they are not here, ValueError for an unknown split and for a file
+    that is damaged.
+    """
+    if split not in MNIST_FILES:
+        raise ValueError(f'Unknown split {split!r}: MNIST has "train" and "test".')
+    root = Path(root or downloads.path("mnist"))
+    images = _read_idx(root / f"{MNIST_FILES[split]}-images-idx3-ubyte.gz")
+    digits = _read_idx(root / f"{MNIST_FILES[split]}-labels-idx1-ubyte.gz")
+    if images.ndim != 3 or digits.ndim != 1 or len(images) != len(digits):
+        raise ValueError(
+            f"The images {tuple(images.shape)} and the digits {tuple(digits.shape)} in {root} do "
+            "not belong together: remove the files and type `mbm-lab data get mnist`."
+        )
+    return images[:, None].float().div_(255), digits.long()
+
+
+def _gunzip(path: Path) -> bytes:
+    """What a gzip file holds. Raises FileNotFoundError without it, ValueError when it is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}: fetch the data set again.")
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise ValueError(
+            f"{path} is not a whole gzip file: remove it and fetch the data set again with "
+            "`mbm-lab data get`."
+        ) from None
+
+
+def _read_idx(path: Path) -> Tensor:
+    """Reads a gzipped IDX file of bytes: two zeros, the kind 8, the number of dimensions, each
+    dimension in four bytes, and then the values. Returns uint8."""
+    data = _gunzip(path)
+    dimensions = data[3] if len(data) > 3 else 0
+    start = 4 + 4 * dimensions
+    shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4)]
+    if data[:3] != b"\0\0\x08" or len(data) != start + math.prod(shape):
+        raise ValueError(
+            f"{path} is not a whole IDX file of bytes: remove it and fetch the data set again with "
+            "`mbm-lab data get`."
+        )
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=start).view(shape)
+
+
+@dataclass(frozen=True)
+class SpokenDigits:
+    """N recordings of one spoken digit each."""
+
+    names: list[str]
+    sounds: list[Tensor]  # each (T,) float32 samples between -1 and 1, 16,000 a second
+    digits: Tensor  # (N,) int64
+    speakers: list[str]
+
+
+FSDD_RATE = 8_000
+FSDD_NAME = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
+FSDD_TEST = range(5)
+"""The official test split: the first five recordings of each digit by each speaker."""
+
+
+def load_spoken_digits(split: str = "train", root: str | Path | None = None) -> SpokenDigits:
+    """The Free Spoken Digit Dataset: 2,700 recordings for "train", 300 for "test", or "all".
+
+    root: the folder that holds `recordings`; `downloads.path` finds it. The 8,000 samples a second
+    are converted to the course's 16,000. Lesson 12.
+
+    Raises FileNotFoundError when they are not here, ValueError for an unknown split, for a file
+    whose name does not tell digit, speaker and number, and as `preprocessing.read_audio`.
+    """
+    if split not in ("train", "test", "all"):
+        raise ValueError(f'Unknown split {split!r}: use "train", "test" or "all".')
+    folder = Path(root or downloads.path("fsdd")) / "recordings"
+    files = sorted(folder.glob("*.wav"))
+    if not files:
+        raise FileNotFoundError(f"There are no recordings in {folder}: fetch the data set again.")
+    names, sounds, digits, speakers = [], [], [], []
+    for file in files:
+        found = FSDD_NAME.fullmatch(file.name)
+        if not found:
+            raise ValueError(f"{file} should be named as 7_theo_12.wav is: digit, speaker, number.")
+        if split != "all" and (int(found[3]) in FSDD_TEST) != (split == "test"):
+            continue
+        names.append(file.stem)
+        sounds.append(preprocessing.read_audio(file, FSDD_RATE))
+        digits.append(int(found[1]))
+        speakers.append(found[2])
+    return SpokenDigits(names, sounds, torch.tensor(digits), speakers)
+
+
+# --- Sentences in two languages
+
+MULTI30K_FILES = {"train": "train", "val": "val", "test": "test_2016_flickr"}
+
+
+def load_multi30k(
+    split: str = "train", root: str | Path | None = None
+) -> tuple[list[str], list[str]]:
+    """Multi30k, descriptions of photographs (Elliott et al., 2016): N English sentences, and the
+    same N in German. 29,000 for "train", 1,014 for "val", 1,000 for "test" (flickr 2016).
+
+    root: the folder of the gzipped files; `downloads.path` finds it. Lesson 12.
+
+    Raises FileNotFoundError when they are not here, ValueError for an unknown split and for a file
+    that is damaged.
+    """
+    if split not in MULTI30K_FILES:
+        raise ValueError(f'Unknown split {split!r}: Multi30k has "train", "val" and "test".')
+    root = Path(root or downloads.path("multi30k"))
+    english, german = (_read_sentences(root / f"{MULTI30K_FILES[split]}.{language}.gz")
+                       for language in ("en", "de"))  # fmt: skip
+    if len(english) != len(german):
+        raise ValueError(
+            f"{root} has {len(english)} English and {len(german)} German sentences for {split!r}, "
+            "which should be as many: fetch the data set again."
+        )
+    return english, german
+
+
+def _read_sentences(path: Path) -> list[str]:
+    try:
+        return _gunzip(path).decode().splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text: fetch the data set again.") from None

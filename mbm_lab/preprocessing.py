@@ -179,15 +179,15 @@ def _jieba():
 def segment(text: str, language: str = "en") -> list[str]:
     """Cuts a text into words; punctuation marks are words of their own. Lesson 01.
 
-    language: "en" cuts at spaces and marks; "zh" (Chinese, written without spaces) asks jieba's
-    dictionary.
+    language: "en" and "de" cut at spaces and marks; "zh" (Chinese, written without spaces) asks
+    jieba's dictionary.
     Raises ValueError for another language.
     """
-    if language == "en":
+    if language in ("en", "de"):
         return re.findall(r"\w+(?:['’]\w+)*|[^\w\s]", text)
     if language == "zh":
         return [word for word in _jieba().lcut(text) if word.strip()]
-    raise ValueError(f'Unknown language {language!r}: use "en" or "zh".')
+    raise ValueError(f'Unknown language {language!r}: use "en", "de" or "zh".')
 
 
 def tokenize(text: str, language: str = "en") -> list[str]:
@@ -276,19 +276,21 @@ def text_to_tensor(texts: Sequence[str], vocabulary: Vocabulary, language: str =
 # --- Sound
 
 
-def read_audio(path: str | Path) -> Tensor:
+def read_audio(path: str | Path, rate: int = SAMPLE_RATE) -> Tensor:
     """Reads a sound file (wav, flac, ogg, opus) into (T,) float32 samples between -1 and 1.
 
     Lesson 01.
 
+    rate: the samples a second that the file must have. Another rate than SAMPLE_RATE is converted
+    to it: T counts the samples afterwards.
     Raises FileNotFoundError when there is none, ValueError when it cannot be read, is empty, has
-    more than one channel or another sample rate than SAMPLE_RATE.
+    more than one channel or another rate.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no sound at {path}: check the name and the folder.")
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        samples, own_rate = soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
         raise ValueError(
             f"{path} is not a readable sound file: replace it by a whole wav, flac or ogg."
@@ -298,15 +300,19 @@ def read_audio(path: str | Path) -> Tensor:
             f"{path} has {samples.shape[1]} channels and the course needs one: mix it down first, "
             f"for example with `ffmpeg -i in.wav -ac 1 -ar {SAMPLE_RATE} out.wav`."
         )
-    if rate != SAMPLE_RATE:
+    if own_rate != rate:
         raise ValueError(
-            f"{path} has {rate} samples per second and the course needs {SAMPLE_RATE}: "
+            f"{path} has {own_rate} samples per second and should have {rate}: "
             "convert it first, for example with "
-            f"`ffmpeg -i in.wav -ac 1 -ar {SAMPLE_RATE} out.wav`."
+            f"`ffmpeg -i in.wav -ac 1 -ar {rate} out.wav`."
         )
     if len(samples) == 0:
         raise ValueError(f"{path} holds no sound: its length is zero.")
-    return torch.from_numpy(samples[:, 0])
+    if rate != SAMPLE_RATE:
+        from scipy.signal import resample_poly  # slow to import, and seldom needed
+
+        samples = resample_poly(samples, SAMPLE_RATE, rate)  # it cancels what both have in common
+    return torch.from_numpy(samples[:, 0].astype(np.float32, copy=False))
 
 
 def mel_filters(n_mels: int, n_fft: int, sample_rate: int = SAMPLE_RATE) -> Tensor:

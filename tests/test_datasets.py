@@ -107,7 +107,7 @@ def test_a_caption_file_that_is_wrong(folder, text, error, sentence):
 
 
 def test_a_folder_without_captions_or_images(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match="There is no text"):
+    with pytest.raises(FileNotFoundError, match="There is no captions.txt"):
         datasets.read_captions(tmp_path)
     (folder / "images").rename(folder / "pictures")
     with pytest.raises(FileNotFoundError, match="needs a folder `images`"):

@@ -61,7 +61,7 @@ def server():
     Server.files, Server.asked = dict(FILES), []
     Server.stop_stalling.clear()
     running = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{running.server_port}"
     Server.stop_stalling.set()

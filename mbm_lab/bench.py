@@ -16,6 +16,7 @@ from mbm_lab import (
     datasets,
     lessons,
     preprocessing,
+    real_data,
     retrieval,
     speech,
     training,
@@ -36,22 +37,27 @@ def main() -> None:
             print(f"{what:44} {figure:>16}   {wanted}", flush=True)
 
 
-QUALITY = (captioning, retrieval, video, speech, translation)
-"""The lessons whose stored models are examined: each module has exam(seed)."""
+QUALITY = (captioning, retrieval, video, speech, translation, real_data)
+"""The lessons whose models are examined: each module has exam(seed)."""
 
 SEEDS = (0, 1, 2)
 
 
 def quality() -> None:
-    """Prints every figure of the stored models: least, median and most of three seeds.
+    """Prints every figure of the lessons' models: least, median and most of three seeds.
 
-    A figure that is not as it should be for every seed is marked.
+    A figure that is not as it should be for every seed is marked. Lesson 12's models are trained
+    here, two minutes a seed, if their data are here.
     """
     torch.set_num_threads(1)
     print(f"{'lesson':12} {'what':46} {'least':>7} {'median':>7} {'most':>7}   should be")
     for module in QUALITY:
         lesson = module.__name__.rpartition(".")[2]
-        runs = [module.exam(seed) for seed in SEEDS]
+        try:
+            runs = [module.exam(seed) for seed in SEEDS]
+        except FileNotFoundError as error:  # real data that this computer lacks
+            print(f"{lesson:12} {error}")
+            continue
         for (what, worst, wanted), *rows in zip(training.worst(runs), *runs, strict=True):
             least, median, most = sorted(value for _, value, _ in rows)
             mark = "" if training.holds(worst, wanted) else "   NOT SO"

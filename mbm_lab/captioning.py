@@ -17,7 +17,8 @@ from mbm_lab import cnn, datasets, postcards, preprocessing, training
 from mbm_lab.preprocessing import BOS, EOS, PAD, UNK
 
 START = {"en": "<en>", "zh": "<zh>"}
-"""The word that begins a caption in each language: it tells the decoder which language to write."""
+"""The word that begins a caption in each language: it tells the decoder which language to write.
+A decoder that writes only one language needs no such word, and begins with <bos>."""
 
 LONGEST = 24
 """The most words that a decoder writes before it is stopped."""
@@ -159,16 +160,17 @@ class Captioner(nn.Module):
         return scores.unflatten(0, prefix.shape[:2])
 
 
-def build_vocabulary(captions: Captions) -> preprocessing.Vocabulary:
-    """The words of these captions, numbered; the words of START come first. Lesson 06."""
+def build_vocabulary(captions: Captions, min_count: int = 1) -> preprocessing.Vocabulary:
+    """The words that occur at least `min_count` times in these captions, numbered; the words of
+    START come first. Lesson 06."""
     starts = [[word] for word in START.values()]
     words = [preprocessing.tokenize(text, language) for language, texts in captions
              for text in texts]  # fmt: skip
-    return preprocessing.Vocabulary.build(starts * (1 + len(words)) + words)
+    return preprocessing.Vocabulary.build(starts * (min_count + len(words)) + words, min_count)
 
 
 def encode(text: str, language: str, vocabulary: preprocessing.Vocabulary) -> list[int]:
-    """A sentence as numbers, with its language's START before it and EOS after it. Lesson 06.
+    """A sentence as numbers, with its language's first word and EOS around it. Lesson 06.
 
     Raises ValueError when the text is empty, and when the vocabulary knows none of its words.
     """
@@ -179,7 +181,12 @@ def encode(text: str, language: str, vocabulary: preprocessing.Vocabulary) -> li
             f'The vocabulary knows no word of "{text}": write in a language and script that it was '
             f"built from, and name the language (here {language!r})."
         )
-    return [vocabulary.index[START[language]], *numbers, EOS]
+    return [first_word(language, vocabulary), *numbers, EOS]
+
+
+def first_word(language: str, vocabulary: preprocessing.Vocabulary) -> int:
+    """The number of the word that begins a sentence in this language: its START, or <bos>."""
+    return vocabulary.index[START.get(language, "<bos>")]
 
 
 def teacher_forcing(
@@ -235,7 +242,7 @@ def caption(
     """Writes a caption for each picture (N, 3, 64, 64), greedily. Lesson 06."""
     features = training.predict(model.encoder, images)
     decoder = model.decoder.cpu().eval()
-    written = greedy(decoder, decoder.start(features), vocabulary.index[START[language]])
+    written = greedy(decoder, decoder.start(features), first_word(language, vocabulary))
     return read_out(written, vocabulary, language)
 
 
@@ -283,23 +290,33 @@ def exact(written: Sequence[str], true: Sequence[str]) -> Tensor:
     return torch.tensor([ours == theirs for ours, theirs in zip(written, true, strict=True)])
 
 
-def bleu(written: Sequence[str], true: Sequence[str], language: str = "en") -> float:
+def bleu(
+    written: Sequence[str], true: Sequence[str | Sequence[str]], language: str = "en"
+) -> float:
     """BLEU by sacrebleu, 0 to 100 (Papineni et al., 2002; Post, 2018). Lesson 06.
 
-    How many runs of one to four words of the written sentences occur in the true ones; written
-    text that is too short is punished. Chinese is compared character by character.
+    true: the N true sentences, or for each written one several that are equally true. How many
+    runs of one to four words of the written sentences occur in the true ones; written text that is
+    too short is punished. Chinese is compared character by character.
     """
     import sacrebleu
 
     tokenizer = "zh" if language == "zh" else "13a"
-    return sacrebleu.corpus_bleu(list(written), [list(true)], tokenize=tokenizer).score
+    several = [[one] if isinstance(one, str) else list(one) for one in true]
+    references = [list(column) for column in zip(*several, strict=True)]
+    score = sacrebleu.corpus_bleu(list(written), references, force=True, tokenize=tokenizer)
+    return score.score  # force: no advice about a space before the full stop
 
 
 # --- Trained models
 
 
-def captions_of(cards: datasets.Postcards) -> Captions:
-    """Both captions of each card: [("en", N sentences), ("zh", N sentences)]."""
+def captions_of(cards: datasets.Postcards | datasets.Album) -> Captions:
+    """Both captions of each card: [("en", N sentences), ("zh", N sentences)]. Of an album, the
+    first captions of all pictures, the second ones, …: as many as every picture has, in English."""
+    if isinstance(cards, datasets.Album):
+        rounds = range(min(map(len, cards.captions)))
+        return [("en", [captions[k] for captions in cards.captions]) for k in rounds]
     return [("en", cards.captions), ("zh", cards.captions_zh)]
 
 
@@ -320,7 +337,7 @@ def new_captioner(vocabulary: preprocessing.Vocabulary, seed: int = 0) -> Captio
 
 def train(
     model: Captioner,
-    cards: datasets.Postcards,
+    cards: datasets.Postcards | datasets.Album,
     vocabulary: preprocessing.Vocabulary,
     epochs: int = 10,
     seed: int = 0,

@@ -306,12 +306,13 @@ class CrossAttention(nn.Module):
         return torch.cat(heard, dim=1)  # (B, M * dim)
 
 
-def head(in_dim: int, hidden: int) -> nn.Sequential:
-    """A small network that reads one number off a fused vector: (B, in_dim) to (B, 1).
+def head(in_dim: int, hidden: int, outputs: int = 1) -> nn.Sequential:
+    """A small network that reads one number, or several, off a fused vector: (B, in_dim) to
+    (B, outputs).
 
     Lesson 04.
     """
-    return nn.Sequential(nn.Linear(in_dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+    return nn.Sequential(nn.Linear(in_dim, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -319,21 +320,20 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def matched_head(fusion: nn.Module, budget: int) -> nn.Sequential:
+def matched_head(fusion: nn.Module, budget: int, outputs: int = 1) -> nn.Sequential:
     """The head that brings fusion + head as near as possible to `budget` parameters. Lesson 04.
 
     Fusions must be compared at one size, or the larger one wins for being larger.
     Raises ValueError when the fusion alone is already too large.
     """
     left = budget - parameter_count(fusion)
-    hidden = round(
-        (left - 1) / (fusion.out_dim + 2)
-    )  # a head has hidden * (out_dim + 2) + 1 parameters
+    # a head has hidden * (out_dim + 1 + outputs) + outputs parameters
+    hidden = round((left - outputs) / (fusion.out_dim + 1 + outputs))
     if hidden < 1:
         raise ValueError(
             f"{type(fusion).__name__} alone has more than {budget} parameters: raise the budget."
         )
-    return head(fusion.out_dim, hidden)
+    return head(fusion.out_dim, hidden, outputs)
 
 
 # --- The whole model
@@ -362,7 +362,8 @@ def drop_modalities(features: dict[str, Tensor], p: float) -> dict[str, Tensor]:
 class MultimodalModel(nn.Module):
     """The whole model: an encoder for each modality, by name, a fusion, a head. Lessons 04 and 05.
 
-    forward takes {modality: inputs} and returns (B,). With modality_dropout > 0 it learns to do
+    forward takes {modality: inputs} and returns (B,): the head's one number; of a head with several
+    (B, outputs). With modality_dropout > 0 it learns to do
     without one modality, and then accepts inputs in which one is missing; without it a missing
     modality is an error.
     """
@@ -398,4 +399,4 @@ class MultimodalModel(nn.Module):
         for name in missing:
             features[name] = torch.zeros_like(next(iter(features.values())))
         fused = self.fusion(features)  # (B, out_dim)
-        return self.head(fused)[:, 0]  # (B,)
+        return self.head(fused).squeeze(1)  # (B,), or (B, outputs) for a head of several

@@ -227,6 +227,22 @@ def _name_to_keep(copy: Path) -> Path:
     return kept
 
 
+# Cells that need a data set which not everybody has
+
+NEEDS = "%%needs"
+"""A cell that begins with this word and names data sets runs only where these are (lesson 12)."""
+
+
+def missing_data(source: str) -> list[str]:
+    """The data sets that a cell's first line asks for and that are not here."""
+    words = source.partition("\n")[0].split()
+    if words[:1] != [NEEDS]:
+        return []
+    from mbm_lab import downloads  # only lesson 12 needs it
+
+    return [name for name in words[1:] if downloads.find(name) is None]
+
+
 # For authors: run the course's lessons and store what they show
 
 
@@ -234,19 +250,22 @@ def refresh(numbers: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> No
     """Run the course's lessons from top to bottom and store their outputs in them.
 
     Each runs in a fresh kernel, on one thread of the CPU, in the folder of the notebooks. What
-    would differ from run to run is left out; the seconds that the cells took are written into
-    the notebook's metadata. A lesson that fails stays as it was.
+    would differ from run to run is left out, and so is what cells tagged `private` show, because
+    others may not be given it; the seconds that the cells took are written into the notebook's
+    metadata. A lesson that fails stays as it was.
 
     Args:
         numbers: the lessons to run (`["04"]`); all of them when None or empty.
 
     Raises:
-        ValueError: a cell fails, or writes a warning.
+        ValueError: a cell fails, writes a warning, or needs a data set that is not here.
     """
     lessons = [find_lesson(n, notebooks) for n in numbers] if numbers else course_lessons(notebooks)
     for lesson in lessons:
         print(f"{lesson.name}: running ...", flush=True)
         notebook = read_notebook(lesson)
+        for name in (name for cell in notebook.cells for name in missing_data(cell.source)):
+            raise ValueError(f"{lesson.name} needs the data set {name} to store its outputs.")
         seconds = _execute(notebook, lesson)
         _check_outputs(notebook, lesson.name)
         _tidy(notebook, seconds)
@@ -296,6 +315,8 @@ def _tidy(notebook: NotebookNode, seconds: float) -> None:
     """Leave out what differs from run to run, and note the seconds."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if "private" in cell.metadata.get("tags", []):
+            cell.outputs = []
     notebook.metadata = NotebookNode(
         kernelspec={
             "display_name": "Python 3 (ipykernel)",

@@ -1,5 +1,6 @@
 """Figures that you can move: α and β (lessons 00 and 04), a kernel (02), a sentence (03), a
-learning rate (05), the next word of a caption (06), α and β of a search (07), a film (08).
+learning rate (05), the next word of a caption (06), α and β of a search (07) or of real digits
+(12), a film (08), an album of one's own (12).
 
 Each figure is drawn once. When a slider moves, only the parts that changed are drawn again over the
 stored background, and the result is handed to the browser as a picture. What needs the encoders
@@ -30,6 +31,7 @@ from mbm_lab import (
     fusion,
     plots,
     preprocessing,
+    real_data,
     retrieval,
     rnn,
     training,
@@ -826,7 +828,7 @@ class ComposePlayground(ipywidgets.VBox):
                 raise ValueError("α and β are both 0, so there is no query: move one of them.")
             g = self.model.text(retrieval.query_tokens(self.words.value, self.vocabulary))
             query = retrieval.compose(self.vectors[card][None], g, alpha, beta)
-            itself = torch.tensor([card])
+            itself = torch.tensor([card]) if alpha else None  # the card is a part of the query
             places = retrieval.search(query, self.vectors, self.FOUND, itself)[0].tolist()
             captions = "; ".join(self.gallery.captions[place] for place in places)
             self.said = (
@@ -836,6 +838,87 @@ class ComposePlayground(ipywidgets.VBox):
         except ValueError as error:
             self.said = str(error)
         self.plot.value = self._draw(places)
+        self.text.value = spoken(self.said)
+
+
+class AlbumPlayground(ComposePlayground):
+    """Search in one's own pictures, with words, with a picture, or with both. Lesson 12.
+
+    album: some pictures with captions. Lesson 07's model is trained on them here, which takes a
+    second or two for twenty pictures; it knows the words of their captions.
+    """
+
+    def __init__(self, album: datasets.Album, epochs: int = 40):
+        encoder = captioning.load_captioner().encoder
+        model, vocabulary = real_data.search_model(encoder, album, epochs)
+        features = training.predict(encoder, album.images)
+        super().__init__(model, vocabulary, real_data.album_gallery(album), features)
+        self.alpha.value, self.beta.value = 0.0, 1.0
+
+
+# --- A digit, seen and heard
+
+
+class DigitsPlayground(ipywidgets.VBox):
+    """Sliders α and β over real digits, seen and heard, and what v = αf + βg reads. Lesson 12.
+
+    model: trained, with a weighted sum; pairs: test pairs.
+    """
+
+    def __init__(self, model: fusion.MultimodalModel, pairs: real_data.Pairs):
+        self.pairs = pairs
+        self.f, self.g = (
+            training.predict(encoder, pairs.inputs[name])
+            for name, encoder in model.encoders.items()
+        )  # (N, 32) each
+        self.head = model.head.eval()
+        style = {"layout": {"width": "420px"}, "style": {"description_width": "60px"}}
+        weight = {"min": 0.0, "max": 2.0, "step": 0.05, **style}
+        learned = [model.fusion.alpha.item(), model.fusion.beta.item()]
+        self.alpha = ipywidgets.FloatSlider(value=round(learned[0], 2), description="α", **weight)
+        self.beta = ipywidgets.FloatSlider(value=round(learned[1], 2), description="β", **weight)
+        last = len(pairs.digits) - 1
+        self.pair = ipywidgets.IntSlider(description="pair", min=0, max=last, **style)
+        self.picture = ipywidgets.Image(format="png")
+        self.plot = ipywidgets.Image(format="png")
+        self.text = ipywidgets.HTML()
+        self._draw_background()
+        for slider in (self.alpha, self.beta, self.pair):
+            slider.observe(self._update, "value")
+        self._update()
+        weights = ipywidgets.HBox([self.alpha, self.beta])
+        super().__init__(
+            [weights, self.pair, ipywidgets.HBox([self.picture, self.plot]), self.text]
+        )
+
+    def _draw_background(self) -> None:
+        self.drawing = MovingFigure(5.6, 2.6)
+        axes = self.drawing.figure.subplots()
+        self.drawing.figure.subplots_adjust(left=0.13, right=0.97, bottom=0.24, top=0.95)
+        axes.set(xticks=range(10), ylim=(0, 1), xlabel="digit", ylabel="probability")
+        self.bars = list(axes.bar(range(10), [0.0] * 10, color=plots.FUSED, animated=True))
+        self.drawing.moving = self.bars
+        self.drawing.keep_background()
+
+    @torch.no_grad()
+    def _update(self, _change: dict | None = None) -> None:
+        alpha, beta, pair = self.alpha.value, self.beta.value, self.pair.value
+        scores = self.head(fusion.weighted_sum(self.f, self.g, alpha, beta))  # (N, 10)
+        right = (scores.argmax(1) == self.pairs.digits).float().mean().item()
+        likely = scores[pair].softmax(0)
+        for bar, p in zip(self.bars, likely.tolist(), strict=True):
+            bar.set_height(p)
+        seen, heard = (self.pairs.inputs[name][pair, 0] for name in ("image", "sound"))
+        both = torch.cat([seen, torch.ones(64, 4), heard.flip(0)], 1).clamp(0, 1)  # low notes below
+        grey = (both * 255).byte().numpy().repeat(3, 0).repeat(3, 1)
+        self.picture.value = png_bytes(grey[..., None].repeat(3, 2))
+        self.plot.value = self.drawing.draw_moving()
+        read = int(likely.argmax())
+        self.said = (
+            f"α = {alpha:.2f}, β = {beta:.2f}: pair {pair} is a {self.pairs.digits[pair]}, read as "
+            f"{read} (probability {likely[read]:.2f}). Of all {len(self.f):,} pairs "
+            f"{right:.2f} are right."
+        )
         self.text.value = spoken(self.said)
 
 

@@ -1,0 +1,341 @@
+"""The course's own functions on real data, and on a folder of one's own (lesson 12).
+
+The first part says what a cell of the lesson needs; the second pairs spoken with written digits;
+the third makes real photographs, sentences and albums ready for the models of lessons 06, 07 and
+10.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mbm_lab import (
+    cnn,
+    datasets,
+    downloads,
+    fusion,
+    lessons,
+    preprocessing,
+    retrieval,
+    speech,
+    training,
+)
+
+# --- Cells that need a data set
+
+
+def load_ipython_extension(shell) -> None:
+    """`%load_ext mbm_lab.real_data` makes `%%needs` known in a notebook. Lesson 12.
+
+    A cell that begins with `%%needs mnist fsdd` runs only where both data sets are. Without one,
+    it says in one sentence how to get it, once for each data set; later cells are passed over.
+    """
+    told: set[str] = set()
+
+    def run_or_tell(line: str, cell: str) -> object:
+        missing = [name for name in line.split() if downloads.find(name) is None]
+        if not missing:
+            return _run(shell, cell)
+        for name in missing:
+            if name not in told:
+                told.add(name)
+                print(f"{name} is not here, so cells that need it are passed over.")
+                print(f"To have it, {downloads.how_to_get(name)}.")
+        return None
+
+    shell.register_magic_function(run_or_tell, "cell", lessons.NEEDS.removeprefix("%%"))
+
+
+def _run(shell, cell: str) -> object:
+    """Runs a cell's code in the notebook, and gives its last expression, which Jupyter shows."""
+    tree, file = ast.parse(cell), shell.compile.cache(cell)  # errors can quote the cell's lines
+    last = None
+    if tree.body and isinstance(tree.body[-1], ast.Expr):
+        last = ast.Expression(tree.body.pop().value)
+    exec(compile(tree, file, "exec"), shell.user_ns)
+    return last and eval(compile(last, file, "eval"), shell.user_ns)
+
+
+# --- Digits, spoken and written
+
+SECONDS = 1.0
+"""Of every recording the first second is heard; shorter ones are filled up with silence."""
+SPEECH_NOISE = -12.0
+"""The noise over every recording: its signal-to-noise ratio in decibels."""
+PICTURE_NOISE = 1.2
+"""The noise over every picture: its standard deviation, where white is 1 and black is 0."""
+MODALITIES = ("image", "sound")
+HELD_OUT = ("theo", "yweweler")
+"""The two speakers whom the harder test keeps out of training."""
+DIM = 32
+BUDGET = 6_000
+"""Parameters of a fusion and its head, so that all fusions have as many (lesson 04)."""
+
+FUSIONS = {
+    "weighted sum": fusion.WeightedSum,
+    "concat": fusion.Concat,
+    "dot product": fusion.DotProduct,
+    "gated": fusion.Gated,
+    "low-rank": fusion.LowRankTensor,
+    "cross-attention": fusion.CrossAttention,
+}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """N digits, each seen and heard."""
+
+    inputs: dict[str, Tensor]  # "image" and "sound", (N, 3, 64, 64) each
+    digits: Tensor  # (N,) int64
+    speakers: list[str]
+
+    def subset(self, chosen: Tensor) -> Pairs:
+        """The pairs for which `chosen` (N,) is true."""
+        places = chosen.nonzero()[:, 0]
+        inputs = {name: values[places] for name, values in self.inputs.items()}
+        return Pairs(inputs, self.digits[places], [self.speakers[i] for i in places.tolist()])
+
+
+def sound_pictures(sounds: Sequence[Tensor], snr_db: float, seed: int = 0) -> Tensor:
+    """Recordings in noise as pictures: their log-mel, (N, 3, 64, 64). Lesson 12.
+
+    The first second of each, with noise `snr_db` decibels weaker than the voice (lesson 09). Each
+    log-mel is scaled to mean 0.5 and standard deviation 0.25, about what pictures have.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    length = int(SECONDS * preprocessing.SAMPLE_RATE)
+    mels = []
+    for sound in sounds:
+        second = torch.zeros(length)
+        second[: len(sound)] = sound[:length]
+        mel = preprocessing.log_mel(speech.add_noise(second, snr_db, generator))
+        mels.append(0.5 + 0.25 * (mel - mel.mean()) / mel.std())
+    return datasets.as_pictures(torch.stack(mels)[:, None])
+
+
+def noisy_pictures(images: Tensor, sd: float, seed: int = 0) -> Tensor:
+    """Grey images (N, 1, 28, 28) in noise as pictures (N, 3, 64, 64). Lesson 12.
+
+    sd: the noise's standard deviation. All is scaled to mean 0.5 and standard deviation 0.25.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noisy = images + sd * torch.randn(images.shape, generator=generator)
+    return datasets.as_pictures(0.5 + 0.25 * (noisy - noisy.mean()) / noisy.std())
+
+
+def pair_digits(split: str, repeats: int = 1, seed: int = 0) -> Pairs:
+    """AV-MNIST rebuilt: each spoken digit of a split, with written ones of the same digit.
+
+    (After Vielzeuf et al., 2018, who paired other recordings.) repeats: so many different pictures
+    for each recording. Both are degraded: noise of SPEECH_NOISE and PICTURE_NOISE. Training pairs
+    come from training files only, test pairs from test files only. Lesson 12.
+
+    Raises as `datasets.load_mnist` and `datasets.load_spoken_digits`.
+    """
+    images, written = datasets.load_mnist(split)
+    spoken = datasets.load_spoken_digits(split)
+    generator = torch.Generator().manual_seed(seed)
+    digits = spoken.digits.repeat(repeats)
+    places = torch.empty_like(digits)
+    for digit in range(10):
+        wanted = digits == digit
+        found = (written == digit).nonzero()[:, 0]
+        drawn = torch.randperm(len(found), generator=generator)[: int(wanted.sum())]
+        places[wanted] = found[drawn]
+    sounds = spoken.sounds * repeats  # each time in other noise
+    inputs = {
+        "image": noisy_pictures(images[places], PICTURE_NOISE, seed),
+        "sound": sound_pictures(sounds, SPEECH_NOISE, seed),
+    }
+    return Pairs(inputs, digits, spoken.speakers * repeats)
+
+
+def new_reader(modalities: Sequence[str], fused: type[nn.Module]) -> fusion.MultimodalModel:
+    """An untrained model of digits: lesson 02's encoder for each modality, a fusion of lesson 04,
+    and a head with ten scores. Lesson 12."""
+    encoders = {name: cnn.ImageEncoder(DIM) for name in modalities}
+    together = fused(tuple(modalities), DIM)
+    return fusion.MultimodalModel(
+        encoders, together, fusion.matched_head(together, BUDGET, outputs=10)
+    )
+
+
+def only(modalities: Sequence[str], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inputs of these modalities."""
+    return {name: inputs[name] for name in modalities}
+
+
+def train(
+    model: fusion.MultimodalModel, pairs: Pairs, epochs: int = 5, seed: int = 0
+) -> training.History:
+    """The recipe for digits: one second an epoch and modality for 2,700 pairs on one thread."""
+    return training.fit(
+        model,
+        only(list(model.encoders), pairs.inputs),
+        pairs.digits,
+        nn.functional.cross_entropy,
+        epochs=epochs,
+        learning_rate=5e-3,
+        one_cycle=True,
+        seed=seed,
+    )
+
+
+def answers(model: fusion.MultimodalModel, pairs: Pairs) -> Tensor:
+    """The digit that the model reads in each pair: (N,)."""
+    return training.predict(model, only(list(model.encoders), pairs.inputs)).argmax(1)
+
+
+def accuracy(model: fusion.MultimodalModel, pairs: Pairs) -> float:
+    """The share of digits that the model reads rightly. Lesson 12."""
+    return (answers(model, pairs) == pairs.digits).float().mean().item()
+
+
+# --- Photographs, sentences, albums
+
+
+class ColourGrid(nn.Module):
+    """An encoder without anything to learn: the mean colours of 16 fields. Lesson 12.
+
+    (B, 3, 64, 64) to (B, 48), about between -1 and 1. It shows what an encoder has to be: any
+    nn.Module that turns pictures into (B, dim).
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        fields = nn.functional.adaptive_avg_pool2d(images, 4)  # (B, 3, 4, 4)
+        return 2 * fields.flatten(1) - 1
+
+
+def short_pairs(
+    pairs: tuple[list[str], list[str]], longest: int = 12, most: int | None = None
+) -> tuple[list[str], list[str]]:
+    """The pairs of sentences of at most `longest` words, English and German; of them the first
+    `most`. Lesson 12."""
+    kept = [
+        (english, german)
+        for english, german in zip(*pairs, strict=True)
+        if len(preprocessing.tokenize(english)) <= longest
+        and len(preprocessing.tokenize(german, "de")) <= longest
+    ][:most]
+    return [english for english, _ in kept], [german for _, german in kept]
+
+
+def search_model(
+    encoder: nn.Module, album: datasets.Album, epochs: int = 20, seed: int = 0
+) -> tuple[retrieval.DualEncoder, preprocessing.Vocabulary]:
+    """Lesson 07's dual encoder, trained on an album: every caption with its picture. Lesson 12.
+
+    encoder: gives the pictures' features, (B, dim); it stays as it is. Returns the model and the
+    words that it knows.
+    """
+    captions = [caption for several in album.captions for caption in several]
+    picture = torch.tensor([i for i, several in enumerate(album.captions) for _ in several])
+    vocabulary = preprocessing.Vocabulary.build([preprocessing.tokenize(c) for c in captions])
+    features = training.predict(encoder, album.images)
+    torch.manual_seed(seed)
+    model = retrieval.DualEncoder(len(vocabulary), features=features.shape[1])
+    retrieval.train(
+        model, features[picture], captions, vocabulary, epochs=epochs, seed=seed, same=picture
+    )
+    return model, vocabulary
+
+
+@torch.no_grad()
+def album_recall(
+    model: retrieval.DualEncoder,
+    vocabulary: preprocessing.Vocabulary,
+    encoder: nn.Module,
+    album: datasets.Album,
+    ks: Sequence[int] = (1, 5, 10),
+) -> dict[int, tuple[float, float]]:
+    """How often a caption finds its picture among the first k: {k: (recall, chance)}. Lesson 12."""
+    gallery = model.image(training.predict(encoder, album.images))
+    captions = [caption for several in album.captions for caption in several]
+    wanted = [name for name, several in zip(album.names, album.captions, strict=True)
+              for _ in several]  # fmt: skip
+    queries = model.text(preprocessing.text_to_tensor(captions, vocabulary))
+    found = retrieval.search(queries, gallery, max(ks))
+    return {
+        k: (
+            retrieval.recall(found, album.names, wanted, k).float().mean().item(),
+            retrieval.chance(album.names, wanted, k),
+        )
+        for k in ks
+    }
+
+
+def album_gallery(album: datasets.Album) -> retrieval.Gallery:
+    """An album as lesson 07's gallery; each picture comes with a phrase of the next one's caption
+    as a wish. Lesson 12."""
+    captions = [several[0] for several in album.captions]
+    wishes = [retrieval.Wish(retrieval.phrases(next_one)[-1], next_one)
+              for next_one in [*captions[1:], captions[0]]]  # fmt: skip
+    return retrieval.Gallery(album.images, captions, wishes, torch.ones(len(album)).bool())
+
+
+def example_album(count: int = 20, seed: int = 0) -> Path:
+    """Writes `count` postcards and their captions into a new folder, as one of your own could be:
+    pictures in `images`, beside it captions.txt. Lesson 12."""
+    folder = Path(tempfile.mkdtemp(prefix="mbm-album-"))
+    cards = datasets.load_postcards("test", parts=()).cards
+    chosen = random.Random(seed).sample(cards, count)
+    (folder / "images").mkdir()
+    lines = ["image,caption"]
+    for card in chosen:
+        shutil.copy(datasets.POSTCARDS / "images" / f"{card.name}.png", folder / "images")
+        lines.append(f'{card.name}.png,"{card.caption}"')
+    (folder / "captions.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+# --- How good is it?
+
+
+def exam(seed: int) -> list[training.Figure]:
+    """The figures of lesson 12 for one seed: each modality alone, every fusion, voices held out.
+
+    The models are trained here, which takes about two minutes. Raises FileNotFoundError, with what
+    to do, when MNIST or the recordings are not here.
+    """
+    train_pairs, test_pairs = pair_digits("train"), pair_digits("test", repeats=5)
+    few = train_pairs.subset(among(train_pairs.speakers, HELD_OUT, False))
+    new = test_pairs.subset(among(test_pairs.speakers, HELD_OUT, True))
+    alone, figures = {}, []
+    for name in MODALITIES:
+        alone[name] = _trained((name,), fusion.WeightedSum, train_pairs, test_pairs, seed)
+        figures.append((f"{name} alone", alone[name], ""))
+    for name, fused in FUSIONS.items():
+        share = _trained(MODALITIES, fused, train_pairs, test_pairs, seed)
+        figures.append((name, share, ""))
+        if name in ("weighted sum", "concat"):
+            gain = share - max(alone.values())
+            figures.append((f"{name}, above the better one alone", gain, ">= 0.08"))
+    for name, modalities in (("sound alone", ("sound",)), ("weighted sum", MODALITIES)):
+        share = _trained(modalities, fusion.WeightedSum, few, new, seed)
+        figures.append((f"{name}, new speakers", share, ""))
+    return figures
+
+
+def among(speakers: Sequence[str], names: Sequence[str], wanted: bool) -> Tensor:
+    """Where the speaker is one of these names (or, with wanted=False, is none): (N,) bool."""
+    return torch.from_numpy(np.isin(speakers, names) == wanted)
+
+
+def _trained(
+    modalities: Sequence[str], fused: type[nn.Module], pairs: Pairs, test: Pairs, seed: int
+) -> float:
+    """Trains a new reader and returns its accuracy."""
+    torch.manual_seed(seed)
+    model = new_reader(modalities, fused)
+    train(model, pairs, seed=seed)
+    return accuracy(model, test)

@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure how fast the course runs here")
     bench.add_argument(
         "what", nargs="?", choices=("speed", "quality"), default="speed",
-        help="speed (the default), or the quality of the stored models, three seeds",
+        help="speed (the default), or the quality of the models, three seeds",
     )  # fmt: skip
     bench.set_defaults(command=_bench)
 

@@ -14,6 +14,7 @@ from mbm_lab import (
     captioning,
     cnn,
     datasets,
+    fusion,
     lessons,
     preprocessing,
     real_data,
@@ -135,7 +136,7 @@ def sliders(moves: int = 100) -> list[Row]:
     rate = widgets.LearningRatePlayground(*readings, cards.mood)
     words, count = _caption_slider(widgets)
     compose = _search_slider(widgets)
-    film = _film_slider(widgets)
+    film, digits = _film_slider(widgets), _digits_slider(widgets)
     settle, playground._later = playground.settle, lambda *_: True  # what comes later is not timed
     sliders = {
         "α": lambda step: setattr(playground.alpha, "value", -0.4 + 0.01 * step),
@@ -147,6 +148,7 @@ def sliders(moves: int = 100) -> list[Row]:
         "α of a search": lambda step: setattr(compose.alpha, "value", 0.05 * (step % 20)),
         "card of a search": lambda step: setattr(compose.card, "value", step % 50),
         "frames of a film": lambda step: setattr(film.seen, "value", 2 + step % 7),
+        "α of spoken and written digits": lambda s: setattr(digits.alpha, "value", 0.05 * (s % 40)),
         "words written": lambda step: setattr(words.count, "value", step % count),
         "learning rate": lambda step: setattr(rate.rate, "value", 0.01 * 1.07**step),
     }
@@ -176,6 +178,14 @@ def _film_slider(widgets) -> ipywidgets.VBox:
     cards = datasets.load_postcards("test", parts=("clip",))[:6]
     model, vocabulary = video.load_summariser(), video.load_vocabulary()
     return widgets.FilmPlayground(model, vocabulary, torch.stack(cards.clips))
+
+
+def _digits_slider(widgets) -> ipywidgets.VBox:
+    """The playground of lesson 12, over as many pairs as there; their content does not matter."""
+    inputs = {name: torch.rand(1500, 3, 64, 64) for name in real_data.MODALITIES}
+    pairs = real_data.Pairs(inputs, torch.arange(1500) % 10, [""] * 1500)
+    model = real_data.new_reader(real_data.MODALITIES, fusion.WeightedSum)
+    return widgets.DigitsPlayground(model, pairs)
 
 
 def latency(what: str, move: Callable[[int], object], moves: int, wanted: tuple[int, int]) -> Row:

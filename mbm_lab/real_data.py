@@ -8,6 +8,7 @@ the third makes real photographs, sentences and albums ready for the models of l
 from __future__ import annotations
 
 import ast
+import math
 import random
 import shutil
 import tempfile
@@ -133,12 +134,19 @@ def noisy_pictures(images: Tensor, sd: float, seed: int = 0) -> Tensor:
     return datasets.as_pictures(0.5 + 0.25 * (noisy - noisy.mean()) / noisy.std())
 
 
-def pair_digits(split: str, repeats: int = 1, seed: int = 0) -> Pairs:
+def pair_digits(
+    split: str,
+    repeats: int = 1,
+    seed: int = 0,
+    picture_noise: float = PICTURE_NOISE,
+    speech_noise: float = SPEECH_NOISE,
+) -> Pairs:
     """AV-MNIST rebuilt: each spoken digit of a split, with written ones of the same digit.
 
     (After Vielzeuf et al., 2018, who paired other recordings.) repeats: so many different pictures
-    for each recording. Both are degraded: noise of SPEECH_NOISE and PICTURE_NOISE. Training pairs
-    come from training files only, test pairs from test files only. Lesson 12.
+    for each recording. Both are degraded, by noise of the standard deviation `picture_noise` and
+    of the signal-to-noise ratio `speech_noise` in decibels. Training pairs come from training
+    files only, test pairs from test files only. Lesson 12.
 
     Raises as `datasets.load_mnist` and `datasets.load_spoken_digits`.
     """
@@ -150,12 +158,12 @@ def pair_digits(split: str, repeats: int = 1, seed: int = 0) -> Pairs:
     for digit in range(10):
         wanted = digits == digit
         found = (written == digit).nonzero()[:, 0]
-        drawn = torch.randperm(len(found), generator=generator)[: int(wanted.sum())]
-        places[wanted] = found[drawn]
+        order = found[torch.randperm(len(found), generator=generator)]
+        places[wanted] = order[torch.arange(int(wanted.sum())) % len(order)]  # again, if too few
     sounds = spoken.sounds * repeats  # each time in other noise
     inputs = {
-        "image": noisy_pictures(images[places], PICTURE_NOISE, seed),
-        "sound": sound_pictures(sounds, SPEECH_NOISE, seed),
+        "image": noisy_pictures(images[places], picture_noise, seed),
+        "sound": sound_pictures(sounds, speech_noise, seed),
     }
     return Pairs(inputs, digits, spoken.speakers * repeats)
 
@@ -219,24 +227,26 @@ class ColourGrid(nn.Module):
 def short_pairs(
     pairs: tuple[list[str], list[str]], longest: int = 12, most: int | None = None
 ) -> tuple[list[str], list[str]]:
-    """The pairs of sentences of at most `longest` words, English and German; of them the first
-    `most`. Lesson 12."""
+    """The pairs of sentences of 3 to `longest` words, English and German; of them the first `most`.
+
+    (Real data hold rubbish: some lines of Multi30k are nothing but "@@".) Lesson 12.
+    """
     kept = [
         (english, german)
         for english, german in zip(*pairs, strict=True)
-        if len(preprocessing.tokenize(english)) <= longest
-        and len(preprocessing.tokenize(german, "de")) <= longest
+        if 3 <= len(preprocessing.tokenize(english)) <= longest
+        and 3 <= len(preprocessing.tokenize(german, "de")) <= longest
     ][:most]
     return [english for english, _ in kept], [german for _, german in kept]
 
 
 def search_model(
-    encoder: nn.Module, album: datasets.Album, epochs: int = 20, seed: int = 0
+    encoder: nn.Module, album: datasets.Album, steps: int = 200, seed: int = 0
 ) -> tuple[retrieval.DualEncoder, preprocessing.Vocabulary]:
     """Lesson 07's dual encoder, trained on an album: every caption with its picture. Lesson 12.
 
-    encoder: gives the pictures' features, (B, dim); it stays as it is. Returns the model and the
-    words that it knows.
+    encoder: gives the pictures' features, (B, dim); it stays as it is. steps: of training, at
+    least; a small album goes by more often. Returns the model and the words that it knows.
     """
     captions = [caption for several in album.captions for caption in several]
     picture = torch.tensor([i for i, several in enumerate(album.captions) for _ in several])
@@ -244,6 +254,7 @@ def search_model(
     features = training.predict(encoder, album.images)
     torch.manual_seed(seed)
     model = retrieval.DualEncoder(len(vocabulary), features=features.shape[1])
+    epochs = math.ceil(steps / math.ceil(len(captions) / retrieval.BATCH))
     retrieval.train(
         model, features[picture], captions, vocabulary, epochs=epochs, seed=seed, same=picture
     )

@@ -107,6 +107,8 @@ CHUNK = re.compile(rf"(?:{SMALL}\b\s*)*(?:(?!{SMALL}\b)[^\s]+\s*)*")
 """Any other caption's phrases: small words, and the words up to the next small one."""
 
 VARIANTS = 8
+BATCH = 128
+"""Pictures and texts in one step of training: each has the others of its batch as negatives."""
 
 
 def phrases(caption: str) -> list[str]:
@@ -425,7 +427,7 @@ def train(
         same,
         loss,
         epochs=epochs,
-        batch_size=128,
+        batch_size=BATCH,
         learning_rate=5e-3,
         one_cycle=True,
         augment=pick_variant,

@@ -848,9 +848,9 @@ class AlbumPlayground(ComposePlayground):
     second or two for twenty pictures; it knows the words of their captions.
     """
 
-    def __init__(self, album: datasets.Album, epochs: int = 40):
+    def __init__(self, album: datasets.Album, steps: int = 300):
         encoder = captioning.load_captioner().encoder
-        model, vocabulary = real_data.search_model(encoder, album, epochs)
+        model, vocabulary = real_data.search_model(encoder, album, steps)
         features = training.predict(encoder, album.images)
         super().__init__(model, vocabulary, real_data.album_gallery(album), features)
         self.alpha.value, self.beta.value = 0.0, 1.0

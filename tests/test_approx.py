@@ -130,3 +130,18 @@ def test_most_seconds_come_from_what_the_lesson_states(tmp_path):
     assert approx.most_seconds(tmp_path / "04_fusion.ipynb", stated[170]) == 180
     assert approx.most_seconds(tmp_path / "12_real_data.ipynb", stated[170]) == 520
     assert approx.most_seconds(tmp_path / "04_fusion.ipynb", new_notebook()) == 180
+
+
+@pytest.mark.slow
+def test_a_cell_whose_data_are_missing_is_run_and_not_compared(tmp_path, monkeypatch):
+    needing = "%%needs fsdd\nprint('picture alone: R2', 0.99)"
+    cells = [
+        new_code_cell("%load_ext mbm_lab.real_data"),
+        new_code_cell(needing, outputs=[new_output("stream", name="stdout", text=STORED)]),
+        printing("another thing"),  # this one needs no data, so it is compared
+    ]
+    monkeypatch.setenv("MBM_DATA_HOME", str(tmp_path))
+    assert run(tmp_path, cells)[0] == [PASS, PASS, FAIL]
+    (tmp_path / "fsdd" / "recordings").mkdir(parents=True)
+    (tmp_path / "fsdd" / "recordings" / "0_theo_0.wav").touch()
+    assert run(tmp_path, cells)[0] == [PASS, FAIL, FAIL]

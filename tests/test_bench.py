@@ -29,7 +29,7 @@ def test_training_speed_compares_with_the_bare_loop():
 def test_every_slider_is_measured_and_quick_enough():
     rows = bench.sliders(moves=20)
     names = [row[0] for row in rows]
-    assert len(names) == len(set(names)) == 12
+    assert len(names) == len(set(names)) == 13
     for what, figure, wanted in rows:
         median, slowest = (float(x) for x in figure.removesuffix(" ms").split(" / "))
         assert 0 < median <= slowest
@@ -68,3 +68,16 @@ def test_quality_prints_least_median_and_most_and_marks_what_fails(capsys, monke
     _, right, errors = capsys.readouterr().out.splitlines()
     assert right.split() == "lesson right 0.700 0.800 0.900 >= 0.75 NOT SO".split()
     assert errors.split() == "lesson errors 0.100 0.200 0.300 <= 0.50".split()
+
+
+def test_quality_passes_over_a_lesson_whose_data_are_not_here(capsys, monkeypatch):
+    class Lesson:
+        __name__ = "mbm_lab.lesson"
+
+        def exam(self, seed):
+            raise FileNotFoundError("The data set mnist is not here: fetch it.")
+
+    monkeypatch.setattr(bench, "QUALITY", (Lesson(),))
+    bench.quality()
+    _, said = capsys.readouterr().out.splitlines()
+    assert said.split() == "lesson The data set mnist is not here: fetch it.".split()

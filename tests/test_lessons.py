@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from mbm_lab import lessons
+from mbm_lab import datasets, downloads, lessons
 
 LESSONS = sorted(lessons.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 README = lessons.REPOSITORY / "README.md"
@@ -164,8 +164,49 @@ def test_a_notebook_is_small_and_holds_nothing_of_one_run(lesson):
     nbformat.validate(notebook)
 
 
-def test_lessons_are_numbered_without_gaps():
-    assert [lesson.stem[:2] for lesson in LESSONS] == [f"{n:02}" for n in range(len(LESSONS))]
+def test_every_lesson_has_its_own_number():
+    numbers = [lesson.stem[:2] for lesson in LESSONS]
+    assert len(numbers) == len(set(numbers))
+    assert numbers[:11] == [f"{n:02}" for n in range(11)]
+
+
+# Data that not everybody has, and that may not be passed on
+
+
+@every_lesson
+def test_what_may_not_be_passed_on_is_not_stored(lesson):
+    for cell in code_cells(lessons.read_notebook(lesson)):
+        first = cell.source.partition("\n")[0]
+        if first.startswith(lessons.NEEDS):
+            assert set(first.split()[1:]) <= set(downloads.DATA_SETS), first
+        if "private" in tags(cell):
+            assert "nbval-ignore-output" in tags(cell)
+            assert cell.outputs == [], cell.source
+
+
+def sentences_of_real_data():
+    """All captions and sentences that are here, of data sets that may not be passed on."""
+    found = set()
+    if folder := downloads.find("flickr8k"):
+        found |= {caption for _, caption in datasets.read_captions(folder)}
+    if downloads.find("multi30k"):
+        for split in ("train", "val", "test"):
+            for sentences in datasets.load_multi30k(split):
+                found |= set(sentences)
+    return {sentence for sentence in found if len(sentence.split()) > 4}
+
+
+@pytest.mark.skipif(not downloads.find("flickr8k"), reason="needs flickr8k")
+def test_no_photograph_and_no_sentence_of_real_data_is_stored():
+    (lesson,) = (path for path in LESSONS if path.stem == "12_real_data")
+    forbidden = sentences_of_real_data()
+    assert len(forbidden) > 1000
+    for cell in code_cells(lessons.read_notebook(lesson)):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                assert cell.source.startswith("%%needs mnist fsdd\n")
+            for text in texts(output):
+                assert not any(sentence in text for sentence in forbidden), text
 
 
 # Copies
@@ -325,3 +366,35 @@ def test_refresh_leaves_a_lesson_that_fails_as_it_was(course, source):
     with pytest.raises(ValueError, match="00_one.ipynb: this cell"):
         lessons.refresh(["00"], notebooks)
     assert (notebooks / "00_one.ipynb").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_refresh_stores_nothing_that_is_private(course):
+    notebooks, _ = course
+    edit(notebooks / "00_one.ipynb", "print('a photograph')")
+    notebook = lessons.read_notebook(notebooks / "00_one.ipynb")
+    notebook.cells[1].metadata["tags"] = ["private"]
+    nbformat.write(notebook, notebooks / "00_one.ipynb")
+    lessons.refresh(["00"], notebooks)
+    (cell,) = code_cells(lessons.read_notebook(notebooks / "00_one.ipynb"))
+    assert (cell.outputs, cell.execution_count) == ([], 1)
+
+
+def test_refresh_needs_the_data_that_a_lesson_needs(course, tmp_path, monkeypatch):
+    notebooks, _ = course
+    edit(notebooks / "00_one.ipynb", "%%needs mnist\nprint(1)")
+    monkeypatch.setenv("MBM_DATA_HOME", str(tmp_path / "nothing"))
+    before = (notebooks / "00_one.ipynb").read_bytes()
+    with pytest.raises(ValueError, match="needs the data set mnist to store its outputs"):
+        lessons.refresh(["00"], notebooks)
+    assert (notebooks / "00_one.ipynb").read_bytes() == before
+
+
+def test_only_the_first_line_of_a_cell_asks_for_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("MBM_DATA_HOME", str(tmp_path))
+    assert lessons.missing_data("%%needs mnist fsdd\nprint(1)") == ["mnist", "fsdd"]
+    assert lessons.missing_data("print(1)\n%%needs mnist") == []
+    assert lessons.missing_data("") == []
+    (tmp_path / "fsdd" / "recordings").mkdir(parents=True)
+    (tmp_path / "fsdd" / "recordings" / "0_theo_0.wav").touch()
+    assert lessons.missing_data("%%needs mnist fsdd") == ["mnist"]

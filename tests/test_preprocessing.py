@@ -145,7 +145,7 @@ def test_tokenize_english_and_chinese():
     assert "".join(chinese) == "旁边有一只老鼠"
     assert "老鼠" in chinese
     with pytest.raises(ValueError, match="Unknown language 'fr'"):
-        preprocessing.segment("ja", language="de")
+        preprocessing.segment("ja", language="fr")
 
 
 def test_vocabulary_by_hand(tmp_path):

@@ -17,6 +17,7 @@ from mbm_lab import (
     datasets,
     fusion,
     preprocessing,
+    real_data,
     retrieval,
     training,
     video,
@@ -517,3 +518,52 @@ def test_a_film_is_told_from_the_frames_seen_so_far():
         assert playground.said == f"After {seen} of 8 frames: {told}."
         pictures.add(playground.plot.value)
     assert len(pictures) == 4
+
+
+# Real digits, and an album of one's own
+
+
+@pytest.fixture(scope="module")
+def digits():
+    torch.manual_seed(0)
+    model = real_data.new_reader(real_data.MODALITIES, fusion.WeightedSum).eval()
+    inputs = {name: torch.rand(12, 3, 64, 64) for name in real_data.MODALITIES}
+    return widgets.DigitsPlayground(
+        model, real_data.Pairs(inputs, torch.arange(12) % 10, [""] * 12)
+    )
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (0.0, 1.3), (1.2, 0.0), (0.0, 0.0)])
+def test_digits_are_read_from_alpha_f_plus_beta_g(digits, alpha, beta):
+    digits.alpha.value, digits.beta.value, digits.pair.value = alpha, beta, 7
+    f, g = digits.f, digits.g
+    scores = digits.head(alpha * f + beta * g).detach()
+    read = scores.argmax(1)
+    right = (read == digits.pairs.digits).float().mean()
+    assert digits.said.startswith(
+        f"α = {alpha:.2f}, β = {beta:.2f}: pair 7 is a 7, read as {read[7]}"
+    )
+    assert digits.said.endswith(f"Of all 12 pairs {right:.2f} are right.")
+    heights = [bar.get_height() for bar in digits.bars]
+    assert heights == pytest.approx(scores[7].softmax(0).tolist(), abs=1e-5)
+
+
+def test_each_slider_of_the_digits_changes_the_picture(digits):
+    pictures = set()
+    for slider, value in ((digits.alpha, 0.4), (digits.beta, 1.7), (digits.pair, 3)):
+        slider.value = value
+        pictures.add((digits.plot.value, digits.picture.value))
+    assert len(pictures) == 3
+    assert len({picture for _, picture in pictures}) == 2  # α and β leave the pair as it is
+
+
+def test_an_album_is_searched_by_words_by_a_picture_and_by_both():
+    album = datasets.load_album(real_data.example_album())
+    search = widgets.AlbumPlayground(album)
+    assert (search.alpha.value, search.beta.value) == (0.0, 1.0)
+    for place in (0, 7, 19):
+        search.words.value = album.captions[place][0]
+        assert found_by(search)[0] == album.captions[place][0]
+    search.alpha.value, search.beta.value, search.card.value = 1.0, 0.0, 5
+    assert len(found_by(search)) == 5
+    assert album.captions[5][0] not in found_by(search)[:1]  # the picture itself is left out

@@ -1,11 +1,11 @@
-"""The widgets of lessons 02, 03, 05, 06, 07 and 08, moved in real JupyterLab."""
+"""The widgets of lessons 02, 03, 05 to 08 and 12, moved in real JupyterLab."""
 
 import re
 
 import pytest
 import torch
 
-from mbm_lab import captioning, datasets, retrieval, video, welcome, widgets
+from mbm_lab import captioning, datasets, lessons, real_data, retrieval, video, welcome, widgets
 from tests.browser.jupyter import (
     drag,
     eventually,
@@ -186,3 +186,58 @@ def test_a_film_frame_by_frame(lesson_page, watched):
         mirror.film.value = int(value_of(film))
         mirror.seen.value = int(value_of(seen))
         assert_shows(page, mirror, " frames: ", 0, mirror.plot.value)
+
+
+def test_an_album_of_ones_own(lesson_page, watched):
+    page = watched(lesson_page("12_real_data"))
+    mirror = widgets.AlbumPlayground(datasets.load_album(real_data.example_album()))
+    alpha, beta, card = page.locator(".noUi-handle").all()[-3:]
+    box = page.locator(".widget-text input[type='text']").last
+    picture = page.locator(".jp-OutputArea .widget-image").count() - 1
+    for words in ("a boat", "fan in the snow"):
+        box.fill(words)
+        box.press("Enter")
+        mirror.words.value = words
+        assert_shows(page, mirror, " finds: ", picture, mirror.plot.value)
+    for handle, slider, move in (
+        (alpha, mirror.alpha, lambda: [alpha.press("ArrowRight") for _ in range(6)]),
+        (card, mirror.card, lambda: drag(page, card, 120)),
+        (beta, mirror.beta, lambda: drag(page, beta, -200)),
+    ):
+        before = value_of(handle)
+        move()
+        assert value_of(handle) != before
+        slider.value = type(slider.value)(value_of(handle))
+        assert_shows(page, mirror, " finds: ", picture, mirror.plot.value)
+
+
+@pytest.mark.skipif(lessons.missing_data("%%needs mnist fsdd") != [], reason="needs mnist and fsdd")
+def test_real_digits_follow_alpha_and_beta(lesson_page, watched):
+    page = watched(lesson_page("12_real_data"))
+    alpha, beta, pair = page.locator(".noUi-handle").all()[:3]
+    found = re.compile(r"α = (\S+), β = (\S+): pair (\d+) is a \d, .* pairs (\S+) are right")
+    shares = []
+    for handle, group, move in (
+        (alpha, 1, lambda: alpha.press("ArrowRight")),
+        (beta, 2, lambda: drag(page, beta, -400)),
+        (pair, 3, lambda: drag(page, pair, 100)),
+        (alpha, 1, lambda: drag(page, alpha, -400)),
+    ):
+        before, old = value_of(handle), picture_of(page, 1)
+        move()
+        assert value_of(handle) != before
+
+        def text_follows_handle(handle=handle, group=group):
+            said = found.search(words_of(page, "are right"))
+            return float(said[group]) == pytest.approx(value_of(handle), abs=0.006)
+
+        eventually(page, text_follows_handle)
+
+        def bars_move(old=old):
+            return not same_picture(picture_of(page, 1), old)
+
+        if group != 1:
+            eventually(page, bars_move)
+        shares.append(float(found.search(words_of(page, "are right"))[4]))
+    assert shares[1] < shares[0]  # without the voice fewer are right
+    assert shares[3] == pytest.approx(0.1, abs=0.06)  # with neither it is chance

@@ -236,7 +236,7 @@ def test_real_digits_follow_alpha_and_beta(lesson_page, watched):
         def bars_move(old=old):
             return not same_picture(picture_of(page, 1), old)
 
-        if group != 1:
+        if handle is pair or len(shares) == 3:  # one weight less may leave a sure answer sure
             eventually(page, bars_move)
         shares.append(float(found.search(words_of(page, "are right"))[4]))
     assert shares[1] < shares[0]  # without the voice fewer are right

@@ -227,6 +227,11 @@ def _name_to_keep(copy: Path) -> Path:
     return kept
 
 
+def most_seconds(lesson: Path) -> int:
+    """What all cells of a lesson may take on a laptop with two cores, in seconds."""
+    return 180 if lesson.stem == "12_real_data" else 60
+
+
 # Cells that need a data set which not everybody has
 
 NEEDS = "%%needs"

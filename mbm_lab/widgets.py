@@ -809,11 +809,13 @@ class ComposePlayground(ipywidgets.VBox):
             self.words.value = wish  # and this updates
 
     def _draw(self, places: list[int]) -> bytes:
-        """The query's card, a gap, and the pictures that were found, side by side."""
+        """The query's card, if it has one (α is not 0), a gap, and the pictures that were found."""
         size = 2 * preprocessing.IMAGE_SIZE
         width = (1 + self.FOUND) * (size + 6) + 24
         row = np.full((size, width, 3), 255, dtype=np.uint8)
-        for number, place in enumerate([self.card.value, *places]):
+        for number, place in enumerate([self.card.value if self.alpha.value else None, *places]):
+            if place is None:
+                continue
             pixels = (self.gallery.images[place] * 255).byte().permute(1, 2, 0).numpy()
             left = number * (size + 6) + (24 if number else 0)
             row[:, left : left + size] = pixels.repeat(2, 0).repeat(2, 1)

@@ -28,8 +28,6 @@ from mbm_lab import lessons
 # A number that is not part of a word: 12, -0.5, +3.1e-05; with either minus sign.
 NUMBER = re.compile(r"(?<!\w)[-+\u2212]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
-MOST_SECONDS = 60
-MOST_SECONDS_OF = {"12_real_data": 180}
 SLOWER = 3  # how many times slower than stated a computer may be
 START_SECONDS = 10  # the first cells import PyTorch
 
@@ -85,7 +83,7 @@ def pytest_itemcollected(item) -> None:
 
 def most_seconds(path: Path, notebook) -> float:
     """The seconds that all cells of a lesson may take here: three times what it states."""
-    most = SLOWER * MOST_SECONDS_OF.get(path.stem, MOST_SECONDS)
+    most = SLOWER * lessons.most_seconds(path)
     stated = lessons.times(notebook)
     if stated is None:
         return most

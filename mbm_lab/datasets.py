@@ -182,10 +182,15 @@ def paint(cards: Sequence[postcards.Card]) -> Tensor:
 
 
 class Problem(NamedTuple):
-    """What is wrong in a learner's folder, and where: a file, and a line of it (or None)."""
+    """What is wrong in a learner's folder, and where: a file, and a line of it (or None).
+
+    kind: "missing", "unreadable" (a picture), "empty", "duplicate", "encoding", "form" (of a line)
+    or "too few".
+    """
 
     file: str
     line: int | None
+    kind: str
     what: str
 
     def __str__(self) -> str:
@@ -194,11 +199,11 @@ class Problem(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A picture's file name and one caption, and the line that says so."""
+    """The line of a file of captions, and the picture's file name and the caption that it holds."""
 
+    line: int
     image: str
     caption: str
-    line: int
 
 
 CAPTION_FILES = ("captions.txt", "captions.csv", "captions.jsonl")
@@ -222,8 +227,8 @@ def _folder_files(folder: Path) -> tuple[Path, Path]:
     return captions, images
 
 
-def _rows(path: Path) -> Iterator[tuple[int, str | None, str | None, str]]:
-    """Each row of a file of captions: its line, image, caption, and what is wrong with it, or "".
+def _rows(path: Path) -> Iterator[Pair | Problem]:
+    """Each row of a file of captions, or what is wrong with its line.
 
     Raises ValueError when the file as a whole cannot be read.
     """
@@ -232,71 +237,84 @@ def _rows(path: Path) -> Iterator[tuple[int, str | None, str | None, str]]:
         raise ValueError(f'{path} is not UTF-8 text (it is UTF-16): save it as "UTF-8".')
     if not data.strip():
         raise ValueError(f"{path} is empty: it should hold captions.")
-    lines = data.splitlines(keepends=True)
-    wrong = set()
-    for number, line in enumerate(lines, 1):
-        try:
-            line.decode()
-        except UnicodeDecodeError:
-            wrong.add(number)
-    text = [line.decode(errors="replace") for line in lines]
-    not_utf8 = 'this line is not UTF-8 text: save the file as "UTF-8" in your editor'
-    if path.suffix == ".jsonl":
-        for number, line in enumerate(text, 1):
-            if number in wrong:
-                yield number, None, None, not_utf8
-            elif line.strip():
-                yield number, *_json_row(line)
-        return
-    reader = csv.DictReader(text)
+    lines = [line.decode(errors="surrogateescape") for line in data.splitlines(keepends=True)]
+    last = 0
+    for row in _json_rows(path, lines) if path.suffix == ".jsonl" else _csv_rows(path, lines):
+        text = "".join(lines[last : row.line])
+        last = row.line
+        if any("\udc80" <= letter <= "\udcff" for letter in text):  # a byte that is no UTF-8
+            what = 'this line is not UTF-8 text: save the file as "UTF-8" in your editor'
+            yield Problem(path.name, row.line, "encoding", what)
+        else:
+            yield row
+
+
+def _csv_rows(path: Path, lines: list[str]) -> Iterator[Pair | Problem]:
+    reader = csv.DictReader(lines, strict=True)
     if reader.fieldnames is None or not {"image", "caption"} <= set(reader.fieldnames):
         raise ValueError(
-            f'{path} must begin with the line "image,caption"; it begins with "{text[0].strip()}".'
+            f'{path} must begin with the line "image,caption"; it begins with "{lines[0].strip()}".'
         )
-    last = reader.line_num
-    for row in reader:
-        span, last = range(last + 1, reader.line_num + 1), reader.line_num
-        if wrong.intersection(span):
-            yield last, None, None, not_utf8
-        elif None in row:
-            yield last, None, None, 'this line has too many commas: put the caption in "quotes"'
+    while True:
+        first = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            what = 'a quote " opens in this line, and nothing or the wrong thing follows'
+            yield Problem(path.name, first, "form", what)
+            continue
+        if None in row:
+            what = 'this line has too many commas: put the caption in "quotes"'
+            yield Problem(path.name, reader.line_num, "form", what)
         else:
-            yield last, row["image"], row["caption"], ""
+            yield Pair(reader.line_num, row["image"] or "", row["caption"] or "")
 
 
-def _json_row(line: str) -> tuple[str | None, str | None, str]:
-    """Image, caption, and what is wrong, of one line of JSON Lines."""
-    try:
-        row = json.loads(line)
-        image, caption = row["image"], row["caption"]
-        if isinstance(image, str) and isinstance(caption, str):
-            return image, caption, ""
-    except (json.JSONDecodeError, KeyError, TypeError):
-        pass
-    return None, None, 'this line is not like {"image": "a.png", "caption": "a red card"}'
+def _json_rows(path: Path, lines: list[str]) -> Iterator[Pair | Problem]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            pair = Pair(number, row["image"], row["caption"])
+        except (json.JSONDecodeError, KeyError, TypeError):
+            pair = None
+        if pair and isinstance(pair.image, str) and isinstance(pair.caption, str):
+            yield pair
+        else:
+            what = 'this line is not like {"image": "a.png", "caption": "a red card"}'
+            yield Problem(path.name, number, "form", what)
 
 
 def _scan(folder: Path) -> tuple[list[Pair], list[Problem]]:
-    """The pairs of a folder that are well, and what is wrong with the other lines."""
+    """The pairs of a folder that are well, and what is wrong with the other lines. A pair that is
+    there twice is in both lists: it does no harm."""
     path, images = _folder_files(folder)
     present = {file.name for file in images.iterdir()}
     pairs, problems, first_line = [], [], {}
-    for line, image, caption, wrong in _rows(path):
-        said = (image, (caption or "").strip())
-        if not wrong and image not in present:
-            wrong = f"the image {image} is not in {images.name}"
-            alike = [n for n in present if n.lower() == (image or "").lower()]
-            if alike:
-                wrong += f" ({alike[0]} is: large and small letters differ)"
-        elif not wrong and not said[1]:
-            wrong = f"the caption of {image} is empty"
-        elif not wrong and said in first_line:
-            wrong = f"{image} has the same caption as in line {first_line[said]}"
-        if wrong:
-            problems.append(Problem(path.name, line, wrong))
-        if not wrong or said in first_line:  # saying a thing twice does no harm
+    for row in _rows(path):
+        if isinstance(row, Problem):
+            problems.append(row)
+            continue
+        line, image, caption = row
+        said = (image, caption.strip())
+        if not image:
+            problems.append(Problem(path.name, line, "form", "this line names no image"))
+        elif image not in present:
+            what = f"the image {image} is not in {images.name}"
+            if alike := [name for name in present if name.lower() == image.lower()]:
+                what += f" ({alike[0]} is: large and small letters differ)"
+            problems.append(Problem(path.name, line, "missing", what))
+        elif not said[1]:
+            problems.append(Problem(path.name, line, "empty", f"the caption of {image} is empty"))
+        else:
+            if said in first_line:
+                what = f"{image} has the same caption as in line {first_line[said]}"
+                problems.append(Problem(path.name, line, "duplicate", what))
             first_line.setdefault(said, line)
-            pairs.append(Pair(image, caption, line))
+            pairs.append(row)
     return pairs, problems
 
 
@@ -312,10 +330,10 @@ def read_captions(folder: str | Path) -> list[tuple[str, str]]:
     the first problem is told; `check_folder` tells all of them.
     """
     pairs, problems = _scan(Path(folder))
-    blocking = [problem for problem in problems if "the same caption as" not in problem.what]
-    if blocking:
-        kind = FileNotFoundError if " is not in " in blocking[0].what else ValueError
-        raise kind(f"In {folder}, {blocking[0]}")
+    for problem in problems:
+        if problem.kind != "duplicate":
+            error = FileNotFoundError if problem.kind == "missing" else ValueError
+            raise error(f"In {folder}, {problem}")
     return [(pair.image, pair.caption) for pair in pairs]
 
 
@@ -336,12 +354,12 @@ def check_folder(folder: str | Path) -> list[Problem]:
         except ValueError:
             unreadable.add(pair.image)
             what = f"the picture {pair.image} cannot be read (empty, cut off, or no picture)"
-            problems.append(Problem(path.name, pair.line, what))
+            problems.append(Problem(path.name, pair.line, "unreadable", what))
     count = len({(p.image, p.caption.strip()) for p in pairs if p.image not in unreadable})
     problems.sort(key=lambda problem: problem.line)
     if count < FEWEST_PAIRS:
         what = f"only {count} pairs are well, and a model needs at least {FEWEST_PAIRS}"
-        problems.append(Problem(path.name, None, what))
+        problems.append(Problem(path.name, None, "too few", what))
     return problems
 
 

@@ -11,7 +11,16 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
-from mbm_lab import captioning, datasets, fusion, preprocessing, real_data, retrieval, training
+from mbm_lab import (
+    captioning,
+    datasets,
+    fusion,
+    preprocessing,
+    real_data,
+    retrieval,
+    training,
+    translation,
+)
 
 # Cells that need data
 
@@ -299,3 +308,21 @@ def test_bleu_against_several_true_sentences():
     )
     only_first = [several[0] for several in true]
     assert captioning.bleu(["the brown dog is running", "men on a bench"], only_first) < 50
+
+
+@pytest.mark.slow
+def test_the_translator_learns_another_language_and_a_shuffled_source_hurts():
+    nouns = {"dog": "hund", "cat": "kater", "man": "mann", "bear": "bär"}
+    verbs = {"runs": "läuft", "sits": "sitzt", "jumps": "springt"}
+    pairs = [(f"the {n} {v} .", f"der {nouns[n]} {verbs[v]} .") for n in nouns for v in verbs]
+    english, german = map(list, zip(*pairs, strict=True))
+    words = (captioning.build_vocabulary([("en", english)]),
+             captioning.build_vocabulary([("de", german)]))  # fmt: skip
+    torch.manual_seed(0)
+    model = translation.Translator(*map(len, words))
+    translation.train_text(model, english, german, words, epochs=60, language="de")
+    source = translation.encode_source(english, words[0])
+    nothing = torch.zeros(len(source), translation.FEATURES)
+    assert translation.translate(model, source, nothing, words[1], "de") == german
+    other = translation.translate(model, source.roll(5, 0), nothing, words[1], "de")
+    assert not any(ours == true for ours, true in zip(other, german, strict=True))

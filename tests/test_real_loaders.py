@@ -262,6 +262,9 @@ def test_a_check_lists_exactly_the_ten_faults_that_were_planted(album, capsys):
     problems = datasets.check_folder(album)
     assert [problem.line for problem in problems] == places
     assert {problem.file for problem in problems} == {"captions.txt"}
+    assert [problem.kind for problem in problems] == [
+        "missing", "empty", "empty", "duplicate", "encoding", "form", "missing", *["unreadable"] * 3
+    ]  # fmt: skip
     for problem, part in zip(
         problems,
         ["missing.jpg is not in images", "caption of 01.jpg is empty", "of 02.jpg is empty",
@@ -291,7 +294,22 @@ def test_faults_in_json_lines_have_their_lines_too(album):
     text[9] = json.dumps({"image": "09.jpg", "caption": 9}).encode()
     (album / "captions.txt").unlink()
     (album / "captions.jsonl").write_bytes(b"\n".join(text))
-    assert [problem.line for problem in datasets.check_folder(album)] == [4, 6, 8, 10]
+    found = [(problem.line, problem.kind) for problem in datasets.check_folder(album)]
+    assert found == [(4, "form"), (6, "form"), (8, "encoding"), (10, "form")]
+
+
+def test_quotes_and_columns_that_are_missing_have_their_lines(album):
+    lines = (album / "captions.txt").read_text().splitlines()
+    lines[4] = '01.jpg,"a "red" card"'  # line 5
+    lines[10] = ",a caption of nothing"
+    lines[20] = "09.jpg"
+    lines[-1] = '19.jpg,"never closed'
+    (album / "captions.txt").write_text("\n".join(lines) + "\n")
+    problems = datasets.check_folder(album)
+    assert [(problem.line, problem.kind) for problem in problems] == [
+        (5, "form"), (11, "form"), (21, "empty"), (41, "form")]  # fmt: skip
+    assert 'a quote " opens in this line' in problems[0].what
+    assert problems[1].what == "this line names no image"
 
 
 def test_a_quoted_caption_may_go_over_two_lines(album):

@@ -52,7 +52,7 @@ def quality() -> None:
     here, two minutes a seed, if their data are here.
     """
     torch.set_num_threads(1)
-    print(f"{'lesson':12} {'what':46} {'least':>7} {'median':>7} {'most':>7}   should be")
+    print(f"{'lesson':12} {'what':56} {'least':>7} {'median':>7} {'most':>7}   should be")
     for module in QUALITY:
         lesson = module.__name__.rpartition(".")[2]
         try:
@@ -64,7 +64,7 @@ def quality() -> None:
             least, median, most = sorted(value for _, value, _ in rows)
             mark = "" if training.holds(worst, wanted) else "   NOT SO"
             figures = f"{least:7.3f} {median:7.3f} {most:7.3f}"
-            print(f"{lesson:12} {what:46} {figures}   {wanted}{mark}", flush=True)
+            print(f"{lesson:12} {what:56} {figures}   {wanted}{mark}", flush=True)
 
 
 def seconds(action: Callable[[], object]) -> float:

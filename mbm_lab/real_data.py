@@ -50,8 +50,8 @@ def load_ipython_extension(shell) -> None:
         for name in missing:
             if name not in told:
                 told.add(name)
-                print(f"{name} is not here, so cells that need it are passed over.")
-                print(f"To have it, {downloads.how_to_get(name)}.")
+                todo = downloads.how_to_get(name)
+                print(f"Cells that need {name} are passed over; to have it, {todo}.")
         return None
 
     shell.register_magic_function(run_or_tell, "cell", lessons.NEEDS.removeprefix("%%"))

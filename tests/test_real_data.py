@@ -42,10 +42,10 @@ def have_recordings(home):
 def test_a_cell_without_its_data_tells_once_how_to_get_them(shell, capsys):
     assert shell.run_cell_magic("needs", "fsdd mnist", "x = 1") is None
     assert capsys.readouterr().out.splitlines() == [
-        "fsdd is not here, so cells that need it are passed over.",
-        "To have it, type `mbm-lab data get fsdd` in a terminal (20 MB).",
-        "mnist is not here, so cells that need it are passed over.",
-        "To have it, type `mbm-lab data get mnist` in a terminal (12 MB).",
+        "Cells that need fsdd are passed over; to have it, type `mbm-lab data get fsdd` in a "
+        "terminal (20 MB).",
+        "Cells that need mnist are passed over; to have it, type `mbm-lab data get mnist` in a "
+        "terminal (12 MB).",
     ]
     shell.run_cell_magic("needs", "mnist", "x = 1")
     assert capsys.readouterr().out == ""

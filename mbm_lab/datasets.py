@@ -406,6 +406,16 @@ def load_album(
     return Album(names, images, [captions[name] for name in names])
 
 
+def load_flickr8k(most: int | None = None, root: str | Path | None = None) -> Album:
+    """Flickr8k (Hodosh et al., 2013): photographs with five captions each, as an album. Lesson 12.
+
+    most: only so many photographs, the first; all that are here can be a part of the 8,091. root:
+    the folder of captions.txt; `downloads.path` finds it. Raises as `load_album`, and
+    FileNotFoundError when the data set is not here.
+    """
+    return load_album(root or downloads.path("flickr8k"), most)
+
+
 # --- Digits, seen and heard
 
 

@@ -337,8 +337,7 @@ def test_a_file_of_captions_that_is_wrong_as_a_whole_is_one_sentence(album, data
 
 @needs("flickr8k")
 def test_the_real_photographs_load():
-    folder = downloads.path("flickr8k")
-    loaded = datasets.load_album(folder, most=200)
+    loaded = datasets.load_flickr8k(most=200)
     assert len(loaded) == 200
     assert {len(captions) for captions in loaded.captions} == {5}
     assert loaded.images.std(0).mean() > 0.1  # they are not all the same

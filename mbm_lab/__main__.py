@@ -175,7 +175,9 @@ def _data_get(options: argparse.Namespace) -> None:
 
     print(f"{options.name} lies in {downloads.get(options.name, agree)}.")
     if options.name == "flickr8k":
-        print(downloads.count_photographs())
+        from mbm_lab import datasets
+
+        print(datasets.count_photographs())
 
 
 def _data_path(options: argparse.Namespace) -> None:

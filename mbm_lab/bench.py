@@ -188,7 +188,7 @@ def _caption_slider(widgets) -> tuple[ipywidgets.VBox, int]:
 def _search_slider(widgets) -> ipywidgets.VBox:
     """The playground of lesson 07, over a gallery of 900 pictures."""
     gallery = retrieval.draw_gallery(datasets.load_postcards("test")[: retrieval.CARDS])
-    features = retrieval.image_features(gallery.images)
+    features = captioning.image_features(gallery.images)
     model, vocabulary = retrieval.load_dual_encoder(), retrieval.search_vocabulary()
     return widgets.ComposePlayground(model, vocabulary, gallery, features)
 

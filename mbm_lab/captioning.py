@@ -23,6 +23,9 @@ A decoder that writes only one language needs no such word, and begins with <bos
 LONGEST = 24
 """The most words that a decoder writes before it is stopped."""
 
+FEATURES = 48
+"""Numbers that the captioner's encoder gives for a picture. Lessons 07, 09 and 10 use them, too."""
+
 WEIGHTS = datasets.DATA / "weights"
 
 Captions = Sequence[tuple[str, Sequence[str]]]
@@ -109,7 +112,7 @@ class Decoder(nn.Module):
     "beside" (a simple relative of the attention in Xu et al., 2015).
     """
 
-    def __init__(self, vocabulary_size: int, dim: int = 48, hidden: int = 64):
+    def __init__(self, vocabulary_size: int, dim: int = FEATURES, hidden: int = 64):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary_size, 32, padding_idx=PAD)
         self.gru = nn.GRU(32, hidden, batch_first=True)
@@ -147,7 +150,7 @@ class Captioner(nn.Module):
     score of a word sees the words before it. Lesson 06.
     """
 
-    def __init__(self, vocabulary_size: int, dim: int = 48, hidden: int = 64):
+    def __init__(self, vocabulary_size: int, dim: int = FEATURES, hidden: int = 64):
         super().__init__()
         self.encoder = cnn.ImageEncoder(dim, last=nn.LayerNorm(dim))
         self.decoder = Decoder(vocabulary_size, dim, hidden)
@@ -367,6 +370,14 @@ def load_captioner(seed: int = 0) -> Captioner:
     """A captioner that was trained for 60 epochs, with seed 0, 1 or 2."""
     model = Captioner(len(load_vocabulary()))
     return training.load_weights(model, WEIGHTS / f"captioner_{seed}.safetensors").eval()
+
+
+def image_features(images: Tensor, seed: int = 0) -> Tensor:
+    """What the stored captioner's encoder gives for pictures: (N, 3, 64, 64) to (N, 48).
+
+    Lessons 07, 09, 10 and 12.
+    """
+    return training.predict(load_captioner(seed).encoder, images)
 
 
 def retrain(out: str | Path = WEIGHTS, epochs: int = 60, seeds: Sequence[int] = (0, 1, 2)) -> None:

@@ -152,22 +152,6 @@ def overview() -> str:
     return "\n".join([*lines, "", f"Data sets lie in {home()}; MBM_DATA_HOME names another place."])
 
 
-def count_photographs() -> str:
-    """One sentence on how much of Flickr8k is here. Its authors publish no hash, so nothing but
-    names and numbers can be checked. Raises as `path`."""
-    folder = path("flickr8k")
-    images = next((folder / n for n in ("Images", "images") if (folder / n).is_dir()), None)
-    if images is None:
-        raise FileNotFoundError(f"{folder} needs a folder Images beside captions.txt.")
-    photographs = sum(1 for file in images.iterdir() if file.suffix.lower() == ".jpg")
-    lines = (folder / "captions.txt").read_text(encoding="utf-8").count("\n") - 1
-    whole = (photographs, lines) == (8_091, 40_455)
-    return (
-        f"{photographs:,} of 8,091 photographs and {lines:,} of 40,455 captions: "
-        f"{'all of it' if whole else 'a part'}, going by the numbers; no hash of it is published."
-    )
-
-
 # --- Fetching
 
 

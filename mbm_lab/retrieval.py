@@ -25,8 +25,6 @@ from mbm_lab import captioning, datasets, fusion, postcards, preprocessing, rnn,
 from mbm_lab.preprocessing import UNK
 
 WEIGHTS = datasets.DATA / "weights"
-FEATURES = 48
-"""Numbers that lesson 06's encoder gives for a picture."""
 
 # --- One space for pictures and texts
 
@@ -72,7 +70,7 @@ class DualEncoder(nn.Module):
     numbers an encoder gives for a picture, 48 in this course.
     """
 
-    def __init__(self, vocabulary_size: int, dim: int = 48, features: int = FEATURES):
+    def __init__(self, vocabulary_size: int, dim: int = 48, features: int = captioning.FEATURES):
         super().__init__()
         self.f = nn.Linear(features, dim)
         self.g = nn.Sequential(rnn.TextEncoder(vocabulary_size, 64), nn.Linear(64, dim))
@@ -354,7 +352,10 @@ class Answerer(nn.Module):
     def __init__(self, fused: nn.Module, vocabulary_size: int, answers: int, dim: int = 48):
         super().__init__()
         self.encoders = nn.ModuleDict(
-            {"image": nn.Linear(FEATURES, dim), "question": rnn.TextEncoder(vocabulary_size, dim)}
+            {
+                "image": nn.Linear(captioning.FEATURES, dim),
+                "question": rnn.TextEncoder(vocabulary_size, dim),
+            }
         )
         self.fusion = fused
         self.head = nn.Linear(fused.out_dim, answers)
@@ -387,11 +388,6 @@ def question_tensors(
 
 
 # --- Trained models
-
-
-def image_features(images: Tensor, seed: int = 0) -> Tensor:
-    """Lesson 06's features of pictures: (N, 3, 64, 64) to (N, 48)."""
-    return training.predict(captioning.load_captioner(seed).encoder, images)
 
 
 def search_vocabulary() -> preprocessing.Vocabulary:
@@ -479,7 +475,7 @@ def retrain(out: str | Path = WEIGHTS, epochs: int = 30, seeds: Sequence[int] = 
     questions = ask_all(cards)
     words, answers = question_words(questions)
     for seed in seeds:
-        features = image_features(cards.images, seed)
+        features = captioning.image_features(cards.images, seed)
         torch.manual_seed(seed)
         model = DualEncoder(len(vocabulary))
         train(model, features, cards.captions, vocabulary, epochs=epochs, seed=seed)
@@ -562,10 +558,12 @@ def exam(seed: int) -> list[training.Figure]:
     """The figures of the stored models of this seed (0, 1 or 2) on test cards. Lesson 07."""
     test = datasets.load_postcards("test")
     gallery = draw_gallery(test[:CARDS])
-    features = image_features(gallery.images, seed)
+    features = captioning.image_features(gallery.images, seed)
     figures = search_figures(load_dual_encoder(seed), gallery, features, search_vocabulary())
     words, answers = question_words(ask_all(datasets.load_postcards("train", parts=())))
     questions = ask_all(test, seed=1)
-    tensors = question_tensors(questions, image_features(test.images, seed), words, answers)
+    tensors = question_tensors(
+        questions, captioning.image_features(test.images, seed), words, answers
+    )
     seen = test.seen[[question.place for question in questions]]
     return figures + answer_figures(load_answerers(seed), tensors, seen)

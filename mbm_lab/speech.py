@@ -22,8 +22,6 @@ from mbm_lab.preprocessing import PAD
 WEIGHTS = datasets.DATA / "weights"
 BLANK = PAD
 """The number of the blank, CTC's "no new word here"; it is also the padding of the targets."""
-FEATURES = 48
-"""Numbers that lesson 06's encoder gives for a picture."""
 LONGEST_SECONDS = 9.0
 """The longest recording that the recogniser takes: training heard at most this much."""
 
@@ -228,7 +226,10 @@ class WithPicture(nn.Module):
         width = alone.out.in_features
         words = alone.out.out_features
         self.help = nn.ModuleDict(
-            {"ask": nn.Linear(width, FEATURES), "look": nn.Linear(FEATURES, words, bias=False)}
+            {
+                "ask": nn.Linear(width, captioning.FEATURES),
+                "look": nn.Linear(captioning.FEATURES, words, bias=False),
+            }
         )
         nn.init.zeros_(self.help["look"].weight)  # at first the picture adds nothing
 
@@ -379,11 +380,6 @@ def load_vocabulary() -> preprocessing.Vocabulary:
     return preprocessing.Vocabulary.build([text.split() for text in cards.note_texts[:count]])
 
 
-def picture_features(images: Tensor, seed: int = 0) -> Tensor:
-    """Lesson 06's features of pictures: (N, 3, 64, 64) to (N, 48)."""
-    return training.predict(captioning.load_captioner(seed).encoder, images)
-
-
 def train(
     model: Recogniser | WithPicture,
     cards: datasets.Postcards,
@@ -441,7 +437,7 @@ def retrain(
     """Trains the recognisers and writes their weights (about three minutes each)."""
     cards, vocabulary = noted("train"), load_vocabulary()
     for seed in seeds:
-        features = picture_features(cards.images, seed)
+        features = captioning.image_features(cards.images, seed)
         torch.manual_seed(seed)
         model = Recogniser(len(vocabulary))
         train(model, cards, features, vocabulary, epochs, seed)

@@ -20,8 +20,6 @@ from mbm_lab.captioning import State
 from mbm_lab.preprocessing import PAD
 
 WEIGHTS = datasets.DATA / "weights"
-FEATURES = 48
-"""Numbers that lesson 06's encoder gives for a picture."""
 LONGEST_SOURCE = 20
 """The most words of an English sentence: training saw at most 16."""
 
@@ -68,9 +66,9 @@ class Translator(nn.Module):
         self.write = nn.Embedding(chinese, 32, padding_idx=PAD)
         self.gru = nn.GRU(32, hidden, batch_first=True)
         self.query = nn.Linear(hidden, hidden)
-        self.ask = nn.Linear(2 * hidden, FEATURES)
+        self.ask = nn.Linear(2 * hidden, captioning.FEATURES)
         self.out = nn.Linear(2 * hidden, chinese)
-        self.look = nn.Linear(FEATURES, chinese, bias=False)
+        self.look = nn.Linear(captioning.FEATURES, chinese, bias=False)
 
     def start(self, source: Tensor, image: Tensor) -> State:
         """Reads the English sentences: the state before the first Chinese word.
@@ -202,11 +200,6 @@ def in_all_colours(english: Sequence[str], chinese: Sequence[str]) -> tuple[list
 # --- Trained models
 
 
-def picture_features(images: Tensor, seed: int = 0) -> Tensor:
-    """Lesson 06's features of pictures: (N, 3, 64, 64) to (N, 48)."""
-    return training.predict(captioning.load_captioner(seed).encoder, images)
-
-
 def load_vocabularies() -> tuple[preprocessing.Vocabulary, preprocessing.Vocabulary]:
     """The words of the training captions, English and Chinese, numbered."""
     cards = datasets.load_postcards("train", parts=())
@@ -232,7 +225,7 @@ def train_text(
     prefix, target = captioning.teacher_forcing([(language, targets)], vocabularies[1])
     inputs = {
         "source": source,
-        "image": torch.zeros(len(source), FEATURES),
+        "image": torch.zeros(len(source), captioning.FEATURES),
         "prefix": prefix[:, 0],
     }
     return _fit(model, inputs, target[:, 0], epochs, seed)
@@ -287,7 +280,7 @@ def retrain(out: str | Path = WEIGHTS, epochs: int = 6, seeds: Sequence[int] = (
         model = Translator(*map(len, vocabularies))
         pairs = in_all_colours(cards.captions, cards.captions_zh)
         train_text(model, *pairs, vocabularies, epochs, seed)
-        features = picture_features(cards.images, seed)
+        features = captioning.image_features(cards.images, seed)
         train_picture(model, cards, features, vocabularies, max(1, epochs // 2), seed)
         training.save_weights(model, Path(out) / f"translator_{seed}.safetensors", half=True)
 
@@ -332,5 +325,5 @@ def quality(
 def exam(seed: int) -> list[training.Figure]:
     """The figures of the stored translator of this seed (0, 1 or 2) on test cards. Lesson 10."""
     cards = datasets.load_postcards("test")
-    features = picture_features(cards.images, seed)
+    features = captioning.image_features(cards.images, seed)
     return quality(load_translator(seed), cards, features, load_vocabularies())

@@ -322,7 +322,7 @@ def test_the_translator_learns_another_language_and_a_shuffled_source_hurts():
     model = translation.Translator(*map(len, words))
     translation.train_text(model, english, german, words, epochs=60, language="de")
     source = translation.encode_source(english, words[0])
-    nothing = torch.zeros(len(source), translation.FEATURES)
+    nothing = torch.zeros(len(source), captioning.FEATURES)
     assert translation.translate(model, source, nothing, words[1], "de") == german
     other = translation.translate(model, source.roll(5, 0), nothing, words[1], "de")
     assert not any(ours == true for ours, true in zip(other, german, strict=True))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mbm_lab import datasets, fusion, postcards, preprocessing, retrieval, training
+from mbm_lab import captioning, datasets, fusion, postcards, preprocessing, retrieval, training
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_the_scale_is_clamped_and_learns(vocabulary):
 @pytest.mark.slow
 def test_pulling_alone_collapses_and_the_contrastive_loss_does_not(vocabulary):
     cards = datasets.load_postcards("train")[:600]
-    features = retrieval.image_features(cards.images)
+    features = captioning.image_features(cards.images)
     spread = {}
     for loss in (retrieval.pull_together, retrieval.info_nce):
         torch.manual_seed(0)
@@ -277,7 +277,7 @@ def test_shuffled_pictures_hurt(gallery, vocabulary, test_cards):
     model = retrieval.load_dual_encoder(1)
     order = torch.randperm(len(gallery.images), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        vectors = model.image(retrieval.image_features(gallery.images, 1))
+        vectors = model.image(captioning.image_features(gallery.images, 1))
         g = model.text(preprocessing.text_to_tensor(test_cards.captions, vocabulary))
     captions = test_cards.captions
     found = retrieval.recall(retrieval.search(g, vectors, 5), gallery.captions, captions, 5)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mbm_lab import datasets, fusion, postcards, preprocessing, speech, training
+from mbm_lab import captioning, datasets, fusion, postcards, preprocessing, speech, training
 
 # CTC
 
@@ -220,7 +220,7 @@ def test_stored_models_reach_their_figures(seed):
 
 def test_shuffled_pictures_hurt():
     cards, vocabulary = speech.noted("test")[:60], speech.load_vocabulary()
-    features = speech.picture_features(cards.images)
+    features = captioning.image_features(cards.images)
     helped, loud = speech.load_with_picture(0), speech.noisy(cards, speech.NOISE)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
     wrong = [

@@ -174,7 +174,7 @@ def test_stored_models_reach_their_figures(seed):
 
 def test_shuffled_pictures_hurt(vocabularies, test_cards):
     cards = test_cards[:250]
-    features = translation.picture_features(cards.images)
+    features = captioning.image_features(cards.images)
     model, true = translation.load_translator(0), captioning.tidy(cards.captions_zh, "zh")
     source = translation.encode_source(cards.captions, vocabularies[0])
     ambiguous = translation.is_ambiguous(cards.captions)
@@ -192,7 +192,7 @@ def test_the_picture_moves_the_object_and_little_else(vocabularies, test_cards):
     model = translation.load_translator(0)
     card = next(i for i, one in enumerate(test_cards.cards) if "bat" in one.object)
     source = translation.encode_source([test_cards.captions[card]], vocabularies[0])
-    image = translation.picture_features(test_cards.images[card : card + 1])
+    image = captioning.image_features(test_cards.images[card : card + 1])
     words = captioning.encode(test_cards.captions_zh[card], "zh", vocabularies[1])
     attention, moved = translation.trace(model, source, image, torch.tensor([words[:-1]]))
     assert attention.shape == (len(words) - 1, source.shape[1])

@@ -462,7 +462,7 @@ def test_the_next_word_redraws_when_the_slider_moves(next_word):
 @pytest.fixture(scope="module")
 def compose():
     gallery = retrieval.draw_gallery(datasets.load_postcards("test")[:40])
-    features = retrieval.image_features(gallery.images)
+    features = captioning.image_features(gallery.images)
     model, vocabulary = retrieval.load_dual_encoder(), retrieval.search_vocabulary()
     return widgets.ComposePlayground(model, vocabulary, gallery, features)
 

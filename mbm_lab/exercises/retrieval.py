@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import datasets, preprocessing
+from mbm_lab import captioning, datasets, preprocessing
 from mbm_lab import retrieval as lesson
 from mbm_lab.exercises.exercise import Cases, Choice, Exercise
 
@@ -19,13 +19,13 @@ def _pull_alone() -> str:
     torch.manual_seed(0)
     model = lesson.DualEncoder(len(vocabulary))
     model.log_scale.requires_grad_(False).zero_()
-    features = lesson.image_features(train.images)
+    features = captioning.image_features(train.images)
     history = lesson.train(
         model, features, train.captions, vocabulary, lesson.pull_together, epochs=8
     )
     tokens = preprocessing.text_to_tensor(test.captions, vocabulary)
     with torch.no_grad():
-        f, g = model.image(lesson.image_features(test.images)), model.text(tokens)
+        f, g = model.image(captioning.image_features(test.images)), model.text(tokens)
     found = lesson.recall(lesson.search(g, f, 5), test.captions, test.captions, 5)
     if history.train_loss[-1] > 0.3:
         return "c"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mbm_lab import captioning
 from mbm_lab import speech as lesson
 from mbm_lab.exercises.exercise import Cases, Choice, Exercise
 
@@ -259,7 +260,7 @@ add_noise = Exercise(
 
 def _what_happens_to_names() -> str:
     cards, vocabulary = lesson.noted("test"), lesson.load_vocabulary()
-    features = lesson.picture_features(cards.images)
+    features = captioning.image_features(cards.images)
     loud = lesson.noisy(cards, lesson.NOISE)
     wrong = []
     for model in (lesson.load_recogniser(0), lesson.load_with_picture(0)):

@@ -126,7 +126,7 @@ def _text_alone() -> str:
     prefix, target = captioning.teacher_forcing([("zh", train.captions_zh)], chinese)
     inputs = {
         "source": lesson.encode_source(train.captions, english),
-        "image": torch.zeros(len(train), lesson.FEATURES),
+        "image": torch.zeros(len(train), captioning.FEATURES),
         "prefix": prefix[:, 0],
     }
     training.fit(
@@ -134,7 +134,7 @@ def _text_alone() -> str:
         learning_rate=8e-3, one_cycle=True,
     )  # fmt: skip
     source = lesson.encode_source(test.captions, english)
-    blind = torch.zeros(len(test), lesson.FEATURES)
+    blind = torch.zeros(len(test), captioning.FEATURES)
     written = lesson.translate(model, source, blind, chinese)
     true = captioning.tidy(test.captions_zh, "zh")
     right = captioning.factors_right(written, true, "zh")["object"].float().mean()

@@ -137,7 +137,7 @@ def test_this_card_but(lesson_page, watched):
         retrieval.load_dual_encoder(0),
         retrieval.search_vocabulary(),
         gallery,
-        retrieval.image_features(gallery.images),
+        captioning.image_features(gallery.images),
     )
     write_cell(  # the lesson's own model, trained there, is not the stored one
         page,

@@ -206,24 +206,14 @@ def _says_yes(question: str) -> bool:
 
 
 def _weights(options: argparse.Namespace) -> None:
-    from mbm_lab import captioning, lessons, retrieval, speech, translation, video, welcome
+    from mbm_lab import stored
 
-    retrain = {
-        "00": welcome.retrain,
-        "06": captioning.retrain,
-        "07": retrieval.retrain,
-        "08": video.retrain,
-        "09": speech.retrain,
-        "10": translation.retrain,
-    }
-    numbers = [number.zfill(2) for number in options.lessons] or list(retrain)
+    numbers = [number.zfill(2) for number in options.lessons] or list(stored.LESSONS)
     for number in numbers:
-        if number not in retrain:
-            raise ValueError(
-                f"Lesson {number} has no stored models: the lessons {', '.join(retrain)} have."
-            )
+        stored.check_lesson(number)
     for number in numbers:
-        retrain[number](options.out or lessons.REPOSITORY / "data" / "weights")
+        for path in stored.retrain(number, options.out or stored.WEIGHTS):
+            print(f"Written: {path}", flush=True)
 
 
 def _sentence(error: Exception) -> str:

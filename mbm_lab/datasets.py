@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import json
 import math
 import re
@@ -156,6 +157,16 @@ def load_postcards(
             for card in cards
         ]
     return _gather(cards, images, voices, notes, clips)
+
+
+def fingerprint(root: str | Path = POSTCARDS) -> str:
+    """SHA-256 of all files of a data set, their names and what they hold: a stored model says from
+    which data it was made."""
+    sha = hashlib.sha256()
+    for path in sorted(path for path in Path(root).rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        sha.update(f"{path.relative_to(root).as_posix()} {len(content)} ".encode() + content)
+    return sha.hexdigest()
 
 
 def draw_postcards(n: int, seed: int, combinations: str = "all") -> Postcards:

@@ -4,9 +4,14 @@ Every lesson asks once, `device = pick_device()`, and puts every tensor and mode
 the same cells run on a laptop and on a large machine.
 """
 
+from __future__ import annotations
+
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 
 def pick_device() -> torch.device:
@@ -48,6 +53,49 @@ def describe_device(device: torch.device | None = None) -> str:
         return "GPU mps: the graphics part of this Apple computer"
     cores = _count(os.cpu_count() or 1, "core")
     return f"CPU: {cores}, {_count(torch.get_num_threads(), 'thread')}"
+
+
+def device_of(model: object, otherwise: torch.device | None = None) -> torch.device:
+    """Where a model's parameters are; `otherwise` (or the CPU) for what has none."""
+    if isinstance(model, nn.Module):
+        for tensor in (*model.parameters(), *model.buffers()):
+            return tensor.device
+    return otherwise or torch.device("cpu")
+
+
+@contextlib.contextmanager
+def lent(model: nn.Module, device: torch.device | None = None) -> Iterator[torch.device]:
+    """Lends a model to another device for as long as the block lasts: the one of `pick_device`
+    unless you say else. Lesson 05.
+
+    Afterwards every parameter and buffer is the same tensor as before, where it was before, with
+    the values that it got in the block. (The device "meta" holds no values: what was lent to it
+    comes back as it was.) Gradients of the block are not kept.
+    """
+    device = pick_device() if device is None else device
+    device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
+    homes = [
+        (module, name, tensor, tensor.data, tensor.grad)
+        for module in model.modules()
+        for tensors in (module.named_parameters, module.named_buffers)
+        for name, tensor in tensors(recurse=False)
+    ]
+    if all(tensor.device == device for _, _, tensor, _, _ in homes):
+        yield device
+        return
+    for _, _, tensor, _, _ in homes:
+        tensor.grad = None
+    model.to(device)
+    try:
+        yield device
+    finally:
+        for module, name, tensor, home, gradient in homes:
+            now = getattr(module, name)
+            if now.device.type != "meta":
+                home.copy_(now.detach())
+            tensor.data = home
+            tensor.grad = gradient
+            setattr(module, name, tensor)
 
 
 def _is_there(device: torch.device) -> bool:

@@ -13,6 +13,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from mbm_lab import atomic
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 NOTEBOOKS = REPOSITORY / "notebooks"
 MY_LESSONS = REPOSITORY / "my_lessons"
@@ -335,6 +337,4 @@ def _tidy(notebook: NotebookNode, seconds: float) -> None:
 
 def _write(notebook: NotebookNode, path: Path) -> None:
     """Write a notebook whole, or leave the old file as it is."""
-    half = path.with_suffix(".tmp")
-    nbformat.write(notebook, half)
-    os.replace(half, path)
+    atomic.write_whole(path, lambda part: nbformat.write(notebook, part))

@@ -12,7 +12,7 @@ import logging
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +21,8 @@ import soundfile
 import torch
 from PIL import Image, ImageSequence, UnidentifiedImageError
 from torch import Tensor
+
+from mbm_lab import atomic
 
 IMAGE_SIZE = 64
 """Height and width, in pixels, of the images that the course's models see."""
@@ -210,7 +212,7 @@ class Vocabulary:
         self.index = {word: i for i, word in enumerate(self.words)}
 
     @classmethod
-    def build(cls, sentences: Sequence[Sequence[str]], min_count: int = 1) -> Vocabulary:
+    def build(cls, sentences: Iterable[Sequence[str]], min_count: int = 1) -> Vocabulary:
         """Numbers every word that occurs at least `min_count` times, most frequent first."""
         counts = Counter(word for sentence in sentences for word in sentence)
         kept = [word for word, count in counts.items() if count >= min_count]
@@ -228,10 +230,12 @@ class Vocabulary:
         return [self.words[i] for i in indices if i != PAD]
 
     def save(self, path: str | Path) -> None:
-        """Writes the words as a JSON list."""
-        Path(path).write_text(
-            json.dumps(self.words, ensure_ascii=False, indent=0), encoding="utf-8"
-        )
+        """Writes the words as a JSON list, whole or not at all.
+
+        Raises OSError when the folder is missing, read-only or full.
+        """
+        text = json.dumps(self.words, ensure_ascii=False, indent=0)
+        atomic.write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:

@@ -1,8 +1,8 @@
-"""Searching across modalities, and asking a picture questions (lesson 07).
+"""Searching across modalities (lesson 07; its questions to a picture are in `questions`).
 
 The first part is a dual encoder: pictures and texts as vectors in one space, where near means
 alike. The second part searches with them, also for "this card, but with rain":
-α f(picture) + β g(text). The third part answers questions, for which a sum is not enough.
+α f(picture) + β g(text).
 
 Pictures enter as the features of lesson 06's trained encoder, which stays as it is (Zhai et al.,
 2022, call this a locked image encoder).
@@ -15,16 +15,15 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import captioning, datasets, fusion, postcards, preprocessing, rnn, training
+from mbm_lab import captioning, datasets, fusion, postcards, preprocessing, rnn, stored, training
+from mbm_lab.device import lent
 from mbm_lab.preprocessing import UNK
-
-WEIGHTS = datasets.DATA / "weights"
+from mbm_lab.stored import Result
 
 # --- One space for pictures and texts
 
@@ -280,123 +279,10 @@ def draw_gallery(cards: datasets.Postcards, seed: int = 0) -> Gallery:
     return Gallery(images, captions, wishes, cards.seen)
 
 
-# --- Questions to a picture
-
-SAY_WEATHER = {
-    "sun": "is it sunny",
-    "rain": "is it raining",
-    "snow": "is it snowing",
-    "night": "is it night",
-    "storm": "is there a storm",
-}
-KINDS = ("object", "colour", "weather", "both")
-
-
-class Question(NamedTuple):
-    """A question to the picture at `place`; kind: object, colour, weather, or both."""
-
-    place: int
-    kind: str
-    text: str
-    answer: str
-
-
-def ask(card: postcards.Card, place: int, rng: random.Random) -> Question:
-    """Draws a question to a card, and its true answer. Lesson 07.
-
-    Questions of the kind "both" ask for weather and colour at once; half of them are to be answered
-    with yes.
-    """
-    kind = rng.choice((*KINDS, "both"))
-    if kind == "object":
-        noun = re.sub(r"^an? ", "", postcards.OBJECTS[card.object][0])
-        text = {"beside": "what is beside the face?", "on": "what is on its head?"}[card.relation]
-        return Question(place, kind, text, noun)
-    if kind == "colour":
-        return Question(place, kind, "what colour is the face?", card.colour)
-    if kind == "weather":
-        return Question(place, kind, "what is the weather?", card.weather)
-    weather, colour, yes = card.weather, card.colour, rng.random() < 0.5
-    if not yes:
-        wrong = rng.choice(("weather", "colour", "either"))
-        if wrong != "colour":
-            weather = rng.choice([w for w in postcards.WEATHERS if w != weather])
-        if wrong != "weather":
-            colour = rng.choice([c for c in postcards.COLOURS if c != colour])
-    text = f"{SAY_WEATHER[weather]} and is the face {colour}?"
-    return Question(place, kind, text, "yes" if yes else "no")
-
-
-def ask_all(cards: datasets.Postcards, per_card: int = 5, seed: int = 0) -> list[Question]:
-    """`per_card` questions to each card."""
-    rng = random.Random(seed)
-    places = [place for place in range(len(cards)) for _ in range(per_card)]
-    return [ask(cards.cards[place], place, rng) for place in places]
-
-
-FUSIONS = {
-    "weighted sum": fusion.WeightedSum,
-    "gated": fusion.Gated,
-    "low-rank": fusion.LowRankTensor,
-}
-MODALITIES = ("image", "question")
-
-
-class Answerer(nn.Module):
-    """A picture's features and a question to scores of every answer. Lesson 07.
-
-    {"image": (B, 48), "question": tokens (B, T)} to (B, answers): two encoders by name, a fusion of
-    lesson 04, and a linear head, so that all products of the two must come from the fusion.
-    """
-
-    def __init__(self, fused: nn.Module, vocabulary_size: int, answers: int, dim: int = 48):
-        super().__init__()
-        self.encoders = nn.ModuleDict(
-            {
-                "image": nn.Linear(captioning.FEATURES, dim),
-                "question": rnn.TextEncoder(vocabulary_size, dim),
-            }
-        )
-        self.fusion = fused
-        self.head = nn.Linear(fused.out_dim, answers)
-
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        features = {name: encoder(inputs[name]) for name, encoder in self.encoders.items()}
-        return self.head(self.fusion(features))  # (B, answers)
-
-
-class Exam(NamedTuple):
-    """Questions as tensors: what the model reads, the true answers' numbers, the kinds."""
-
-    inputs: dict[str, Tensor]
-    target: Tensor  # (Q,)
-    kinds: list[str]
-
-
-def question_tensors(
-    questions: Sequence[Question],
-    features: Tensor,
-    vocabulary: preprocessing.Vocabulary,
-    answers: Sequence[str],
-) -> Exam:
-    """Questions about pictures with these features (N, 48) as tensors. Lesson 07."""
-    places = [question.place for question in questions]
-    tokens = preprocessing.text_to_tensor([question.text for question in questions], vocabulary)
-    target = torch.tensor([answers.index(question.answer) for question in questions])
-    kinds = [question.kind for question in questions]
-    return Exam({"image": features[places], "question": tokens}, target, kinds)
-
-
 # --- Trained models
 
 
-def search_vocabulary() -> preprocessing.Vocabulary:
-    """The words of the English training captions, numbered."""
-    captions = datasets.load_postcards("train", parts=()).captions
-    return preprocessing.Vocabulary.build([preprocessing.tokenize(text) for text in captions])
-
-
-def train(
+def train_dual_encoder(
     model: DualEncoder,
     features: Tensor,
     captions: Sequence[str],
@@ -431,63 +317,18 @@ def train(
     )
 
 
-def question_words(
-    questions: Sequence[Question],
-) -> tuple[preprocessing.Vocabulary, list[str]]:
-    """The words of these questions, numbered, and their answers in the order of the alphabet."""
-    words = [preprocessing.tokenize(question.text) for question in questions]
-    answers = sorted({question.answer for question in questions})
-    return preprocessing.Vocabulary.build(words), answers
-
-
-def train_answerer(model: Answerer, exam: Exam, epochs: int = 8, seed: int = 0) -> training.History:
-    """The recipe for questions: three seconds for 10,000 of them on one thread."""
-    return training.fit(
-        model,
-        exam.inputs,
-        exam.target,
-        nn.functional.cross_entropy,
-        epochs=epochs,
-        batch_size=128,
-        learning_rate=5e-3,
-        one_cycle=True,
-        seed=seed,
-    )
-
-
-def load_dual_encoder(seed: int = 0) -> DualEncoder:
-    """A dual encoder that was trained with this seed: 0, 1 or 2."""
-    model = DualEncoder(len(search_vocabulary()))
-    return training.load_weights(model, WEIGHTS / f"dual_encoder_{seed}.safetensors").eval()
-
-
-def new_answerers(words: int, answers: int) -> nn.ModuleDict:
-    """One untrained `Answerer` for each fusion of FUSIONS."""
-    return nn.ModuleDict(
-        {name: Answerer(fused(MODALITIES, 48), words, answers) for name, fused in FUSIONS.items()}
-    )
-
-
-def retrain(out: str | Path = WEIGHTS, epochs: int = 30, seeds: Sequence[int] = (0, 1, 2)) -> None:
-    """Trains the dual encoders and the answerers, and writes their weights (half a minute each)."""
+def retrain(seed: int, epochs: int = 30) -> list[stored.Model]:
+    """The dual encoder of `data/weights`, trained anew (a few seconds)."""
     cards = datasets.load_postcards("train")
-    vocabulary = search_vocabulary()
-    questions = ask_all(cards)
-    words, answers = question_words(questions)
-    for seed in seeds:
-        features = captioning.image_features(cards.images, seed)
-        torch.manual_seed(seed)
-        model = DualEncoder(len(vocabulary))
-        train(model, features, cards.captions, vocabulary, epochs=epochs, seed=seed)
-        training.save_weights(model, Path(out) / f"dual_encoder_{seed}.safetensors", half=True)
-        answerers = new_answerers(len(words), len(answers))
-        exam = question_tensors(questions, features, words, answers)
-        for one in answerers.values():
-            train_answerer(one, exam, max(1, epochs // 3), seed)
-        training.save_weights(answerers, Path(out) / f"answerers_{seed}.safetensors", half=True)
+    vocabulary = preprocessing.Vocabulary.build(map(preprocessing.tokenize, cards.captions))
+    features = captioning.image_features(cards.images, seed)
+    torch.manual_seed(seed)
+    model = DualEncoder(len(vocabulary))
+    train_dual_encoder(model, features, cards.captions, vocabulary, epochs=epochs, seed=seed)
+    return [stored.Model("dual_encoder", model, {"vocabulary_size": len(vocabulary)}, vocabulary)]
 
 
-# --- How good are they?
+# --- How good is it?
 
 BEST = (0.45, 0.55)
 """α and β of composed queries, found on validation cards in lesson 07."""
@@ -496,74 +337,44 @@ CARDS = 300
 """How many test cards are searched with; the gallery holds three times as many pictures."""
 
 
-@torch.no_grad()
-def search_figures(
+def quality(
     model: DualEncoder, gallery: Gallery, features: Tensor, vocabulary: preprocessing.Vocabulary
-) -> list[training.Figure]:
-    """Recall of all kinds of search, for seen and unseen combinations. Lesson 07.
+) -> list[Result]:
+    """Recall of all kinds of search, for seen and unseen combinations.
 
     features: those of the gallery's pictures, (N, 48).
     """
     size = len(gallery.wishes)
     own, wanted = gallery.captions[:size], [wish.caption for wish in gallery.wishes]
-    vectors, itself = model.image(features), torch.arange(size)
-    f = vectors[:size]
-    captions = model.text(preprocessing.text_to_tensor(own, vocabulary))
-    g = model.text(preprocessing.text_to_tensor([w.text for w in gallery.wishes], vocabulary))
+    texts = [*own, *(wish.text for wish in gallery.wishes)]
+    tokens = preprocessing.text_to_tensor(texts, vocabulary).to(features.device)
+    with lent(model, features.device), training.evaluating(model):
+        vectors, (captions, g) = model.image(features), model.text(tokens).split(size)
+    f, itself = vectors[:size], torch.arange(size)
     order = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(0))
     searches = {
-        "text to image": (search(captions, vectors, 10), own, {5: ">= 0.90"}),
+        "text to image": (search(captions, vectors, 10), own, {5: {"at_least": 0.90}}),
         "image to image": (search(f, vectors, 10, itself), own, {}),
         "this card, but": (
-            search(compose(f, g, *BEST), vectors, 10, itself), wanted, {5: ">= 0.75"},
+            search(compose(f, g, *BEST), vectors, 10, itself), wanted, {5: {"at_least": 0.75}},
         ),
-        "text to image, shuffled": (search(captions, vectors[order], 10), own, {5: "<= 0.10"}),
+        "text to image, shuffled": (
+            search(captions, vectors[order], 10), own, {5: {"at_most": 0.10}},
+        ),
     }  # fmt: skip
-    figures = []
+    results = []
     for what, (found, right, bounds) in searches.items():
         for k in (1, 5, 10):
             hits = recall(found, gallery.captions, right, k).float()
             for name, chosen in (("seen", gallery.seen), ("unseen", ~gallery.seen)):
                 label = f"{what}, recall@{k}, {name}"
-                figures.append((label, hits[chosen].mean().item(), bounds.get(k, "")))
-    return figures
+                results.append(Result(label, hits[chosen].mean().item(), **bounds.get(k, {})))
+    return results
 
 
-def answer_figures(answerers: nn.ModuleDict, exam: Exam, seen: Tensor) -> list[training.Figure]:
-    """The share of right answers of each fusion; seen (Q,): whether training showed such a card.
-
-    The weighted sum should be no better than guessing where the answer needs a product.
-    """
-    bounds = {"weighted sum": "<= 0.60", "low-rank": ">= 0.90"}
-    both = torch.tensor([kind == "both" for kind in exam.kinds])
-    figures = []
-    for fused, model in answerers.items():
-        right = (training.predict(model, exam.inputs).argmax(1) == exam.target).float()
-        for name, chosen in (("seen", seen), ("unseen", ~seen)):
-            value = right[both & chosen].mean().item()
-            figures.append((f"both at once, {fused}, {name}", value, bounds.get(fused, "")))
-            value = right[~both & chosen].mean().item()
-            figures.append((f"one question, {fused}, {name}", value, ""))
-    return figures
-
-
-def load_answerers(seed: int = 0) -> nn.ModuleDict:
-    """The trained answerers of this seed, one for each fusion of FUSIONS."""
-    words, answers = question_words(ask_all(datasets.load_postcards("train", parts=())))
-    model = new_answerers(len(words), len(answers))
-    return training.load_weights(model, WEIGHTS / f"answerers_{seed}.safetensors").eval()
-
-
-def exam(seed: int) -> list[training.Figure]:
-    """The figures of the stored models of this seed (0, 1 or 2) on test cards. Lesson 07."""
-    test = datasets.load_postcards("test")
-    gallery = draw_gallery(test[:CARDS])
+def exam(seed: int) -> list[Result]:
+    """What the stored dual encoder of this seed (0, 1 or 2) reaches on test cards."""
+    gallery = draw_gallery(datasets.load_postcards("test")[:CARDS])
+    model, vocabulary = stored.load("dual_encoder", seed)
     features = captioning.image_features(gallery.images, seed)
-    figures = search_figures(load_dual_encoder(seed), gallery, features, search_vocabulary())
-    words, answers = question_words(ask_all(datasets.load_postcards("train", parts=())))
-    questions = ask_all(test, seed=1)
-    tensors = question_tensors(
-        questions, captioning.image_features(test.images, seed), words, answers
-    )
-    seen = test.seen[[question.place for question in questions]]
-    return figures + answer_figures(load_answerers(seed), tensors, seen)
+    return quality(model, gallery, features, vocabulary)

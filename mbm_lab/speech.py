@@ -10,16 +10,15 @@ import itertools
 import math
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mbm_lab import captioning, datasets, postcards, preprocessing, training
+from mbm_lab import captioning, datasets, postcards, preprocessing, stored, training
 from mbm_lab.preprocessing import PAD
+from mbm_lab.stored import Result
 
-WEIGHTS = datasets.DATA / "weights"
 BLANK = PAD
 """The number of the blank, CTC's "no new word here"; it is also the padding of the targets."""
 LONGEST_SECONDS = 9.0
@@ -153,15 +152,16 @@ def distort(inputs: dict[str, Tensor], generator: torch.Generator) -> dict[str, 
     to the mel powers. And one picture in four is taken away (lesson 04: modality dropout).
     """
 
-    def draw(low: float, high: float, *size: int) -> Tensor:
-        return low + (high - low) * torch.rand(size, generator=generator)
+    count, here = len(inputs["mel"]), inputs["mel"].device
 
-    count = len(inputs["mel"])
+    def draw(low: float, high: float, *size: int) -> Tensor:
+        return (low + (high - low) * torch.rand(size, generator=generator)).to(here)
+
     mel = inputs["mel"].roll(int(draw(-3, 4).floor()), 1)
     stretch = float(draw(0.85, 1.15))
     mel = nn.functional.interpolate(mel, scale_factor=stretch, mode="linear")
     frames = (inputs["frames"] * stretch).long().clamp(max=mel.shape[2])
-    noise = white_noise()
+    noise = white_noise().to(here)
     start = int(draw(0, noise.shape[1] - mel.shape[2]))
     strength = inputs["power"] / 10 ** (draw(-15, 15, count) / 10) * (draw(0, 1, count) < 1 / 2)
     mel = mel + strength[:, None, None] * noise[:, start : start + mel.shape[2]]
@@ -217,31 +217,21 @@ class WithPicture(nn.Module):
 
     scores = W h + b + P ((A h + a) ⊙ f): the states h ask the picture's features f, as lesson 06's
     decoder does. Only A, a and P learn, so without a picture (f = 0) nothing is added. The inputs
-    are those of `Recogniser`, and "image" (B, 48).
+    are those of `Recogniser`, and "image" (B, 48). alone: the recogniser; a new one if None.
     """
 
-    def __init__(self, alone: Recogniser):
+    def __init__(self, vocabulary_size: int, alone: Recogniser | None = None):
         super().__init__()
-        self.alone = alone.requires_grad_(False).eval()
-        width = alone.out.in_features
-        words = alone.out.out_features
-        self.help = nn.ModuleDict(
-            {
-                "ask": nn.Linear(width, captioning.FEATURES),
-                "look": nn.Linear(captioning.FEATURES, words, bias=False),
-            }
-        )
-        nn.init.zeros_(self.help["look"].weight)  # at first the picture adds nothing
-
-    def train(self, mode: bool = True) -> WithPicture:
-        super().train(mode)
-        self.alone.eval()
-        return self
+        self.alone = Recogniser(vocabulary_size) if alone is None else alone
+        self.alone.requires_grad_(False)
+        self.ask = nn.Linear(self.alone.out.in_features, captioning.FEATURES)
+        self.look = nn.Linear(captioning.FEATURES, vocabulary_size, bias=False)
+        nn.init.zeros_(self.look.weight)  # at first the picture adds nothing
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         states, over = self.alone.states(inputs)
-        asked = self.help["ask"](states) * inputs["image"][:, None]  # (B, T // 8, 48)
-        return _silent_after(self.alone.out(states) + self.help["look"](asked), over)
+        asked = self.ask(states) * inputs["image"][:, None]  # (B, T // 8, 48)
+        return _silent_after(self.alone.out(states) + self.look(asked), over)
 
 
 def _silent_after(scores: Tensor, over: Tensor) -> Tensor:
@@ -268,7 +258,7 @@ def log_standardised(mel: Tensor, frames: Tensor) -> Tensor:
 
 # --- Which words go wrong
 
-KINDS = {
+WORD_KINDS = {
     "shown": {
         *postcards.MOOD_WORDS,
         *postcards.COLOURS,
@@ -311,15 +301,15 @@ def error_rates(written: Sequence[str], true: Sequence[str]) -> dict[str, float]
     """
     from torchmetrics.functional.text import word_error_rate
 
-    wrong, count = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
+    wrong, count = dict.fromkeys(WORD_KINDS, 0), dict.fromkeys(WORD_KINDS, 0)
     for ours, theirs in zip(written, true, strict=True):
         for word, heard in align(theirs.split(), ours.split()):
-            for kind, words in KINDS.items():
+            for kind, words in WORD_KINDS.items():
                 if word in words:
                     count[kind] += 1
                     wrong[kind] += word != heard
     rates = {"all": float(word_error_rate(list(written), list(true)))}
-    return rates | {kind: wrong[kind] / max(1, count[kind]) for kind in KINDS}
+    return rates | {kind: wrong[kind] / max(1, count[kind]) for kind in WORD_KINDS}
 
 
 # --- The voice as a third witness of the mood
@@ -373,14 +363,7 @@ def noted(split: str) -> datasets.Postcards:
     return cards.subset([i for i, note in enumerate(cards.notes) if note is not None])
 
 
-def load_vocabulary() -> preprocessing.Vocabulary:
-    """The words of the training notes, numbered; number 0 is the blank."""
-    cards = datasets.load_postcards("train", parts=())
-    count = postcards.NOTED["train"]
-    return preprocessing.Vocabulary.build([text.split() for text in cards.note_texts[:count]])
-
-
-def train(
+def train_recogniser(
     model: Recogniser | WithPicture,
     cards: datasets.Postcards,
     image: Tensor,
@@ -416,36 +399,23 @@ def recognise(
     return [" ".join(vocabulary.decode(words)) for words in greedy_words(log_p)]
 
 
-def load_recogniser(seed: int = 0) -> Recogniser:
-    """A recogniser of speech alone that was trained with this seed: 0, 1 or 2."""
-    model = Recogniser(len(load_vocabulary()))
-    return training.load_weights(model, WEIGHTS / f"recogniser_{seed}.safetensors").eval()
+def retrain(seed: int, epochs: int = 150) -> list[stored.Model]:
+    """The recogniser of `data/weights`, trained anew: alone, then with the picture (three minutes).
+
+    `stored.load("recogniser")` gives both: the whole is a `WithPicture`, its `alone` is the other.
+    """
+    cards = noted("train")
+    vocabulary = preprocessing.Vocabulary.build([text.split() for text in cards.note_texts])
+    features = captioning.image_features(cards.images, seed)
+    torch.manual_seed(seed)
+    alone = Recogniser(len(vocabulary))
+    train_recogniser(alone, cards, features, vocabulary, epochs, seed)
+    helped = WithPicture(len(vocabulary), alone)
+    train_recogniser(helped, cards, features, vocabulary, max(1, epochs // 15), seed)
+    return [stored.Model("recogniser", helped, {"vocabulary_size": len(vocabulary)}, vocabulary)]
 
 
-def load_with_picture(seed: int = 0) -> WithPicture:
-    """The same recogniser with what the picture adds."""
-    model = WithPicture(load_recogniser(seed))
-    training.load_weights(model.help, WEIGHTS / f"recogniser_picture_{seed}.safetensors")
-    return model.eval()
-
-
-def retrain(
-    out: str | Path = WEIGHTS,
-    epochs: int = 150,
-    seeds: Sequence[int] = (0, 1, 2),
-) -> None:
-    """Trains the recognisers and writes their weights (about three minutes each)."""
-    cards, vocabulary = noted("train"), load_vocabulary()
-    for seed in seeds:
-        features = captioning.image_features(cards.images, seed)
-        torch.manual_seed(seed)
-        model = Recogniser(len(vocabulary))
-        train(model, cards, features, vocabulary, epochs, seed)
-        training.save_weights(model, Path(out) / f"recogniser_{seed}.safetensors", half=True)
-        helped = WithPicture(model)
-        train(helped, cards, features, vocabulary, max(1, epochs // 15), seed)
-        path = Path(out) / f"recogniser_picture_{seed}.safetensors"
-        training.save_weights(helped.help, path, half=True)
+# --- How good is it?
 
 
 def noisy(cards: datasets.Postcards, snr_db: float, seed: int = 0) -> list[Tensor]:
@@ -455,49 +425,52 @@ def noisy(cards: datasets.Postcards, snr_db: float, seed: int = 0) -> list[Tenso
 
 
 def quality(
-    alone: Recogniser,
     helped: WithPicture,
-    captioner: captioning.Captioner,
     cards: datasets.Postcards,
     vocabulary: preprocessing.Vocabulary,
-) -> list[training.Figure]:
-    """The figures of lesson 09 on test notes, in voices that training never heard."""
+    seed: int = 0,
+) -> list[Result]:
+    """What a recogniser, alone and with the picture, reaches on test notes, in voices that training
+    never heard. seed: that of lesson 06's captioner, whose features it sees."""
+    captioner, words = stored.load("captioner", seed)
     features, true = training.predict(captioner.encoder, cards.images), cards.note_texts
     order = torch.randperm(len(cards), generator=torch.Generator().manual_seed(0))
     loud = noisy(cards, NOISE)
-    words = captioning.load_vocabulary()
     texts = {
-        "clean": recognise(alone, cards.notes, features, vocabulary),
-        "alone": recognise(alone, loud, features, vocabulary),
+        "clean": recognise(helped.alone, cards.notes, features, vocabulary),
+        "alone": recognise(helped.alone, loud, features, vocabulary),
         "with the picture": recognise(helped, loud, features, vocabulary),
         "shuffled pictures": recognise(helped, loud, features[order], vocabulary),
         "picture only": captioning.caption(captioner, cards.images, "en", words),
     }
-    figures = []
+    results = []
     for name, chosen in (("seen", cards.seen), ("unseen", ~cards.seen)):
         rows = chosen.nonzero()[:, 0].tolist()
         spoken = [true[i] for i in rows]
         rates = {
             what: error_rates([written[i] for i in rows], spoken) for what, written in texts.items()
         }
-        figures.append((f"WER, clean, {name}", rates["clean"]["all"], "<= 0.05"))
-        figures.append((f"WER, {NOISE} dB, alone, {name}", rates["alone"]["all"], ">= 0.30"))
+        results.append(Result(f"WER, clean, {name}", rates["clean"]["all"], at_most=0.05))
+        rate = rates["alone"]["all"]  # it must lose enough for a picture to have something to do
+        results.append(Result(f"WER, {NOISE} dB, alone, {name}", rate, at_least=0.30))
         for what in ("with the picture", "picture only"):
-            figures.append((f"WER, {NOISE} dB, {what}, {name}", rates[what]["all"], ""))
+            rate = rates[what]["all"]
+            results.append(Result(f"WER, {NOISE} dB, {what}, {name}", rate, at_most=math.inf))
         for what in ("alone", "with the picture", "shuffled pictures", "picture only"):
-            for kind in KINDS:
-                figures.append((f"wrong, words {kind}, {what}, {name}", rates[what][kind], ""))
+            for kind in WORD_KINDS:
+                label = f"wrong, words {kind}, {what}, {name}"
+                results.append(Result(label, rates[what][kind], at_most=math.inf))
         before = rates["alone"]
-        for what, wanted in (("with the picture", ">= 0.33"), ("shuffled pictures", "<= 0.05")):
+        bounds = {"with the picture": {"at_least": 0.33}, "shuffled pictures": {"at_most": 0.05}}
+        for what, bound in bounds.items():
             removed = 1 - rates[what]["shown"] / before["shown"]
-            figures.append((f"errors removed, words shown, {what}, {name}", removed, wanted))
+            results.append(Result(f"errors removed, words shown, {what}, {name}", removed, **bound))
         harm = rates["with the picture"]["not shown"] - before["not shown"]
-        figures.append((f"harm to words not shown, {name}", harm, "<= 0.03"))
-    return figures
+        results.append(Result(f"harm to words not shown, {name}", harm, at_most=0.03))
+    return results
 
 
-def exam(seed: int) -> list[training.Figure]:
-    """The figures of the stored recognisers of this seed (0, 1 or 2) on test notes. Lesson 09."""
-    captioner = captioning.load_captioner(seed)
-    models = load_recogniser(seed), load_with_picture(seed)
-    return quality(*models, captioner, noted("test"), load_vocabulary())
+def exam(seed: int) -> list[Result]:
+    """What the stored recogniser of this seed (0, 1 or 2) reaches on test notes."""
+    helped, vocabulary = stored.load("recogniser", seed)
+    return quality(helped, noted("test"), vocabulary, seed)

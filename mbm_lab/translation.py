@@ -9,17 +9,17 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mbm_lab import captioning, datasets, postcards, preprocessing, training
-from mbm_lab.captioning import State
+from mbm_lab import captioning, datasets, postcards, preprocessing, stored, training, writing
+from mbm_lab.device import device_of, lent
 from mbm_lab.preprocessing import PAD
+from mbm_lab.stored import Result
+from mbm_lab.writing import State
 
-WEIGHTS = datasets.DATA / "weights"
 LONGEST_SOURCE = 20
 """The most words of an English sentence: training saw at most 16."""
 
@@ -119,11 +119,10 @@ def encode_source(sentences: Sequence[str], vocabulary: preprocessing.Vocabulary
                 f"The sentence has {len(words)} words, and training saw at most {LONGEST_SOURCE}: "
                 "cut it into shorter ones."
             )
-        rows.append(captioning.encode(text, "en", vocabulary)[1:])
+        rows.append(writing.encode(text, "en", vocabulary)[1:])
     return preprocessing.pad(rows)
 
 
-@torch.no_grad()
 def translate(
     model: Translator,
     source: Tensor,
@@ -133,13 +132,11 @@ def translate(
 ) -> list[str]:
     """Translates greedily: source (N, S), image (N, 48), to N sentences of `language`, whose words
     the vocabulary numbers. Lesson 10."""
-    model.cpu().eval()
-    first = captioning.first_word(language, vocabulary)
-    written = captioning.greedy(model, model.start(source, image), first)
-    return captioning.read_out(written, vocabulary, language)
+    here = device_of(model)
+    state = model.start(source.to(here), image.to(here))
+    return writing.write(model, state, vocabulary, language)
 
 
-@torch.no_grad()
 def trace(
     model: Translator, source: Tensor, image: Tensor, prefix: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -148,13 +145,14 @@ def trace(
     Returns the attention (T, S), and how far the picture moves the scores at each place, (T,): the
     standard deviation over the vocabulary of what it adds. Lesson 10.
     """
-    state, blind = model.start(source, image), model.start(source, torch.zeros_like(image))
     attention, moved = [], []
-    for words in prefix.unbind(1):
-        scores, state = model.step(words, state)
-        without, blind = model.step(words, blind)
-        attention.append(state[-1][0])
-        moved.append((scores - without)[0].std())
+    with lent(model, source.device), training.evaluating(model):
+        state, blind = model.start(source, image), model.start(source, torch.zeros_like(image))
+        for words in prefix.unbind(1):
+            scores, state = model.step(words, state)
+            without, blind = model.step(words, blind)
+            attention.append(state[-1][0])
+            moved.append((scores - without)[0].std())
     return torch.stack(attention), torch.stack(moved)
 
 
@@ -200,13 +198,6 @@ def in_all_colours(english: Sequence[str], chinese: Sequence[str]) -> tuple[list
 # --- Trained models
 
 
-def load_vocabularies() -> tuple[preprocessing.Vocabulary, preprocessing.Vocabulary]:
-    """The words of the training captions, English and Chinese, numbered."""
-    cards = datasets.load_postcards("train", parts=())
-    english = captioning.build_vocabulary([("en", cards.captions)])
-    return english, captioning.build_vocabulary([("zh", cards.captions_zh)])
-
-
 Vocabularies = tuple[preprocessing.Vocabulary, preprocessing.Vocabulary]
 
 
@@ -222,7 +213,7 @@ def train_text(
     """The first half of lesson 10's recipe, without pictures: N English sentences and the same in
     `language`. About three seconds an epoch for the 12,000 of lesson 10."""
     source = encode_source(sources, vocabularies[0])
-    prefix, target = captioning.teacher_forcing([(language, targets)], vocabularies[1])
+    prefix, target = writing.teacher_forcing([(language, targets)], vocabularies[1])
     inputs = {
         "source": source,
         "image": torch.zeros(len(source), captioning.FEATURES),
@@ -244,7 +235,7 @@ def train_picture(
     All that the text can tell is known by then, so they learn what it cannot.
     """
     source = encode_source(cards.captions, vocabularies[0])
-    prefix, target = captioning.teacher_forcing([("zh", cards.captions_zh)], vocabularies[1])
+    prefix, target = writing.teacher_forcing([("zh", cards.captions_zh)], vocabularies[1])
     inputs = {"source": source, "image": features, "prefix": prefix[:, 0]}
     model.requires_grad_(False)
     for part in (model.ask, model.look):
@@ -259,30 +250,29 @@ def _fit(
     model: Translator, inputs: dict[str, Tensor], target: Tensor, epochs: int, seed: int
 ) -> training.History:
     return training.fit(
-        model, inputs, target, captioning.next_word_loss, epochs=epochs, batch_size=64,
+        model, inputs, target, writing.next_word_loss, epochs=epochs, batch_size=64,
         learning_rate=5e-3, one_cycle=True, seed=seed,
     )  # fmt: skip
 
 
-def load_translator(seed: int = 0) -> Translator:
-    """A translator that was trained with this seed: 0, 1 or 2."""
-    english, chinese = load_vocabularies()
-    model = Translator(len(english), len(chinese))
-    return training.load_weights(model, WEIGHTS / f"translator_{seed}.safetensors").eval()
-
-
-def retrain(out: str | Path = WEIGHTS, epochs: int = 6, seeds: Sequence[int] = (0, 1, 2)) -> None:
-    """Trains the translators and writes their weights (half a minute each)."""
+def retrain(seed: int, epochs: int = 6) -> list[stored.Model]:
+    """The translator of `data/weights`, trained anew (half a minute)."""
     cards = datasets.load_postcards("train")
-    vocabularies = load_vocabularies()
-    for seed in seeds:
-        torch.manual_seed(seed)
-        model = Translator(*map(len, vocabularies))
-        pairs = in_all_colours(cards.captions, cards.captions_zh)
-        train_text(model, *pairs, vocabularies, epochs, seed)
-        features = captioning.image_features(cards.images, seed)
-        train_picture(model, cards, features, vocabularies, max(1, epochs // 2), seed)
-        training.save_weights(model, Path(out) / f"translator_{seed}.safetensors", half=True)
+    vocabularies = (
+        writing.build_vocabulary([("en", cards.captions)]),
+        writing.build_vocabulary([("zh", cards.captions_zh)]),
+    )
+    sizes = dict(zip(("english", "chinese"), map(len, vocabularies), strict=True))
+    torch.manual_seed(seed)
+    model = Translator(**sizes)
+    pairs = in_all_colours(cards.captions, cards.captions_zh)
+    train_text(model, *pairs, vocabularies, epochs, seed)
+    features = captioning.image_features(cards.images, seed)
+    train_picture(model, cards, features, vocabularies, max(1, epochs // 2), seed)
+    return [stored.Model("translator", model, sizes, vocabularies)]
+
+
+# --- How good is it?
 
 
 def quality(
@@ -290,11 +280,11 @@ def quality(
     cards: datasets.Postcards,
     features: Tensor,
     vocabularies: Vocabularies,
-) -> list[training.Figure]:
-    """The figures of lesson 10 for one model on test cards, seen and unseen combinations."""
+) -> list[Result]:
+    """What one model reaches on test cards, of seen and unseen combinations."""
     source, true = (
         encode_source(cards.captions, vocabularies[0]),
-        captioning.tidy(cards.captions_zh, "zh"),
+        writing.tidy(cards.captions_zh, "zh"),
     )
     order = torch.randperm(len(cards), generator=torch.Generator().manual_seed(0))
     pictures = {
@@ -304,26 +294,26 @@ def quality(
     }
     ambiguous = is_ambiguous(cards.captions)
     bounds = {
-        "with the picture": ">= 0.95",
-        "text alone": "<= 0.60",
-        "shuffled pictures": "<= 0.60",
+        "with the picture": {"at_least": 0.95},
+        "text alone": {"at_most": 0.60},
+        "shuffled pictures": {"at_most": 0.60},
     }
-    figures = []
+    results = []
     for what, image in pictures.items():
         written = translate(model, source, image, vocabularies[1])
         objects = captioning.factors_right(written, true, "zh")["object"].float()
-        whole = captioning.exact(written, true).float()
+        whole = writing.exact(written, true).float()
         for name, chosen in (("seen", cards.seen), ("unseen", ~cards.seen)):
             share = objects[ambiguous & chosen].mean().item()
-            figures.append((f"ambiguous word, {what}, {name}", share, bounds[what]))
+            results.append(Result(f"ambiguous word, {what}, {name}", share, **bounds[what]))
             share = whole[~ambiguous & chosen].mean().item()
-            figures.append((f"other sentences, exact, {what}, {name}", share, ""))
-        figures.append((f"BLEU, all sentences, {what}", captioning.bleu(written, true, "zh"), ""))
-    return figures
+            results.append(Result(f"other sentences, exact, {what}, {name}", share))
+        results.append(Result(f"BLEU, all sentences, {what}", writing.bleu(written, true, "zh")))
+    return results
 
 
-def exam(seed: int) -> list[training.Figure]:
-    """The figures of the stored translator of this seed (0, 1 or 2) on test cards. Lesson 10."""
+def exam(seed: int) -> list[Result]:
+    """What the stored translator of this seed (0, 1 or 2) reaches on test cards."""
     cards = datasets.load_postcards("test")
-    features = captioning.image_features(cards.images, seed)
-    return quality(load_translator(seed), cards, features, load_vocabularies())
+    model, vocabularies = stored.load("translator", seed)
+    return quality(model, cards, captioning.image_features(cards.images, seed), vocabularies)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import captioning, datasets, postcards, preprocessing, training
+from mbm_lab import captioning, datasets, postcards, preprocessing, stored, training, writing
+from mbm_lab.device import device_of
+from mbm_lab.stored import Result
 
-WEIGHTS = datasets.DATA / "weights"
 FRAME = 512
 """Numbers that `frame_features` gives for a frame: 32 maps of 4 x 4."""
 
@@ -65,7 +65,8 @@ def frame_features(clips: Tensor, seed: int = 0) -> Tensor:
     if clips.ndim != 5:
         raise ValueError(f"Films have the shape (N, T, 3, 64, 64), and not {tuple(clips.shape)}.")
     _check_length(clips.shape[1])
-    encoder = FrameEncoder(captioning.load_captioner(seed).encoder)
+    captioner, _ = stored.load("captioner", seed)
+    encoder = FrameEncoder(captioner.encoder)
     return training.predict(encoder, clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
 
 
@@ -115,17 +116,13 @@ class Summariser(nn.Module):
         return self.decoder(film, prefix.flatten(0, 1)).unflatten(0, prefix.shape[:2])
 
 
-@torch.no_grad()
 def summarise(model: Summariser, frames: Tensor, vocabulary: preprocessing.Vocabulary) -> list[str]:
     """Writes one sentence for each film (N, T, 512). Lesson 08.
 
     Raises ValueError when the films have one frame.
     """
-    features = training.predict(model.encoder, frames)
-    decoder = model.decoder.cpu().eval()
-    start = vocabulary.index[captioning.START["en"]]
-    written = captioning.greedy(decoder, decoder.start(features), start)
-    return captioning.read_out(written, vocabulary, "en")
+    film = training.predict(model.encoder, frames).to(device_of(model.decoder))
+    return writing.write(model.decoder, model.decoder.start(film), vocabulary, "en")
 
 
 # --- Films, turned around
@@ -206,17 +203,7 @@ def single_frame_limit(cards: Sequence[postcards.Card], frame: int, draws: int =
 # --- Trained models
 
 
-def build_vocabulary(cards: datasets.Postcards) -> preprocessing.Vocabulary:
-    """The words of the summaries, numbered."""
-    return captioning.build_vocabulary([("en", filmed(cards).summaries)])
-
-
-def load_vocabulary() -> preprocessing.Vocabulary:
-    """The words of the training summaries, numbered."""
-    return build_vocabulary(datasets.load_postcards("train", parts=()))
-
-
-def train(
+def train_summariser(
     model: Summariser,
     features: Tensor,
     sentences: Sequence[str],
@@ -225,12 +212,12 @@ def train(
     seed: int = 0,
 ) -> training.History:
     """The recipe of lesson 08: eight seconds for 1,280 films on one thread."""
-    prefix, target = captioning.teacher_forcing([("en", sentences)], vocabulary)
+    prefix, target = writing.teacher_forcing([("en", sentences)], vocabulary)
     return training.fit(
         model,
         {"frames": features, "prefix": prefix},
         target,
-        captioning.next_word_loss,
+        writing.next_word_loss,
         epochs=epochs,
         batch_size=32,
         learning_rate=5e-3,
@@ -239,22 +226,18 @@ def train(
     )
 
 
-def load_summariser(seed: int = 0) -> Summariser:
-    """A summariser that was trained with this seed: 0, 1 or 2."""
-    model = Summariser(len(load_vocabulary()))
-    return training.load_weights(model, WEIGHTS / f"summariser_{seed}.safetensors").eval()
-
-
-def retrain(out: str | Path = WEIGHTS, epochs: int = 40, seeds: Sequence[int] = (0, 1, 2)) -> None:
-    """Trains the summarisers and writes their weights (ten seconds each)."""
+def retrain(seed: int, epochs: int = 40) -> list[stored.Model]:
+    """The summariser of `data/weights`, trained anew (ten seconds)."""
     cards = filmed(datasets.load_postcards("train", parts=("clip",)))
-    vocabulary = build_vocabulary(cards)
-    for seed in seeds:
-        features, sentences = turned_around(torch.stack(cards.clips), cards.cards, seed)
-        torch.manual_seed(seed)
-        model = Summariser(len(vocabulary))
-        train(model, features, sentences, vocabulary, epochs, seed)
-        training.save_weights(model, Path(out) / f"summariser_{seed}.safetensors", half=True)
+    vocabulary = writing.build_vocabulary([("en", cards.summaries)])
+    features, sentences = turned_around(torch.stack(cards.clips), cards.cards, seed)
+    torch.manual_seed(seed)
+    model = Summariser(len(vocabulary))
+    train_summariser(model, features, sentences, vocabulary, epochs, seed)
+    return [stored.Model("summariser", model, {"vocabulary_size": len(vocabulary)}, vocabulary)]
+
+
+# --- How good is it?
 
 
 def quality(
@@ -262,28 +245,28 @@ def quality(
     features: Tensor,
     cards: datasets.Postcards,
     vocabulary: preprocessing.Vocabulary,
-) -> list[training.Figure]:
-    """The figures of lesson 08 for one model on test films, seen and unseen combinations."""
-    right = captioning.exact(summarise(model, features, vocabulary), cards.summaries).float()
+) -> list[Result]:
+    """What one model reaches on test films, of seen and unseen combinations."""
+    right = writing.exact(summarise(model, features, vocabulary), cards.summaries).float()
     shuffled = summarise(model, shuffle_frames(features), vocabulary)
-    shuffled = captioning.exact(shuffled, cards.summaries).float()
+    shuffled = writing.exact(shuffled, cards.summaries).float()
     back = [retold(card, backwards=True, mirrored=False) for card in cards.cards]
-    backwards = captioning.exact(summarise(model, features.flip(1), vocabulary), back).float()
-    figures = []
+    backwards = writing.exact(summarise(model, features.flip(1), vocabulary), back).float()
+    results = []
     for name, chosen in (("seen", cards.seen), ("unseen", ~cards.seen)):
-        figures += [
-            (f"exact match, {name}", right[chosen].mean().item(), ">= 0.85"),
-            (f"shuffled frames, {name}", shuffled[chosen].mean().item(), "<= 0.50"),
-            (f"backwards, told backwards, {name}", backwards[chosen].mean().item(), ""),
+        results += [
+            Result(f"exact match, {name}", right[chosen].mean().item(), at_least=0.85),
+            Result(f"shuffled frames, {name}", shuffled[chosen].mean().item(), at_most=0.50),
+            Result(f"backwards, told backwards, {name}", backwards[chosen].mean().item()),
         ]
     for change in postcards.CHANGES:
         chosen = torch.tensor([card.change == change for card in cards.cards])
-        figures.append((f"exact match, change of {change}", right[chosen].mean().item(), ""))
-    return figures
+        results.append(Result(f"exact match, change of {change}", right[chosen].mean().item()))
+    return results
 
 
-def exam(seed: int) -> list[training.Figure]:
-    """The figures of the stored summariser of this seed (0, 1 or 2) on test films. Lesson 08."""
+def exam(seed: int) -> list[Result]:
+    """What the stored summariser of this seed (0, 1 or 2) reaches on test films."""
     cards = filmed(datasets.load_postcards("test", parts=("clip",)))
-    features = frame_features(torch.stack(cards.clips), seed)
-    return quality(load_summariser(seed), features, cards, load_vocabulary())
+    model, vocabulary = stored.load("summariser", seed)
+    return quality(model, frame_features(torch.stack(cards.clips), seed), cards, vocabulary)

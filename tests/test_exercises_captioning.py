@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mbm_lab import captioning, preprocessing
+from mbm_lab import preprocessing, writing
 from mbm_lab.exercises import captioning as ex
 
 
@@ -23,7 +23,7 @@ def test_the_solutions_are_what_the_course_computes():
         if end != preprocessing.EOS:
             continue
         state = (torch.zeros(1, 0, dtype=torch.long),)
-        theirs = captioning.greedy(Written(next_scores), state, first, longest)[0].tolist()
+        theirs = writing.greedy(Written(next_scores), state, first, longest)[0].tolist()
         ours = ex.my_greedy(next_scores, first, end, longest)
         assert ours == [word for word in theirs if word not in (preprocessing.EOS,)][: len(ours)]
         assert len(theirs) in (len(ours), len(ours) + 1)

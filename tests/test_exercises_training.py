@@ -68,7 +68,7 @@ def test_random_search_is_that_of_the_course():
     y = x @ torch.tensor([1.0, -0.5, 0.2])
     model = nn.Linear(3, 1, bias=False)
     nn.init.zeros_(model.weight)
-    least = training.search(
+    least = training.least_loss(
         model, x, y[:, None], nn.functional.mse_loss, "random", steps=50, size=0.2, seed=6
     )
     generator = torch.Generator().manual_seed(6)

@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LinearRegression
 from torch import nn
 
-from mbm_lab import datasets, fusion, postcards, training, welcome
+from mbm_lab import datasets, fusion, postcards, stored, training, welcome
 
 NAMES = ("image", "message")
 FUSIONS = [
@@ -23,7 +23,7 @@ FUSIONS = [
 def readings():
     """Real readings of the validation cards: f, g, mood."""
     val = datasets.load_postcards("val")
-    f, g = welcome.read(val, *welcome.load_readers(), welcome.load_vocabulary())
+    f, g = welcome.read(val, *welcome.load_readers())
     return f, g, val.mood
 
 
@@ -338,8 +338,8 @@ def test_modality_dropout_is_off_in_evaluation(features):
 @pytest.mark.slow
 def test_claims_of_the_lesson(readings):
     val, test = datasets.load_postcards("val"), datasets.load_postcards("test")
-    image_reader, message_reader = welcome.load_readers()
-    vocabulary = welcome.load_vocabulary()
+    image_reader, message_reader, vocabulary = welcome.load_readers()
+    vocabulary = stored.load("message_reader")[1]
     tokens = [
         welcome.preprocessing.text_to_tensor(cards.messages, vocabulary) for cards in (val, test)
     ]

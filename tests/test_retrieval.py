@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mbm_lab import captioning, datasets, fusion, postcards, preprocessing, retrieval, training
+from mbm_lab import captioning, datasets, postcards, preprocessing, retrieval, stored
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def gallery(test_cards):
 
 @pytest.fixture(scope="module")
 def vocabulary():
-    return retrieval.search_vocabulary()
+    return stored.load("dual_encoder")[1]
 
 
 # Losses
@@ -88,7 +88,9 @@ def test_pulling_alone_collapses_and_the_contrastive_loss_does_not(vocabulary):
         model = retrieval.DualEncoder(len(vocabulary))
         if loss is retrieval.pull_together:
             model.log_scale.requires_grad_(False).zero_()
-        retrieval.train(model, features, cards.captions, vocabulary, loss=loss, epochs=12)
+        retrieval.train_dual_encoder(
+            model, features, cards.captions, vocabulary, loss=loss, epochs=12
+        )
         with torch.no_grad():
             f = model.image(features[:100])
         spread[loss] = 1 - (f @ f.T).mean().item()
@@ -201,80 +203,11 @@ def test_a_redrawn_card_keeps_its_caption(test_cards):
         assert "happy pink face" in other.caption
 
 
-# Questions
-
-
-def test_questions_have_true_answers(test_cards):
-    questions = retrieval.ask_all(test_cards, per_card=10)
-    both = [question for question in questions if question.kind == "both"]
-    assert 0.4 < sum(question.answer == "yes" for question in both) / len(both) < 0.6
-    for question in questions:
-        card = test_cards.cards[question.place]
-        if question.kind == "colour":
-            assert question.answer == card.colour
-        elif question.kind == "weather":
-            assert question.answer == card.weather
-        elif question.kind == "object":
-            assert question.answer in card.caption
-            assert ("beside" in question.text) == (card.relation == "beside")
-        else:
-            weather = retrieval.SAY_WEATHER[card.weather] in question.text
-            true = weather and question.text.endswith(f"the face {card.colour}?")
-            assert question.answer == ("yes" if true else "no")
-
-
-def test_no_sum_of_two_scores_answers_all_four():
-    yes = torch.tensor([[True, False], [False, True]])
-    a, b = torch.randn(2, 20_000, 2)
-    right = ((a[:, :, None] + b[:, None, :] > 0) == yes).flatten(1).sum(1)
-    assert right.max() == 3
-
-
-@pytest.mark.parametrize("name", retrieval.FUSIONS)
-def test_every_parameter_of_an_answerer_learns(name):
-    torch.manual_seed(0)
-    model = retrieval.Answerer(retrieval.FUSIONS[name](retrieval.MODALITIES, 48), 30, 9)
-    inputs = {"image": torch.randn(5, 48), "question": torch.randint(1, 30, (5, 6))}
-    scores = model(inputs)
-    assert scores.shape == (5, 9)
-    scores.square().sum().backward()
-    for parameter_name, parameter in model.named_parameters():
-        assert parameter.grad is not None, parameter_name
-        assert parameter.grad.abs().sum() > 0, parameter_name
-
-
-def test_the_weighted_sum_is_additive_and_the_others_are_not():
-    for name, fused in retrieval.FUSIONS.items():
-        torch.manual_seed(0)
-        model = retrieval.Answerer(fused(retrieval.MODALITIES, 48), 30, 9).eval()
-        pictures, questions = torch.randn(2, 48), torch.tensor([[5, 6, 7], [8, 9, 10]])
-        with torch.no_grad():
-            table = torch.stack(
-                [
-                    model({"image": pictures[i, None], "question": questions[j, None]})[0]
-                    for i in range(2)
-                    for j in range(2)
-                ]
-            )
-        interaction = (table[0] + table[3] - table[1] - table[2]).abs().max().item()
-        assert (interaction < 1e-5) == (name == "weighted sum")
-    assert fusion.WeightedSum is retrieval.FUSIONS["weighted sum"]
-
-
 # The trained models
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_stored_models_reach_their_figures(seed):
-    figures = retrieval.exam(seed)
-    assert sum(bool(wanted) for _, _, wanted in figures) >= 8
-    for what, value, wanted in figures:
-        assert training.holds(value, wanted), f"{what}: {value:.3f}, should be {wanted}"
-
-
 def test_shuffled_pictures_hurt(gallery, vocabulary, test_cards):
-    model = retrieval.load_dual_encoder(1)
+    model = stored.load("dual_encoder", 1)[0]
     order = torch.randperm(len(gallery.images), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         vectors = model.image(captioning.image_features(gallery.images, 1))
@@ -285,18 +218,3 @@ def test_shuffled_pictures_hurt(gallery, vocabulary, test_cards):
     lost = retrieval.recall(shuffled, gallery.captions, captions, 5)
     assert found.float().mean() > 0.9
     assert lost.float().mean() < 0.15
-
-
-def test_weights_are_small():
-    for seed in range(3):
-        for name in ("dual_encoder", "answerers"):
-            path = retrieval.WEIGHTS / f"{name}_{seed}.safetensors"
-            assert path.stat().st_size < 200_000
-
-
-@pytest.mark.slow
-def test_retraining_writes_what_loading_reads(tmp_path, monkeypatch):
-    retrieval.retrain(tmp_path, epochs=1, seeds=(0,))
-    monkeypatch.setattr(retrieval, "WEIGHTS", tmp_path)
-    assert retrieval.load_dual_encoder(0).image(torch.randn(2, 48)).shape == (2, 48)
-    assert set(retrieval.load_answerers(0)) == set(retrieval.FUSIONS)

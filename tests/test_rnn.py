@@ -8,7 +8,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import RidgeCV
 from torch import nn
 
-from mbm_lab import cnn, datasets, postcards, preprocessing, rnn, training, welcome
+from mbm_lab import cnn, datasets, postcards, preprocessing, rnn, stored, training, welcome
 
 W = torch.tensor([[0.5, -1.0], [1.0, 0.0]])
 U = torch.tensor([[0.0, 1.0], [-1.0, 0.5]])
@@ -24,7 +24,7 @@ def encoder():
 
 @pytest.fixture(scope="module")
 def vocabulary():
-    return welcome.load_vocabulary()
+    return stored.load("message_reader")[1]
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from mbm_lab import captioning, datasets, postcards, training, translation
+from mbm_lab import captioning, datasets, postcards, stored, translation, writing
 
 
 @pytest.fixture(scope="module")
 def vocabularies():
-    return translation.load_vocabularies()
+    return stored.load("translator")[1]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_every_parameter_learns():
         "image": torch.randn(4, 48),
         "prefix": torch.randint(4, 25, (4, 7)),
     }
-    captioning.next_word_loss(model(inputs), inputs["prefix"]).backward()
+    writing.next_word_loss(model(inputs), inputs["prefix"]).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
@@ -163,19 +163,10 @@ def test_a_sentence_that_cannot_work_is_one_sentence(vocabularies, text, sentenc
 # The trained models
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_stored_models_reach_their_figures(seed):
-    figures = translation.exam(seed)
-    assert sum(bool(wanted) for _, _, wanted in figures) == 6
-    for what, value, wanted in figures:
-        assert training.holds(value, wanted), f"{what}: {value:.3f}, should be {wanted}"
-
-
 def test_shuffled_pictures_hurt(vocabularies, test_cards):
     cards = test_cards[:250]
     features = captioning.image_features(cards.images)
-    model, true = translation.load_translator(0), captioning.tidy(cards.captions_zh, "zh")
+    model, true = stored.load("translator")[0], writing.tidy(cards.captions_zh, "zh")
     source = translation.encode_source(cards.captions, vocabularies[0])
     ambiguous = translation.is_ambiguous(cards.captions)
     order = torch.randperm(250, generator=torch.Generator().manual_seed(1))
@@ -189,32 +180,14 @@ def test_shuffled_pictures_hurt(vocabularies, test_cards):
 
 
 def test_the_picture_moves_the_object_and_little_else(vocabularies, test_cards):
-    model = translation.load_translator(0)
+    model = stored.load("translator")[0]
     card = next(i for i, one in enumerate(test_cards.cards) if "bat" in one.object)
     source = translation.encode_source([test_cards.captions[card]], vocabularies[0])
     image = captioning.image_features(test_cards.images[card : card + 1])
-    words = captioning.encode(test_cards.captions_zh[card], "zh", vocabularies[1])
+    words = writing.encode(test_cards.captions_zh[card], "zh", vocabularies[1])
     attention, moved = translation.trace(model, source, image, torch.tensor([words[:-1]]))
     assert attention.shape == (len(words) - 1, source.shape[1])
     assert torch.allclose(attention.sum(1), torch.ones(len(attention)), atol=1e-5)
     spelled = vocabularies[1].decode(words[1:])
     place = next(i for i, word in enumerate(spelled) if word in ("一只", "一根", "蝙蝠", "球棒"))
     assert moved[place : place + 2].max() == moved.max()
-
-
-def test_weights_are_small():
-    for seed in range(3):
-        path = translation.WEIGHTS / f"translator_{seed}.safetensors"
-        assert path.stat().st_size < 150_000
-
-
-@pytest.mark.slow
-def test_retraining_writes_what_loading_reads(tmp_path, monkeypatch):
-    few = datasets.load_postcards("train")[:64]
-    load = datasets.load_postcards
-    monkeypatch.setattr(
-        datasets, "load_postcards", lambda *a, **k: few if len(a) == 1 and not k else load(*a, **k)
-    )
-    translation.retrain(tmp_path, epochs=1, seeds=(0,))
-    monkeypatch.setattr(translation, "WEIGHTS", tmp_path)
-    assert isinstance(translation.load_translator(0), translation.Translator)

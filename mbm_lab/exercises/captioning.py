@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mbm_lab import captioning, datasets, preprocessing, training
+from mbm_lab import captioning, datasets, preprocessing, stored, training, writing
 from mbm_lab.exercises.exercise import Cases, Choice, Exercise
 
 
@@ -355,15 +355,15 @@ shift = Exercise(
 def _helped_or_alone() -> str:
     """Words right with help, and whole captions alone, after five epochs of training."""
     train, test = datasets.load_postcards("train"), datasets.load_postcards("test")[:300]
-    vocabulary = captioning.load_vocabulary()
+    vocabulary = stored.load("captioner")[1]
     model = captioning.new_captioner(vocabulary)
-    captioning.train(model, train, vocabulary, epochs=5)
-    prefix, target = captioning.teacher_forcing(captioning.captions_of(test), vocabulary)
+    captioning.train_captioner(model, train, vocabulary, epochs=5)
+    prefix, target = writing.teacher_forcing(captioning.captions_of(test), vocabulary)
     helped = training.predict(model, {"image": test.images, "prefix": prefix}).argmax(3)
     words = (helped == target)[target != preprocessing.PAD].float().mean()
-    true = captioning.tidy(test.captions, "en")
+    true = writing.tidy(test.captions, "en")
     written = captioning.caption(model, test.images, "en", vocabulary)
-    alone = captioning.exact(written, true).float().mean()
+    alone = writing.exact(written, true).float().mean()
     if alone > words - 0.03:
         return "a"
     return "b" if alone > 0.3 else "c"

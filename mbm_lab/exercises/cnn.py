@@ -281,7 +281,7 @@ read = Exercise(
 def _what_covering_does() -> str:
     """The stored reader's squared error with each part covered: the worst and the least."""
     test = datasets.load_postcards("test")[:300]
-    reader, _ = welcome.load_readers()
+    reader, *_ = welcome.load_readers()
     errors = {}
     for part in ("mouth", "eyes", "object"):
         f = training.predict(reader, cnn.cover(test.images, test.cards, part))

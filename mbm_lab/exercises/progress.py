@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 
-from mbm_lab import lessons
+from mbm_lab import atomic, lessons
 
 
 def path() -> Path:
@@ -49,12 +49,8 @@ def record(key: str, **changes: bool) -> None:
         state["tries"] = state.get("tries", 0) + 1
     state.update(changes)
     path().parent.mkdir(parents=True, exist_ok=True)
-    half = path().with_suffix(f".{os.getpid()}.tmp")
-    try:
-        half.write_text(json.dumps(states, indent=1), encoding="utf-8")
-        os.replace(half, path())
-    finally:
-        half.unlink(missing_ok=True)
+    text = json.dumps(states, indent=1)
+    atomic.write_whole(path(), lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def reset() -> None:

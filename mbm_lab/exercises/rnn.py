@@ -340,8 +340,8 @@ shuffle = Exercise(
 def _what_is_hard() -> str:
     """The stored reader's typical error on unknown names, on long negations, on the rest."""
     test = datasets.load_postcards("test", parts=["message"])
-    _, g = welcome.load_readers()
-    tokens = preprocessing.text_to_tensor(test.messages, welcome.load_vocabulary())
+    _, g, vocabulary = welcome.load_readers()
+    tokens = preprocessing.text_to_tensor(test.messages, vocabulary)
     squared = (training.predict(g, tokens) - test.sentiment).square()
     names = torch.tensor(["Zoe" in text or "Raj" in text for text in test.messages])
     long = torch.tensor(["nobody" in text.lower() for text in test.messages])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mbm_lab import captioning, datasets, training
+from mbm_lab import captioning, datasets, training, writing
 from mbm_lab import translation as lesson
 from mbm_lab.exercises.exercise import Cases, Choice, Exercise
 
@@ -123,20 +123,20 @@ def _text_alone() -> str:
     english, chinese = lesson.load_vocabularies()
     torch.manual_seed(0)
     model = lesson.Translator(len(english), len(chinese), hidden=48)
-    prefix, target = captioning.teacher_forcing([("zh", train.captions_zh)], chinese)
+    prefix, target = writing.teacher_forcing([("zh", train.captions_zh)], chinese)
     inputs = {
         "source": lesson.encode_source(train.captions, english),
         "image": torch.zeros(len(train), captioning.FEATURES),
         "prefix": prefix[:, 0],
     }
     training.fit(
-        model, inputs, target[:, 0], captioning.next_word_loss, epochs=14, batch_size=64,
+        model, inputs, target[:, 0], writing.next_word_loss, epochs=14, batch_size=64,
         learning_rate=8e-3, one_cycle=True,
     )  # fmt: skip
     source = lesson.encode_source(test.captions, english)
     blind = torch.zeros(len(test), captioning.FEATURES)
     written = lesson.translate(model, source, blind, chinese)
-    true = captioning.tidy(test.captions_zh, "zh")
+    true = writing.tidy(test.captions_zh, "zh")
     right = captioning.factors_right(written, true, "zh")["object"].float().mean()
     return "b" if right > 0.57 else "a" if right > 0.43 else "c"
 

@@ -1,0 +1,31 @@
+"""Writing a file whole or not at all: for weights, checkpoints, lessons, words and progress."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` with the name of a file beside `path`, which then takes the place of `path`.
+
+    So no half-written file is ever there, and an old file gives way only to a whole new one. Two
+    programs that write the same file do not disturb each other: the later one wins.
+    Raises OSError with one sentence when the folder is missing, read-only or full, and what else
+    `write` raises. In each case what was there before is untouched.
+    """
+    path = Path(path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # PyTorch and zip files raise the second
+        raise OSError(
+            f"Could not save to {path}: the folder is missing, read-only or full. Choose another "
+            "folder or make room; what was there before is untouched."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()

@@ -1,0 +1,351 @@
+"""Weights and vocabularies on disk (lessons 02 to 10 load them, `mbm-lab weights` makes them).
+
+A stored model knows itself: beside its weights, the file says which class of the course it is and
+of which sizes, the words it knows, its seed, the command that made it and from which data. So
+`load("dual_encoder", seed=0)` needs nothing else, and says what differs when something does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mbm_lab import atomic, datasets
+from mbm_lab.preprocessing import SPECIAL_WORDS, Vocabulary
+
+WEIGHTS = datasets.DATA / "weights"
+"""Where the course's own stored models are."""
+
+SEEDS = (0, 1, 2)
+"""The seeds with which the models of lessons 06 to 10 are trained."""
+
+LESSONS = {
+    "00": ("welcome",),
+    "06": ("captioning",),
+    "07": ("retrieval", "questions"),
+    "08": ("video",),
+    "09": ("speech",),
+    "10": ("translation",),
+}
+"""The lessons with stored models, and the modules that train them: each has retrain(seed), and
+from lesson 06 on exam(seed)."""
+
+Words = Vocabulary | list[str] | tuple[Vocabulary | list[str], ...] | None
+"""What a model reads or writes: a vocabulary, several (or a list of answers), or none."""
+
+
+# --- Weights of any model
+
+
+def save_weights(model: nn.Module, path: str | Path, half: bool = False) -> None:
+    """Saves a model's weights as safetensors; an old file gives way only to a whole new one.
+
+    half: write numbers of 16 bits, which makes the file half as large; three digits are kept, and
+    `load_weights` turns them into the model's own kind again.
+    Raises OSError with one sentence when the folder is missing, read-only or full. Lesson 05.
+    """
+    save_tensors(_halved(model.state_dict()) if half else model.state_dict(), Path(path))
+
+
+def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
+    """Loads weights that `save_weights` wrote into a model of the same sizes, and returns it.
+
+    Raises FileNotFoundError without the file; ValueError when it is damaged or of another model,
+    which then keeps the weights that it had. Lesson 05.
+    """
+    model.load_state_dict(load_tensors(model, Path(path)))
+    return model
+
+
+def save_tensors(
+    tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None
+) -> None:
+    """Writes named tensors, and what is said about them, as one safetensors file.
+
+    Raises OSError with one sentence when the folder is missing, read-only or full.
+    """
+    tensors = {name: values.detach().cpu().clone().contiguous() for name, values in tensors.items()}
+
+    def write(part: Path) -> None:
+        try:
+            save_file(tensors, part, metadata)
+        except SafetensorError as error:  # its way to say that the file cannot be written
+            raise OSError(str(error)) from error
+
+    atomic.write_whole(path, write)
+
+
+def load_tensors(model: nn.Module, path: Path) -> dict[str, Tensor]:
+    """The tensors in a file, after a check that they are those of this model. Raises as
+    `load_weights` does."""
+    weights, _ = _read(path)
+    _check_fit(model, weights, path)
+    return weights
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A file's tensors, and what it says of them."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There are no weights at {path}: check the name, or train and save them first."
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is damaged or not a safetensors file: replace it by a whole copy."
+        ) from error
+
+
+def _check_fit(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    own = model.state_dict()
+    for name in sorted(own.keys() | weights.keys()):
+        known = name in own and name in weights
+        if not known or own[name].shape != weights[name].shape:
+            raise ValueError(
+                f"{path} holds the weights of another model than this {type(model).__name__}: "
+                f'they differ at "{name}". Build the model with the sizes that it was trained with.'
+            )
+
+
+def _halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n: v.half() if v.is_floating_point() else v for n, v in tensors.items()}
+
+
+# --- Models that know themselves
+
+
+class Model(NamedTuple):
+    """A trained model, and what is needed to build it again.
+
+    name: that of its file, as in "dual_encoder"; sizes: the arguments of its class; words: what it
+    reads or writes; half: numbers of 16 bits are enough.
+    """
+
+    name: str
+    model: nn.Module
+    sizes: dict[str, int]
+    words: Words
+    half: bool = True
+
+
+def save(one: Model, seed: int, command: str, out: str | Path = WEIGHTS) -> Path:
+    """Writes a trained model of the course with all that `load` needs; returns the file.
+
+    command: that which trains it. Raises OSError as `save_weights`.
+    """
+    tensors = one.model.state_dict()
+    tensors = _halved(tensors) if one.half else tensors
+    kind = type(one.model)
+    facts = {
+        "name": one.name,
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "sizes": json.dumps(one.sizes),
+        "words": json.dumps(_plain(one.words), ensure_ascii=False),
+        "seed": str(seed),
+        "command": command,
+        "data": datasets.fingerprint(),
+    }
+    path = Path(out) / f"{one.name}_{seed}.safetensors"
+    save_tensors(tensors, path, facts | {"checksum": _checksum(facts, tensors)})
+    return path
+
+
+def load(name: str, seed: int = 0, folder: str | Path = WEIGHTS) -> tuple[nn.Module, Words]:
+    """A model that was trained with this seed, in evaluation mode, and its vocabulary.
+
+    name: "image_reader", "message_reader" (one seed, 0), "captioner", "dual_encoder", "answerers",
+    "summariser", "recogniser", "translator" (seeds 0, 1, 2). The vocabulary is None for a model
+    without words, and for one with several lists of words a tuple of them.
+
+    Raises FileNotFoundError when there is no such model or seed; ValueError when the file is
+    damaged, was changed after it was written, or is of another model, seed, class or size: the
+    sentence says what differs.
+    """
+    path = Path(folder) / f"{name}_{seed}.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'There is no stored model "{name}" of seed {seed} in {folder}. '
+            f"There are: {', '.join(sorted(_names(folder))) or 'none'}. `mbm-lab weights` trains "
+            "them."
+        )
+    tensors, said = _read(path)
+    facts = _facts(said, path)
+    for what, wanted in (("name", name), ("seed", str(seed))):
+        if facts[what] != wanted:
+            raise ValueError(
+                f"{path} holds another model: its {what} is {facts[what]}, not {wanted}. Give the "
+                "file its own name back, or train it anew with `mbm-lab weights`."
+            )
+    if facts.pop("checksum") != _checksum(facts, tensors):
+        raise ValueError(
+            f"{path} was changed after it was written: its words, sizes or weights are not those "
+            f"of its checksum. Replace it by a whole copy, or make it anew: {facts['command']}."
+        )
+    model = _build(path, facts["class"], json.loads(facts["sizes"]))
+    _check_fit(model, tensors, path)
+    model.load_state_dict(tensors)
+    return model.eval(), _lively(json.loads(facts["words"]))
+
+
+def described(path: str | Path) -> dict[str, str]:
+    """What a stored model's file says of it: name, class, sizes, words, seed, command, data and
+    checksum. Raises FileNotFoundError without the file, ValueError when it does not say all of it.
+    """
+    return _facts(_read(Path(path))[1], Path(path))
+
+
+def _facts(said: dict[str, str], path: Path) -> dict[str, str]:
+    wanted = ("name", "class", "sizes", "words", "seed", "command", "data", "checksum")
+    missing = [what for what in wanted if what not in said]
+    if missing:
+        raise ValueError(
+            f"{path} does not say its {missing[0]}, so it is no stored model of the course: load "
+            "its weights with stored.load_weights into the model that they belong to."
+        )
+    return {what: said[what] for what in wanted}
+
+
+def _build(path: Path, kind: str, sizes: dict) -> nn.Module:
+    """The untrained model. Only a network of the course itself is ever made."""
+    module, _, name = kind.rpartition(".")
+    found = None
+    if module.startswith("mbm_lab.") and importlib.util.find_spec(module):
+        found = getattr(importlib.import_module(module), name, None)
+    if not isinstance(found, type) or not issubclass(found, nn.Module):
+        raise ValueError(
+            f"{path} says that it is a {kind}, which is no network of this course: update the "
+            "course, or train the model anew with `mbm-lab weights`."
+        )
+    try:
+        return found(**sizes)
+    except TypeError as error:
+        raise ValueError(
+            f"{path} was made for a {name} of the sizes {sizes}, which this course's {name} does "
+            "not take: train it anew with `mbm-lab weights`."
+        ) from error
+
+
+def _names(folder: str | Path) -> set[str]:
+    return {path.stem for path in Path(folder).glob("*.safetensors")}
+
+
+def _plain(words: Words) -> list | None:
+    """Words as JSON can hold them: null, one list, or a list of lists."""
+    if isinstance(words, Vocabulary):
+        return words.words
+    return [_plain(one) for one in words] if isinstance(words, tuple) else words
+
+
+def _lively(words: list | None) -> Words:
+    """The reverse of `_plain`: a list that begins with the special words is a vocabulary."""
+    if words and isinstance(words[0], list):
+        return tuple(_lively(one) for one in words)
+    special = list(SPECIAL_WORDS)
+    return Vocabulary(words) if words and words[: len(special)] == special else words
+
+
+def _checksum(facts: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of all that is said and of every weight."""
+    sha = hashlib.sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode())
+    for name, values in sorted(tensors.items()):
+        values = values.detach().cpu().contiguous()
+        sha.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        sha.update(values.view(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+# --- All models of a lesson
+
+
+def retrain(
+    lesson: str,
+    out: str | Path = WEIGHTS,
+    seeds: Sequence[int] = SEEDS,
+    epochs: int | None = None,
+) -> Iterator[Path]:
+    """Trains the models of a lesson ("06") anew, and gives each file when it is written.
+
+    epochs: fewer (or more) than the lesson's own recipe. Lesson 00 has one seed, 0.
+    Raises ValueError for a lesson without stored models, OSError as `save`.
+    """
+    check_lesson(lesson)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    shorter = {} if epochs is None else {"epochs": epochs}
+    for seed in seeds[:1] if lesson == "00" else seeds:
+        for module in _modules(lesson):
+            for one in module.retrain(seed, **shorter):
+                yield save(one, seed, f"mbm-lab weights {lesson}", out)
+
+
+def check_lesson(lesson: str) -> None:
+    """Raises ValueError for a lesson that has no stored models."""
+    if lesson not in LESSONS:
+        raise ValueError(
+            f"Lesson {lesson} has no stored models: the lessons {', '.join(LESSONS)} have."
+        )
+
+
+def exam(lesson: str, seed: int) -> list[Result]:
+    """What the stored models of this seed reach on test cards: all results of a lesson ("06")."""
+    return [result for module in _modules(lesson) for result in module.exam(seed)]
+
+
+def _modules(lesson: str) -> list:
+    return [importlib.import_module(f"mbm_lab.{name}") for name in LESSONS[lesson]]
+
+
+class Result(NamedTuple):
+    """What was measured, its value, and the bound that it should keep: at_least or at_most.
+
+    The bound says which direction is better, too. Where there is no bound, it is infinite:
+    at_most=math.inf for an error rate that may be anything, and at_least=-math.inf, or nothing, for
+    a share of right answers.
+    """
+
+    what: str
+    value: float
+    at_least: float = -math.inf
+    at_most: float | None = None
+
+    @property
+    def less_is_better(self) -> bool:
+        return self.at_most is not None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the value is as it should be."""
+        return self.value <= self.at_most if self.less_is_better else self.value >= self.at_least
+
+    @property
+    def wanted(self) -> str:
+        """The bound in words: ">= 0.90", "<= 0.05", or "" for none."""
+        bound = self.at_most if self.less_is_better else self.at_least
+        sign = "<=" if self.less_is_better else ">="
+        return f"{sign} {bound:.2f}" if math.isfinite(bound) else ""
+
+
+def worst(runs: Sequence[Sequence[Result]]) -> list[Result]:
+    """Of each result the worst of several runs: the least, or where less is better the largest.
+
+    runs: one list of results a seed, all of the same things. Raises ValueError otherwise.
+    """
+    same = [(one.what, one.at_least, one.at_most) for one in runs[0]] if runs else []
+    if not runs or any([(o.what, o.at_least, o.at_most) for o in run] != same for run in runs):
+        raise ValueError("worst compares runs of the same results, in the same order.")
+    return [
+        (max if row[0].less_is_better else min)(row, key=lambda one: one.value)
+        for row in zip(*runs, strict=True)
+    ]

@@ -1,0 +1,218 @@
+"""Writing sentences word after word, and judging them (lessons 06, 08, 09, 10, 12).
+
+The first part writes, greedily or with a beam, for any decoder; the second turns sentences into
+numbers and back, for teacher forcing; the third compares what was written with what is true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mbm_lab import preprocessing, training
+from mbm_lab.device import device_of
+from mbm_lab.preprocessing import BOS, EOS, PAD, UNK
+
+START = {"en": "<en>", "zh": "<zh>"}
+"""The word that begins a caption in each language: it tells the decoder which language to write.
+A decoder that writes only one language needs no such word, and begins with <bos>."""
+
+LONGEST = 24
+"""The most words that a decoder writes before it is stopped."""
+
+Captions = Sequence[tuple[str, Sequence[str]]]
+"""Pairs (language, N sentences): several captions of the same N pictures."""
+
+State = tuple[Tensor, ...]
+"""What a decoder remembers between two words: tensors (B, …), one row for each sentence."""
+
+
+# --- Writing, word after word
+
+
+@torch.no_grad()
+def greedy(decoder: nn.Module, state: State, first: int = BOS, longest: int = LONGEST) -> Tensor:
+    """Writes a sentence for each row of the state, always taking the likeliest word. Lesson 06.
+
+    decoder.step(words (B,), state) gives the next word's scores (B, V) and the new state; first:
+    the word that begins every sentence. Returns (B, T), where the state is, without `first`: after
+    the word EOS a row is filled up with PAD.
+    """
+    home = state[0].device
+    here = device_of(decoder, home)
+    state = tuple(values.to(here) for values in state)
+    words = torch.full((len(state[0]),), first, device=here)
+    written, ended = [], torch.zeros_like(words, dtype=torch.bool)
+    while len(written) < longest and not bool(ended.all()):
+        scores, state = decoder.step(words, state)
+        words = scores.argmax(1)
+        written.append(words.masked_fill(ended, PAD))
+        ended |= words == EOS
+    return torch.stack(written, 1).to(home)
+
+
+@torch.no_grad()
+def beam_search(
+    decoder: nn.Module,
+    state: State,
+    first: int = BOS,
+    width: int = 3,
+    longest: int = LONGEST,
+) -> list[tuple[list[int], float]]:
+    """The likeliest sentences that a beam of `width` finds, best first, with log p. Lesson 06.
+
+    Each step goes on from the `width` likeliest beginnings with every word, and keeps the `width`
+    likeliest of all these (Lowerre, 1976). state: of one sentence, tensors (1, …). A sentence has
+    neither `first` nor EOS; log p is the sum of the logarithms of its words' probabilities, EOS
+    among them.
+
+    Raises ValueError when the state holds more than one sentence, or the width is below 1.
+    """
+    if len(state[0]) != 1 or width < 1:
+        raise ValueError(
+            "beam_search writes for one example at a time, with a width of at least 1: it got "
+            f"{len(state[0])} examples and width {width}."
+        )
+    here = device_of(decoder, state[0].device)
+    state = tuple(values.to(here) for values in state)
+    beginnings: list[tuple[list[int], float]] = [([first], 0.0)]
+    finished: list[tuple[list[int], float]] = []
+    for _ in range(longest):
+        words = torch.tensor([sentence[-1] for sentence, _ in beginnings], device=here)
+        scores, state = decoder.step(words, state)
+        log_p = scores.log_softmax(1)  # (beginnings, V)
+        log_p += log_p.new_tensor([total for _, total in beginnings])[:, None]
+        totals, places = log_p.flatten().topk(min(width, log_p.numel()))
+        grown, rows = [], []
+        for total, place in zip(totals.tolist(), places.tolist(), strict=True):
+            row, word = divmod(place, log_p.shape[1])
+            sentence = beginnings[row][0]
+            if word == EOS:
+                finished.append((sentence[1:], total))
+            else:
+                grown.append(([*sentence, word], total))
+                rows.append(row)
+        finished = sorted(finished, key=lambda pair: -pair[1])[:width]
+        # adding words only lowers log p, so a beginning below all finished sentences cannot win
+        if not grown or (len(finished) == width and finished[-1][1] >= grown[0][1]):
+            break
+        beginnings, state = grown, tuple(values[rows] for values in state)
+    return finished or [(sentence[1:], total) for sentence, total in beginnings]
+
+
+@torch.no_grad()
+def write(
+    decoder: nn.Module, state: State, vocabulary: preprocessing.Vocabulary, language: str
+) -> list[str]:
+    """A sentence of this language for each row of the state, written greedily by a decoder in
+    evaluation mode."""
+    with training.evaluating(decoder):
+        written = greedy(decoder, state, first_word(language, vocabulary))
+    return read_out(written, vocabulary, language)
+
+
+# --- Sentences as numbers
+
+
+def build_vocabulary(captions: Captions, min_count: int = 1) -> preprocessing.Vocabulary:
+    """The words that occur at least `min_count` times in these captions, numbered; the words of
+    START come first. Lesson 06."""
+    starts = [[word] for word in START.values()]
+    words = [preprocessing.tokenize(text, language) for language, texts in captions
+             for text in texts]  # fmt: skip
+    return preprocessing.Vocabulary.build(starts * (min_count + len(words)) + words, min_count)
+
+
+def encode(text: str, language: str, vocabulary: preprocessing.Vocabulary) -> list[int]:
+    """A sentence as numbers, with its language's first word and EOS around it. Lesson 06.
+
+    Raises ValueError when the text is empty, and when the vocabulary knows none of its words.
+    """
+    words = preprocessing.tokenize(text, language)
+    numbers = vocabulary.encode(words)
+    if all(number == UNK for number, word in zip(numbers, words, strict=True) if word.isalnum()):
+        raise ValueError(
+            f'The vocabulary knows no word of "{text}": write in a language and script that it was '
+            f"built from, and name the language (here {language!r})."
+        )
+    return [first_word(language, vocabulary), *numbers, EOS]
+
+
+def first_word(language: str, vocabulary: preprocessing.Vocabulary) -> int:
+    """The number of the word that begins a sentence in this language: its START, or <bos>."""
+    return vocabulary.index[START.get(language, "<bos>")]
+
+
+def teacher_forcing(
+    captions: Captions, vocabulary: preprocessing.Vocabulary
+) -> tuple[Tensor, Tensor]:
+    """What the decoder reads and what it should say next: two tensors (N, K, T). Lesson 06.
+
+    captions: K pairs (language, N sentences). The prefix begins with the language's START word; the
+    target is the same sentence one word further on, to EOS. Both are padded with PAD.
+    Raises ValueError as `encode` does, and when the K lists differ in length.
+    """
+    if len({len(texts) for _, texts in captions}) != 1:
+        raise ValueError("Every picture needs as many captions as the others: the lists differ.")
+    rows = [
+        [encode(text, language, vocabulary) for text in texts] for language, texts in captions
+    ]  # K lists of N sentences
+    flat = [sentence for sentences in zip(*rows, strict=True) for sentence in sentences]
+    prefix = preprocessing.pad([sentence[:-1] for sentence in flat])
+    target = preprocessing.pad([sentence[1:] for sentence in flat])
+    return prefix.unflatten(0, (-1, len(captions))), target.unflatten(0, (-1, len(captions)))
+
+
+def next_word_loss(scores: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of the next word, averaged over the words that are not padding. Lesson 06.
+
+    scores (…, V), target (…).
+    """
+    return nn.functional.cross_entropy(scores.flatten(0, -2), target.flatten(), ignore_index=PAD)
+
+
+def spell(words: Sequence[str], language: str) -> str:
+    """Words as one line: with spaces, or in Chinese without."""
+    return "".join(words) if language == "zh" else " ".join(words)
+
+
+def read_out(written: Tensor, vocabulary: preprocessing.Vocabulary, language: str) -> list[str]:
+    """Rows of word numbers (N, T), as `greedy` writes them, as sentences. Lesson 06."""
+    sentences = []
+    for row in written.tolist():
+        row = row[: row.index(EOS)] if EOS in row else row
+        sentences.append(spell(vocabulary.decode(row), language))
+    return sentences
+
+
+def tidy(captions: Sequence[str], language: str) -> list[str]:
+    """Captions in the form in which a model writes them, so that the two can be compared."""
+    return [spell(preprocessing.tokenize(text, language), language) for text in captions]
+
+
+# --- How good is it?
+
+
+def exact(written: Sequence[str], true: Sequence[str]) -> Tensor:
+    """Whether each sentence is the true one, word for word: (N,) bool. Lesson 06."""
+    return torch.tensor([ours == theirs for ours, theirs in zip(written, true, strict=True)])
+
+
+def bleu(
+    written: Sequence[str], true: Sequence[str | Sequence[str]], language: str = "en"
+) -> float:
+    """BLEU by sacrebleu, 0 to 100 (Papineni et al., 2002; Post, 2018). Lesson 06.
+
+    true: the N true sentences, or for each written one several that are equally true. How many
+    runs of one to four words of the written sentences occur in the true ones; written text that is
+    too short is punished. Chinese is compared character by character.
+    """
+    import sacrebleu
+
+    tokenizer = "zh" if language == "zh" else "13a"
+    several = [[one] if isinstance(one, str) else list(one) for one in true]
+    references = [list(column) for column in zip(*several, strict=True)]
+    score = sacrebleu.corpus_bleu(list(written), references, force=True, tokenize=tokenizer)
+    return score.score  # force: no advice about a space before the full stop

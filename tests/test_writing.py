@@ -1,0 +1,171 @@
+"""writing.py: word after word, greedily and with a beam; sentences as numbers; scores."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from mbm_lab import datasets, preprocessing, stored, training, writing
+from mbm_lab.preprocessing import BOS, EOS, PAD
+
+
+class Table:
+    """A decoder whose next word depends on the last word alone."""
+
+    def __init__(self, p):
+        self.log_p = p.log()
+
+    def step(self, words, state):
+        return self.log_p[words], state
+
+
+def random_table(words, seed):
+    """Probabilities of the next word: after EOS and the special words nothing comes back."""
+    p = torch.rand(words, words, generator=torch.Generator().manual_seed(seed)) ** 3
+    p[:, [PAD, 1, BOS]] = 0
+    return p / p.sum(1, keepdim=True)
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    return stored.load("captioner")[1]
+
+
+# Greedy and beam
+
+
+def best_by_trying(p, longest):
+    """Every finished sentence of at most `longest` words with EOS, best first."""
+    found = []
+    for length in range(longest):
+        for words in itertools.product(range(4, len(p)), repeat=length):
+            path = [BOS, *words, EOS]
+            total = sum(p[a, b].log().item() for a, b in itertools.pairwise(path))
+            found.append((list(words), total))
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_wide_beam_finds_the_best_of_all_sentences(seed):
+    p = random_table(8, seed)
+    state = (torch.zeros(1, 1),)
+    ours = writing.beam_search(Table(p), state, width=200, longest=4)
+    true = best_by_trying(p, 4)
+    assert ours[0][0] == true[0][0]
+    assert ours[0][1] == pytest.approx(true[0][1], abs=1e-4)
+    assert [words for words, _ in ours[:5]] == [words for words, _ in true[:5]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_beam_of_one_is_greedy(seed):
+    p = random_table(9, seed)
+    (words, _), *_ = writing.beam_search(Table(p), (torch.zeros(1, 1),), width=1, longest=12)
+    written = writing.greedy(Table(p), (torch.zeros(1, 1),), longest=12)[0].tolist()
+    assert [word for word in written if word not in (EOS, PAD)] == words
+
+
+def test_greedy_follows_the_table_and_a_beam_does_better():
+    p = torch.zeros(8, 8)
+    p[BOS, 4], p[BOS, 5] = 0.6, 0.4
+    p[4, 6] = p[4, 7] = 0.5
+    p[5, 6], p[5, 7] = 0.9, 0.1
+    p[6, EOS] = p[7, EOS] = 1.0
+    state = (torch.zeros(1, 1),)
+    assert writing.greedy(Table(p), state).tolist() == [[4, 6, EOS]]
+    best, second = writing.beam_search(Table(p), state, width=2)
+    assert best[0] == [5, 6]
+    assert best[1] == pytest.approx(torch.tensor(0.36).log().item(), abs=1e-5)
+    assert second[1] == pytest.approx(torch.tensor(0.30).log().item(), abs=1e-5)
+
+
+def test_greedy_fills_up_after_the_end_and_stops_at_the_longest():
+    class Alternate:
+        """Row 0 ends after one word, row 1 never does."""
+
+        def step(self, words, state):
+            scores = torch.zeros(2, 6)
+            scores[0, 4 if words[0] == BOS else EOS] = 1
+            scores[1, 5] = 1
+            return scores, state
+
+    written = writing.greedy(Alternate(), (torch.zeros(2, 1),), longest=4)
+    assert written.tolist() == [[4, EOS, PAD, PAD], [5, 5, 5, 5]]
+
+
+def test_a_beam_wants_one_example_and_a_width():
+    table = Table(random_table(6, 0))
+    with pytest.raises(ValueError, match="one example at a time.* got 2 examples and width 3"):
+        writing.beam_search(table, (torch.zeros(2, 1),))
+    with pytest.raises(ValueError, match="width 0"):
+        writing.beam_search(table, (torch.zeros(1, 1),), width=0)
+
+
+def test_the_beam_of_a_trained_model_is_never_less_likely_than_greedy(vocabulary):
+    model, _ = stored.load("captioner")
+    images = datasets.draw_postcards(6, seed=6).images
+    features = training.predict(model.encoder, images)
+    start = vocabulary.index["<en>"]
+    for one in features.split(1):
+        state = model.decoder.start(one)
+        wide = writing.beam_search(model.decoder, state, start, 4)[0]
+        narrow = writing.beam_search(model.decoder, state, start, 1)[0]
+        assert wide[1] >= narrow[1] - 1e-5
+        prefix = torch.tensor([[start, *wide[0]]])
+        log_p = model.decoder(one, prefix)[0].log_softmax(1)
+        words = torch.tensor([*wide[0], EOS])
+        assert log_p[range(len(words)), words].sum().item() == pytest.approx(wide[1], abs=1e-3)
+
+
+# Sentences as numbers
+
+
+def test_prefix_and_target_are_shifted_by_one(vocabulary):
+    captions = [("en", ["a red face", "a sad blue face"]), ("zh", ["一张红色的脸", "一张蓝色的脸"])]
+    prefix, target = writing.teacher_forcing(captions, vocabulary)
+    assert prefix.shape == target.shape == (2, 2, 5)
+    words = [[vocabulary.words[i] for i in row] for row in (prefix[0, 0], target[0, 0])]
+    assert words == [["<en>", "a", "red", "face", "<pad>"], ["a", "red", "face", "<eos>", "<pad>"]]
+    assert vocabulary.words[prefix[1, 1, 0]] == "<zh>"
+    assert torch.equal(prefix[1, 0, 1:], target[1, 0, :-1])
+
+
+@pytest.mark.parametrize("text", ["Счастливое лицо", "εὐτυχής", "顔が笑う。"])
+def test_a_script_that_the_vocabulary_never_saw_is_one_sentence(vocabulary, text):
+    with pytest.raises(ValueError, match="knows no word of .* write in a language and script"):
+        writing.encode(text, "en", vocabulary)
+
+
+def test_unknown_words_among_known_ones_are_allowed_and_empty_text_is_not(vocabulary):
+    assert preprocessing.UNK in writing.encode("a turquoise face", "en", vocabulary)
+    with pytest.raises(ValueError, match="The text is empty"):
+        writing.encode("  ", "en", vocabulary)
+    with pytest.raises(ValueError, match="as many captions"):
+        writing.teacher_forcing([("en", ["a face"]), ("zh", [])], vocabulary)
+
+
+def test_a_written_row_reads_as_a_sentence(vocabulary):
+    numbers = vocabulary.encode(["a", "red", "face"])
+    rows = torch.tensor([[*numbers, EOS, PAD], [*numbers, numbers[0], numbers[1]]])
+    assert writing.read_out(rows, vocabulary, "en") == ["a red face", "a red face a red"]
+    assert writing.spell(["一张", "脸"], "zh") == "一张脸"
+
+
+# How good is it?
+
+
+def test_the_loss_is_that_of_the_words_and_not_of_the_padding():
+    scores = torch.randn(2, 3, 4, 9)
+    target = torch.randint(1, 9, (2, 3, 4))
+    target[1, 2, 2:] = PAD
+    kept = target != PAD
+    right = nn.functional.cross_entropy(scores[kept], target[kept])
+    assert torch.allclose(writing.next_word_loss(scores, target), right)
+
+
+def test_scores_of_texts():
+    true = ["a red face beside a fish", "a blue face beside a key"]
+    assert writing.bleu(true, true) == pytest.approx(100)
+    assert writing.bleu(["a red face beside a key", true[1]], true) < 90
+    assert writing.exact(["a red face", true[1]], true).tolist() == [False, True]
+    assert writing.bleu(["雨中一张脸"], ["雨中一张脸,旁边"], "zh") < 100

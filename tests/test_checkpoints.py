@@ -3,9 +3,12 @@
 import copy
 import errno
 import os
+import tempfile
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mbm_lab import atomic, stored, training
 from tests.small_runs import (
@@ -45,6 +48,36 @@ def test_a_power_cut_costs_nothing(tmp_path, options):
     assert history.train_loss == expected.train_loss
     assert history.val_loss == expected.val_loss
     assert history.best_epoch == expected.best_epoch
+
+
+@given(
+    batches=st.integers(1, 47),
+    one_cycle=st.booleans(),
+    patience=st.sampled_from([None, 2, 9]),
+    optimizer=st.sampled_from([torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop]),
+)
+@settings(max_examples=25)
+def test_a_run_that_is_cut_anywhere_and_resumed_has_the_same_bits(
+    batches, one_cycle, patience, optimizer
+):
+    """Cut at any look at the model, in training or validation, in any epoch, then resumed."""
+    options = {"one_cycle": one_cycle, "patience": patience, "optimizer": optimizer}
+    whole, cut, resumed = small_model(), small_model(), small_model(seed=9)
+    expected = train(whole, **options)
+    with tempfile.TemporaryDirectory() as folder:
+        (x, y), val = small_task(), small_task(50, 1)
+        rest = {"epochs": 6, "batch_size": 16, "learning_rate": 0.01, "progress": False, **options}
+        try:
+            training.fit(cut, x, y, cut_after(batches), val=val, checkpoint=folder, **rest)
+        except PowerCut:
+            begun = os.path.exists(os.path.join(folder, "state.pt"))
+            resumed = resumed if begun else small_model()  # a run without a checkpoint starts anew
+            history = train(resumed, checkpoint=folder, resume=begun, **options)
+        else:  # early stopping came before the cut
+            history = train(resumed, checkpoint=folder, resume=True, **options)
+    assert same(whole, resumed)
+    assert history.train_loss == expected.train_loss
+    assert history.val_loss == expected.val_loss
 
 
 def test_resuming_a_run_that_is_over_trains_no_more(tmp_path):

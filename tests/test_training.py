@@ -7,9 +7,10 @@ import time
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from mbm_lab import cnn, datasets, fusion, preprocessing, rnn, stored, training
-from tests.small_runs import MSE, same, small_model, small_task, train
+from tests.small_runs import MSE, PowerCut, cut_after, same, small_model, small_task, train
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +142,180 @@ def test_progress_shows_a_bar_and_none(capsys):
     assert capsys.readouterr().err == ""
     train(small_model(), epochs=2, progress=True)
     assert "epochs" in capsys.readouterr().err
+
+
+# --- What is left where it was
+
+
+def test_the_same_random_numbers_come_after_training_as_without(tmp_path):
+    """The seed is the run's own: the caller's random state goes on as if nothing had happened."""
+    torch.manual_seed(3)
+    wanted = torch.rand(4)
+    torch.manual_seed(3)
+    model = small_model(seed=5)
+    torch.manual_seed(3)
+    train(model, checkpoint=tmp_path)
+    assert torch.equal(torch.rand(4), wanted)
+
+
+def test_frozen_parts_stay_as_they_are():
+    """Weights, statistics of batch normalisation and dropout: all that is frozen rests."""
+    torch.manual_seed(0)
+    frozen = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+    frozen.requires_grad_(False)
+    model = nn.Sequential(
+        frozen, nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 1), nn.Flatten(0)
+    )
+    before = copy.deepcopy(model)
+    modes = []
+    frozen[2].register_forward_hook(lambda part, *_: modes.append(part.training))
+    x, y = small_task()
+    training.fit(model, x, y, MSE, epochs=2, progress=False)
+    assert same(frozen, before[0])
+    assert not any(modes)
+    assert not torch.equal(model[2].running_mean, before[2].running_mean), "this one is not frozen"
+    assert not torch.equal(model[1].weight, before[1].weight)
+
+
+def test_a_look_in_evaluation_mode_gives_every_part_its_own_mode_back():
+    model = nn.Sequential(nn.Sequential(nn.Linear(3, 3), nn.Dropout()), nn.Dropout())
+    model.train()
+    model[0].eval()
+    before = [part.training for part in model.modules()]
+    with training.evaluating(model):
+        assert not any(part.training for part in model.modules())
+        assert not torch.is_grad_enabled()
+    assert (
+        [part.training for part in model.modules()] == before == [True, False, False, False, True]
+    )
+    with pytest.raises(PowerCut), training.evaluating(model):
+        raise PowerCut
+    assert [part.training for part in model.modules()] == before
+
+
+# --- Batches
+
+
+@pytest.mark.parametrize(
+    ("cards", "sizes"),
+    [(33, [17, 16]), (32, [16, 16]), (34, [16, 16, 2]), (16, [16]), (1, [1]), (17, [17])],
+)
+def test_a_single_example_that_is_left_over_joins_the_batch_before_it(cards, sizes):
+    x = torch.arange(cards)
+    batches = list(training.shuffled(x, 10 * x, 16, torch.Generator().manual_seed(0)))
+    assert sorted(len(y) for _, y in batches) == sorted(sizes)
+    assert torch.equal(torch.cat([x for x, _ in batches]).sort().values, x)
+    assert all(torch.equal(10 * x, y) for x, y in batches)
+
+
+def test_batches_of_one_are_what_is_asked_for():
+    x = torch.arange(5)
+    batches = training.shuffled(x, x, 1, torch.Generator())
+    assert [len(y) for _, y in batches] == [1] * 5
+
+
+def test_batch_normalisation_and_one_example_left_over():
+    """33 cards in batches of 16: PyTorch itself refuses a batch of one."""
+    x, y = small_task(33)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1), nn.Flatten(0))
+    history = training.fit(
+        model, x, y, MSE, epochs=2, batch_size=16, one_cycle=True, progress=False
+    )
+    assert len(history.train_loss) == 2
+
+
+def test_no_epochs_train_nothing_also_in_one_cycle():
+    x, y = small_task()
+    for one_cycle in (False, True):
+        model = small_model()
+        before = copy.deepcopy(model)
+        history = training.fit(model, x, y, MSE, epochs=0, one_cycle=one_cycle, progress=False)
+        assert history.train_loss == []
+        assert same(model, before)
+
+
+def test_gradients_are_clipped_to_their_length():
+    """With SGD the step is the learning rate times the gradient, however large the error."""
+    x, y = small_task()
+    model = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0))
+    options = {"epochs": 1, "batch_size": 100, "learning_rate": 1.0, "progress": False}
+    for clip_norm, length in ((0.01, 0.01), (None, 100)):
+        before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+        training.fit(
+            model, x, 1000 * y, MSE, optimizer=torch.optim.SGD, clip_norm=clip_norm, **options
+        )
+        step = (nn.utils.parameters_to_vector(model.parameters()) - before).norm().item()
+        assert step == pytest.approx(length, rel=1e-3) if clip_norm else step > length
+
+
+# --- A DataLoader
+
+
+def test_a_loader_gives_its_own_batches():
+    """Unshuffled, it is the bare loop over its batches, bit for bit."""
+    x, y = small_task()
+    loaded, bare = small_model(), small_model()
+    loader = DataLoader(TensorDataset(x, y), batch_size=32)
+    history = training.fit(loaded, loader, loss=MSE, val=loader, epochs=2, progress=False)
+    torch.manual_seed(0)
+    adam = torch.optim.Adam(bare.parameters(), lr=0.001)
+    for _ in range(2):
+        for inputs, targets in loader:
+            value = MSE(bare(inputs), targets)
+            adam.zero_grad()
+            value.backward()
+            adam.step()
+        iter(loader)  # the look at the validation data draws another
+    assert same(loaded, bare)
+    whole = float(MSE(training.predict(loaded, x), y))
+    assert history.val_loss[-1] == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_shuffling_loader_follows_the_seed_and_resumes(tmp_path):
+    x, y = small_task()
+    loader = DataLoader(TensorDataset(x, y), batch_size=32, shuffle=True)
+    options = {"loss": MSE, "progress": False, "one_cycle": True}
+    whole, again, cut, resumed = (small_model() for _ in range(4))
+    training.fit(whole, loader, epochs=4, **options)
+    training.fit(again, loader, epochs=4, **options)
+    assert same(whole, again)
+    with pytest.raises(PowerCut):
+        training.fit(cut, loader, epochs=4, **options | {"loss": cut_after(9)}, checkpoint=tmp_path)
+    training.fit(resumed, loader, epochs=4, **options, checkpoint=tmp_path, resume=True)
+    assert same(whole, resumed)
+
+
+def test_a_loader_of_modalities_and_what_cannot_work():
+    x, y = small_task()
+    cards = [({"image": one}, target) for one, target in zip(x, y, strict=True)]
+
+    class Image(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.read = nn.Linear(3, 1)
+
+        def forward(self, inputs):
+            return self.read(inputs["image"])[:, 0]
+
+    loader = DataLoader(cards, batch_size=10)
+    assert training.fit(Image(), loader, loss=MSE, epochs=1, progress=False).train_loss[0] > 0
+    with pytest.raises(ValueError, match="brings its own targets"):
+        training.fit(Image(), loader, y, MSE)
+    with pytest.raises(ValueError, match="Pass the targets along"):
+        training.fit(Image(), {"image": x}, loss=MSE)
+    with pytest.raises(ValueError, match="pass loss=, for example"):
+        training.fit(Image(), loader)
+
+    class Endless(IterableDataset):
+        def __iter__(self):
+            return iter(cards)
+
+    endless = DataLoader(Endless(), batch_size=10)
+    assert training.fit(Image(), endless, loss=MSE, epochs=1, progress=False).train_loss[0] > 0
+    with pytest.raises(ValueError, match="one_cycle needs to know how many batches"):
+        training.fit(Image(), endless, loss=MSE, one_cycle=True)
+    with pytest.raises(ValueError, match="nothing to train on: no batch came"):
+        training.fit(Image(), DataLoader([]), loss=MSE, progress=False)
 
 
 # --- Bad input: one sentence

@@ -1,7 +1,8 @@
-"""postcards.py and data/: what is committed is what the program draws, and what its card says."""
+"""postcards/ and data/: what is committed is what the program draws, and what its card says."""
 
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -331,7 +332,7 @@ def test_cards_without_voice_or_clip_say_so():
 def test_the_face_follows_the_expression():
     (card,) = postcards.draw(1, seed=3)
     sad, happy = (
-        np.asarray(postcards.picture(postcards.replace(card, expression=e)), dtype=int)
+        np.asarray(postcards.picture(replace(card, expression=e)), dtype=int)
         for e in (-1, 1)
     )
     assert (sad != happy).any(axis=2).mean() > 0.01

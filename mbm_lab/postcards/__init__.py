@@ -12,11 +12,9 @@ card is drawn from its own seeded generators, one for each purpose, so that card
 same card whether ten or ten thousand are drawn, and on every computer.
 """
 
-from mbm_lab.postcards.painting import (
+from mbm_lab.postcards.cards import (
     ADJECTIVES,
     CHANGES,
-    CLIP_FRAMES,
-    CLIP_SIZE,
     COLOURS,
     DAYS,
     FILMED,
@@ -38,42 +36,50 @@ from mbm_lab.postcards.painting import (
     PICTURE_NOISE,
     RELATIONS,
     SEED,
-    SPEECH_RATE,
     SPLITS,
     UNSEEN,
+    VOICE_NOISE,
     VOICED,
     VOICES,
-    VOICE_NOISE,
     WEATHERS,
     Card,
-    Frame,
-    build,
     caption_en,
     caption_zh,
     clause_and_score,
-    clip,
     clip_to_range,
     course_cards,
     draw,
-    frame_of,
-    has_note,
     message_for,
     mood_word,
     note,
-    picture,
-    read_aloud,
-    read_cards,
-    resample,
     sample_card,
-    spoken_note,
     summary_of,
-    synthesizer,
-    voice,
     with_clip,
     with_voice,
+)
+from mbm_lab.postcards.files import (
+    build,
+    has_note,
+    read_cards,
     write_captions,
     write_cards,
     write_sound,
+)
+from mbm_lab.postcards.painting import (
+    CLIP_FRAMES,
+    CLIP_SIZE,
+    Frame,
+    clip,
+    frame_of,
+    picture,
+)
+from mbm_lab.postcards.voices import (
+    SPEECH_RATE,
+    read_aloud,
+    resample,
+    spoken_note,
+    synthesizer,
+    voice,
 )
 
 __all__ = [

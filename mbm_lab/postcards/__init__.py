@@ -69,8 +69,10 @@ from mbm_lab.postcards.painting import (
     CLIP_FRAMES,
     CLIP_SIZE,
     Frame,
+    Layout,
     clip,
     frame_of,
+    layout,
     picture,
 )
 from mbm_lab.postcards.voices import (
@@ -117,6 +119,7 @@ __all__ = [
     "WEATHERS",
     "Card",
     "Frame",
+    "Layout",
     "build",
     "caption_en",
     "caption_zh",
@@ -127,6 +130,7 @@ __all__ = [
     "draw",
     "frame_of",
     "has_note",
+    "layout",
     "message_for",
     "mood_word",
     "note",

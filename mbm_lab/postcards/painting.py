@@ -462,6 +462,12 @@ def paint_face(pen: Pen, expression: float, colour: Colour) -> None:
     1.
     """
     pen.oval(0.0, 0.0, 1.0, 1.0, colour, 0.045)
+    paint_eyes(pen, expression)
+    paint_mouth(pen, expression)
+
+
+def paint_eyes(pen: Pen, expression: float) -> None:
+    """Paints the eyes and the brows of a face."""
     for side in (-1, 1):
         x, opening = 0.5 + 0.2 * side, 0.085 + 0.03 * expression
         pen.oval(x - 0.075, 0.4 - opening, x + 0.075, 0.4 + opening, INK, 0.0)
@@ -473,9 +479,46 @@ def paint_face(pen: Pen, expression: float, colour: Colour) -> None:
             INK,
             0.06,
         )
+
+
+def paint_mouth(pen: Pen, expression: float) -> None:
+    """Paints the mouth of a face."""
     bend = 0.34 * expression
     mouth = curve((0.24, 0.7 - 0.4 * bend), (0.5, 0.7 + 1.1 * bend), (0.76, 0.7 - 0.4 * bend))
     pen.line(mouth, INK, 0.085)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the face and the object of a card lie, in shares of its middle square.
+
+    (0, 0) is the square's top left and (1, 1) its bottom right; x and y are those of the centres.
+    """
+
+    face_x: float
+    face_y: float
+    face_radius: float
+    object_x: float
+    object_y: float
+    object_size: float
+
+
+def layout(card: Card) -> Layout:
+    """Where a card's face and object lie: `picture` paints them there, lesson 02 looks for them."""
+    if card.relation == "beside":
+        x, y = (0.29, 0.54) if card.side == "right" else (0.71, 0.54)
+        thing_x, thing_y, thing_size = (0.745 if card.side == "right" else 0.255), 0.6, 0.43
+    else:
+        x, y = 0.5, 0.7
+        thing_x, thing_y, thing_size = 0.5, 0.7 - card.face_radius - 0.17, 0.42
+    return Layout(
+        face_x=x + card.face_x,
+        face_y=y + card.face_y,
+        face_radius=card.face_radius,
+        object_x=thing_x + 0.5 * card.face_x,
+        object_y=thing_y + card.face_y,
+        object_size=thing_size,
+    )
 
 
 def picture(card: Card, weather_seed: str = "weather") -> Image.Image:
@@ -489,22 +532,14 @@ def picture(card: Card, weather_seed: str = "weather") -> Image.Image:
     square = min(width, height)
     left, top = (width - square) / 2, (height - square) / 2
     draw = ImageDraw.Draw(canvas)
-    radius = card.face_radius
-    if card.relation == "beside":
-        x, y = (0.29, 0.54) if card.side == "right" else (0.71, 0.54)
-        thing_x, thing_y, thing_size = (0.745 if card.side == "right" else 0.255), 0.6, 0.43
-    else:
-        x, y = 0.5, 0.7
-        thing_x, thing_y, thing_size = 0.5, 0.7 - radius - 0.17, 0.42
-    x, y = x + card.face_x, y + card.face_y
-    thing_x, thing_y = thing_x + 0.5 * card.face_x, thing_y + card.face_y
-    face = Pen(draw, left + (x - radius) * square, top + (y - radius) * square, 2 * radius * square)
+    place = layout(card)
+
+    def pen(x: float, y: float, half: float) -> Pen:
+        return Pen(draw, left + (x - half) * square, top + (y - half) * square, 2 * half * square)
+
+    face = pen(place.face_x, place.face_y, place.face_radius)
     paint_face(face, card.expression, COLOURS[card.colour][0])
-    half = thing_size / 2
-    thing = Pen(
-        draw, left + (thing_x - half) * square, top + (thing_y - half) * square, thing_size * square
-    )
-    PAINTERS[card.object](thing)
+    PAINTERS[card.object](pen(place.object_x, place.object_y, place.object_size / 2))
     return canvas.reduce(OVERSAMPLE)
 
 

@@ -251,8 +251,12 @@ def occlusion_map(reader: nn.Module, image: Tensor, patch: int = 10, stride: int
     return total / times
 
 
-PARTS = {"mouth": (0.18, 0.52, 0.82, 0.9), "eyes": (0.14, 0.08, 0.86, 0.54)}
-"""Left, top, right and bottom of the parts of a face, as shares of its diameter."""
+FACE_PARTS = {"mouth": (0.18, 0.52, 0.82, 0.9), "eyes": (0.14, 0.08, 0.86, 0.54)}
+"""Left, top, right and bottom of what any expression may paint, as shares of a face's diameter."""
+
+OBJECT_HALF = 0.23
+"""Half the side of the square around any object, as a share of the picture: with its outlines an
+object is a little larger than the `object_size` that `postcards.layout` gives it."""
 
 
 def part_mask(card: postcards.Card, part: str) -> Tensor:
@@ -263,20 +267,18 @@ def part_mask(card: postcards.Card, part: str) -> Tensor:
 
     Raises ValueError for another part.
     """
-    if part not in (*PARTS, "object"):
+    if part not in (*FACE_PARTS, "object"):
         raise ValueError(f'Unknown part {part!r}: use "mouth", "eyes" or "object".')
-    beside, right, radius = card.relation == "beside", card.side == "right", card.face_radius
+    place = postcards.layout(card)
     size = preprocessing.IMAGE_SIZE
     centres = (torch.arange(size) + 0.5) / size
     down, across = centres[:, None], centres[None, :]  # each pixel's place, as a share of the side
     if part == "object":
-        x, y = (0.745 if right else 0.255, 0.6) if beside else (0.5, 0.7 - radius - 0.17)
-        x, y, half = x + 0.5 * card.face_x, y + card.face_y, 0.23
-        return ((across - x).abs() < half) & ((down - y).abs() < half)
-    x, y = (0.29 if right else 0.71, 0.54) if beside else (0.5, 0.7)
-    x, y = x + card.face_x, y + card.face_y
-    across, down = (across - x) / radius / 2, (down - y) / radius / 2  # shares of the diameter
-    left, top, right, bottom = (share - 0.5 for share in PARTS[part])
+        across, down = (across - place.object_x).abs(), (down - place.object_y).abs()
+        return (across < OBJECT_HALF) & (down < OBJECT_HALF)
+    diameter = 2 * place.face_radius
+    across, down = (across - place.face_x) / diameter, (down - place.face_y) / diameter
+    left, top, right, bottom = (share - 0.5 for share in FACE_PARTS[part])
     inside = (left < across) & (across < right) & (top < down) & (down < bottom)
     return inside & (across**2 + down**2 < 0.465**2)
 

@@ -15,7 +15,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +27,8 @@ from mbm_lab import downloads, postcards, preprocessing
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 POSTCARDS = DATA / "postcards"
-PARTS = ("image", "message", "voice", "note", "clip")
-SPLITS = ("train", "val", "test")
+CARD_PARTS = ("image", "message", "voice", "note", "clip")
+SPLITS = tuple(postcards.SPLITS)  # "train", "val", "test"
 
 
 @dataclass(frozen=True)
@@ -111,29 +111,19 @@ def load_postcards(
     """Loads the postcards of one split ("train", "val", "test") or of "all".
 
     parts: which files to read: "image", "message", "voice", "note", "clip". Cards without a voice,
-    a note or a clip have None.
+    a note or a clip have None. No folder is looked into for a part that is not asked for.
 
     Raises ValueError for an unknown split or part, FileNotFoundError for a missing file, and what
-    `preprocessing` raises for a damaged one.
+    `postcards.read_cards` and `preprocessing` raise for a damaged one.
     """
     if split not in (*SPLITS, "all"):
         raise ValueError(f'Unknown split {split!r}: use "train", "val", "test" or "all".')
     parts = (parts,) if isinstance(parts, str) else parts
     for part in parts:
-        if part not in PARTS:
-            raise ValueError(f"Unknown part {part!r}: postcards have {', '.join(PARTS)}.")
+        if part not in CARD_PARTS:
+            raise ValueError(f"Unknown part {part!r}: postcards have {', '.join(CARD_PARTS)}.")
     root = Path(root)
-    cards = [
-        card for card in postcards.read_cards(root / "cards.csv") if split in (card.split, "all")
-    ]
-    captions = dict(read_captions(root))
-    for card in cards:
-        if f"{card.name}.png" not in captions:
-            raise ValueError(
-                f"{root / 'captions.txt'} has no caption for {card.name}.png, which cards.csv "
-                "lists: restore the file, or rebuild the data with `mbm-lab postcards --out DIR`."
-            )
-    cards = [replace(card, caption=captions[f"{card.name}.png"]) for card in cards]
+    cards = [card for card in postcards.read_cards(root) if split in (card.split, "all")]
     images = voices = notes = clips = None
     if "image" in parts:
         images = torch.empty(len(cards), 3, preprocessing.IMAGE_SIZE, preprocessing.IMAGE_SIZE)

@@ -161,15 +161,18 @@ def check_data(folder: Path = REPOSITORY / "data" / "postcards") -> list[Finding
     if missing:
         return [Finding("data", False, f"missing in {folder}: {', '.join(missing)}", todo)]
     try:
+        cards = {f"{row['name']}.png" for row in _rows(folder / "cards.csv")}
         captioned = {row["image"] for row in _rows(folder / "captions.txt")}
-        cards = len(_rows(folder / "cards.csv"))
     except (KeyError, ValueError, csv.Error):
         return [Finding("data", False, f"a table in {folder} cannot be read", todo)]
     images = {file.name for file in (folder / "images").glob("*.png")}
-    if captioned != images or cards != len(images):
-        says = f"{cards} cards, but {len(captioned)} with a caption and {len(images)} pictures"
+    if differ := (cards | captioned | images) - (cards & captioned & images):
+        says = (
+            f"{len(cards)} cards, {len(captioned)} with a caption, {len(images)} pictures: "
+            f"{min(differ)} is not in all three"
+        )
         return [Finding("data", False, says, todo)]
-    return [Finding("data", True, f"{cards} postcards")]
+    return [Finding("data", True, f"{len(cards)} postcards")]
 
 
 def check_weights(folder: Path = REPOSITORY / "data" / "weights") -> list[Finding]:

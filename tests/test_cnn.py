@@ -1,10 +1,14 @@
 """cnn.py: convolution by hand, the network, and what it looks at."""
 
+import itertools
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from mbm_lab import cnn, datasets, preprocessing, training, welcome
+from mbm_lab import cnn, datasets, postcards, preprocessing, training, welcome
+from mbm_lab.postcards import painting
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +136,59 @@ def test_occlusion_and_saliency_have_the_picture_s_shape(reader, test_cards):
         cnn.occlusion_map(reader, image[None])
     with pytest.raises(ValueError, match="Unknown part 'nose'"):
         cnn.part_mask(test_cards.cards[0], "nose")
+
+
+def paint_nothing(*_):
+    pass
+
+
+def painted(card, part, monkeypatch):
+    """The pixels of (64, 64) that change where a part is left out, for any expression or object."""
+    nothing = dict.fromkeys(postcards.OBJECTS, paint_nothing)
+    with monkeypatch.context() as patch:
+        if part == "object":
+            twins = [replace(card, object=thing) for thing in postcards.OBJECTS]
+            images = datasets.paint(twins)
+            patch.setattr(painting, "PAINTERS", nothing)
+        else:
+            twins = [replace(card, expression=expression) for expression in (-1, 0, 1)]
+            patch.setattr(painting, "PAINTERS", nothing)  # on the head it hides some of the brows
+            images = datasets.paint(twins)
+            patch.setattr(painting, f"paint_{part}", paint_nothing)
+        without = datasets.paint(twins)
+    return ((images - without).abs().amax(1) > 0.05).any(0)  # less is the blur of the resizing
+
+
+def box(mask):
+    """The first row and column of what is true in a mask, and the last ones."""
+    places = mask.nonzero()
+    return torch.cat([places.amin(0), places.amax(0)])
+
+
+@pytest.mark.parametrize("part", ["mouth", "eyes", "object"])
+def test_a_mask_is_where_the_part_is_painted(part, monkeypatch):
+    """No pixel of a part is more than one pixel outside its mask, and no edge of the mask is more
+    than one pixel away from what is painted.
+
+    The cards are larger than others, so that resizing blurs little. Their faces are larger, smaller
+    and farther from the usual place than others are, so that what is forgotten shows."""
+    kinds = itertools.product(postcards.RELATIONS, ("left", "right"), ((150, 128), (128, 161)))
+    for seed, (relation, side, (width, height)) in enumerate(3 * list(kinds)):
+        (card,) = postcards.draw(1, seed)
+        card = replace(
+            card,
+            relation=relation,
+            side=side,
+            width=width,
+            height=height,
+            face_x=0.08 if card.face_x > 0 else -0.08,
+            face_y=0.08 if card.face_y > 0 else -0.08,
+            face_radius=0.29 if card.face_radius > 0.245 else 0.2,
+        )
+        pixels, mask = painted(card, part, monkeypatch), cnn.part_mask(card, part)
+        around = nn.functional.max_pool2d(mask[None].float(), 3, 1, 1)[0] > 0
+        assert not (pixels & ~around).any(), card
+        assert (box(pixels) - box(mask)).abs().max() <= 1, card
 
 
 def test_looking_inside_needs_evaluation_mode(test_cards):

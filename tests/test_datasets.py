@@ -1,5 +1,6 @@
 """datasets.py: the Postcards loader, captions in folders, the digits."""
 
+import shutil
 import time
 
 import pytest
@@ -45,6 +46,27 @@ def test_voices_and_clips():
     assert all(clip.shape == (8, 3, 64, 64) for clip in cards.clips)
     rest = datasets.load_postcards("test", parts=("voice",))
     assert rest.voices[postcards.VOICED["test"]] is None
+
+
+def test_what_is_not_asked_for_is_not_looked_for(tmp_path):
+    for name in ("cards.csv", "captions.txt"):
+        shutil.copy(datasets.POSTCARDS / name, tmp_path)
+    cards = datasets.load_postcards("val", parts=(), root=tmp_path)
+    assert cards.cards == datasets.load_postcards("val", parts=()).cards
+    assert cards.images is None
+    with pytest.raises(FileNotFoundError, match="val_0000.png"):
+        datasets.load_postcards("val", parts=("image",), root=tmp_path)
+
+
+def test_captions_are_those_of_captions_txt(tmp_path):
+    shutil.copy(datasets.POSTCARDS / "cards.csv", tmp_path)
+    text = (datasets.POSTCARDS / "captions.txt").read_text(encoding="utf-8")
+    text = text.replace("\nval_0000.png,", "\nval_0000.png,my own words on ")
+    (tmp_path / "captions.txt").write_text(text, encoding="utf-8")
+    cards = datasets.load_postcards("val", parts=(), root=tmp_path)
+    before = datasets.load_postcards("val", parts=()).captions
+    assert cards.captions == [f"my own words on {before[0]}", *before[1:]]
+    assert cards.cards[0].caption == cards.captions[0]
 
 
 def test_subsets_by_slice_index_and_mask():

@@ -1,7 +1,8 @@
-"""postcards.py and data/: what is committed is what the program draws, and what its card says."""
+"""postcards/ and data/: what is committed is what the program draws, and what its card says."""
 
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ AMBIGUOUS = {"glasses", "a bat", "a mouse", "a crane", "a bow", "a fan"}
 
 @pytest.fixture(scope="module")
 def cards():
-    return postcards.read_cards(datasets.POSTCARDS / "cards.csv")
+    return postcards.read_cards(datasets.POSTCARDS)
 
 
 def values(cards, name):
@@ -33,10 +34,13 @@ def table_row(first: str) -> list[str]:
 # --- the committed files
 
 
-def test_cards_and_captions_are_what_the_program_draws(cards):
+def test_cards_and_captions_are_what_the_program_writes(cards, tmp_path):
     assert cards == postcards.course_cards()
-    captions = dict(datasets.read_captions(datasets.POSTCARDS))
-    assert captions == {f"{card.name}.png": card.caption for card in cards}
+    postcards.write_cards(cards, tmp_path / "cards.csv")
+    postcards.write_captions(cards, tmp_path / "captions.txt")
+    for name in ("cards.csv", "captions.txt"):
+        committed = (datasets.POSTCARDS / name).read_text(encoding="utf-8")
+        assert (tmp_path / name).read_text(encoding="utf-8") == committed
 
 
 def test_pictures_are_what_the_program_draws(cards):
@@ -55,7 +59,7 @@ def test_clips_are_what_the_program_draws(cards):
 
 
 @pytest.mark.skipif(postcards.synthesizer() is None, reason="needs espeak-ng: install it")
-def test_voices_are_what_the_program_speaks(cards, tmp_path):
+def test_voices_are_what_the_program_speaks(cards):
     for card in [card for card in cards if card.voice][::150]:
         committed, rate = soundfile.read(datasets.POSTCARDS / "voices" / f"{card.name}.ogg")
         assert rate == postcards.SPEECH_RATE
@@ -331,8 +335,7 @@ def test_cards_without_voice_or_clip_say_so():
 def test_the_face_follows_the_expression():
     (card,) = postcards.draw(1, seed=3)
     sad, happy = (
-        np.asarray(postcards.picture(postcards.replace(card, expression=e)), dtype=int)
-        for e in (-1, 1)
+        np.asarray(postcards.picture(replace(card, expression=e)), dtype=int) for e in (-1, 1)
     )
     assert (sad != happy).any(axis=2).mean() > 0.01
 
@@ -374,9 +377,52 @@ def test_build_needs_the_synthesizer_only_for_voices(tmp_path, monkeypatch):
     postcards.build(tmp_path / "silent", silent)
 
 
-def test_read_cards_refuses(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is missing"):
-        postcards.read_cards(tmp_path / "cards.csv")
-    (tmp_path / "cards.csv").write_text("name,mood\nx,0.5\n")
-    with pytest.raises(ValueError, match="does not have the columns"):
-        postcards.read_cards(tmp_path / "cards.csv")
+@pytest.fixture
+def tables(tmp_path):
+    """A folder with the two tables of three cards, and the cards."""
+    drawn = postcards.draw(3, seed=6)
+    postcards.write_cards(drawn, tmp_path / "cards.csv")
+    postcards.write_captions(drawn, tmp_path / "captions.txt")
+    return tmp_path, drawn
+
+
+def test_a_caption_is_what_captions_txt_says(tables):
+    folder, drawn = tables
+    assert postcards.read_cards(folder) == drawn
+    assert drawn[1].caption not in (folder / "cards.csv").read_text(encoding="utf-8")
+    text = 'image,caption\nfresh_0002.png,c\nfresh_0001.png,"b, edited"\nfresh_0000.png,a\n'
+    (folder / "captions.txt").write_text(text, encoding="utf-8-sig")  # as Windows' editor saves
+    captions = ("a", "b, edited", "c")
+    edited = [replace(card, caption=said) for card, said in zip(drawn, captions, strict=True)]
+    assert postcards.read_cards(folder) == edited
+
+
+@pytest.mark.parametrize("name", ["cards.csv", "captions.txt"])
+def test_a_table_that_is_missing_or_no_table(tables, name):
+    folder, _ = tables
+    lines = (folder / name).read_text(encoding="utf-8").splitlines(keepends=True)
+    wrong = {
+        "does not have the columns": ["name,mood\n", *lines[1:]],
+        "line 2, should have": [lines[0], "x,", *lines[1:]],
+        "line 4, should have": [*lines[:3], "x\n"],
+        'a quote " in the wrong place': [*lines, '"x'],
+    }
+    for sentence, text in wrong.items():
+        (folder / name).write_text("".join(text), encoding="utf-8")
+        with pytest.raises(ValueError, match=f"{name}.*{sentence}"):
+            postcards.read_cards(folder)
+    (folder / name).write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=f"{name} is not UTF-8"):
+        postcards.read_cards(folder)
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{name} is missing"):
+        postcards.read_cards(folder)
+
+
+@pytest.mark.parametrize("line", ["", "fresh_0002.png,\n", "fresh_0002.png, \n"])
+def test_a_card_without_a_caption_is_named(tables, line):
+    folder, _ = tables
+    lines = (folder / "captions.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "captions.txt").write_text("".join([*lines[:3], line]), encoding="utf-8")
+    with pytest.raises(ValueError, match="has no caption for fresh_0002.png"):
+        postcards.read_cards(folder)

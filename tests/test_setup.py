@@ -15,7 +15,8 @@ from mbm_lab import __main__, doctor, lab, lessons
 
 REPOSITORY = lessons.REPOSITORY
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-MODULES = {path.stem: path for path in (REPOSITORY / "mbm_lab").glob("*.py")}
+PACKAGE = REPOSITORY / "mbm_lab"
+MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
 
 # The lessons' modules in the order of the lessons. One imports only those before it.
 LESSON_MODULES = [
@@ -96,33 +97,62 @@ def test_ruff_finds_nothing():
 # The modules
 
 
+def place_of(path):
+    """The module that a file is, or the folder that it is in: cnn, exercises."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
 def imports_of(path):
-    """The course's modules that a module imports, anywhere in it."""
-    found = set()
+    """The course's modules and folders that a module imports, anywhere in it."""
+    folder = path.parent.relative_to(REPOSITORY).parts  # where the dots of an import begin
+    names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module == "mbm_lab" or node.level):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mbm_lab."):
-            found.add(node.module.split(".")[1])
-        elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("mbm_lab.")}
-    return found & (set(MODULES) | {"exercises"}) - {"__init__"}
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = folder[: len(folder) + 1 - node.level] if node.level else ()
+            source = [*start, node.module] if node.module else start
+            names |= {".".join([*source, alias.name]) for alias in node.names}
+    places = {name.split(".")[1] for name in names if name.startswith("mbm_lab.")}
+    return places & {place_of(module) for module in MODULES.values()}
+
+
+def test_imports_are_seen_in_every_form_and_in_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "REPOSITORY", tmp_path)
+    path = tmp_path / "mbm_lab" / "postcards" / "new.py"
+    path.parent.mkdir(parents=True)
+    for text in ("import mbm_lab.cnn as c", "from mbm_lab.cnn import f", "from mbm_lab import cnn"):
+        path.write_text(f"import os\ndef f():\n    {text}\n")
+        assert imports_of(path) == {"cnn"}
+    for text in ("from . import cards", "from .cards import draw", "import mbm_lab.postcards"):
+        path.write_text(text)
+        assert imports_of(path) == {"postcards"}
+    for text in ("from .. import cnn", "from ..cnn import f"):
+        path.write_text(text)
+        assert imports_of(path) == {"cnn"}
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_a_module_imports_no_later_lesson_and_no_widgets(name):
-    found = imports_of(MODULES[name])
-    assert "widgets" not in found or name == "bench"  # which measures how fast they answer
-    assert "exercises" not in found or name == "__main__"  # which lists them
-    if name in LESSON_MODULES:
-        later = LESSON_MODULES[LESSON_MODULES.index(name) + 1 :]
+    place, found = place_of(MODULES[name]), imports_of(MODULES[name])
+    assert "widgets" not in found or place in ("bench", "widgets")  # bench times their answers
+    assert "exercises" not in found or place in ("__main__", "exercises")  # which lists them
+    if place in LESSON_MODULES:
+        later = LESSON_MODULES[LESSON_MODULES.index(place) + 1 :]
         assert not found & set(later)
         assert "welcome" not in found
 
 
 def test_every_module_says_what_it_is_for():
     for path in MODULES.values():
-        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path.name
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_every_folder_of_modules_is_installed():
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    folders = {path.parent.relative_to(REPOSITORY) for path in MODULES.values()}
+    packages = sorted(".".join(folder.parts) for folder in folders)
+    assert sorted(settings["tool"]["setuptools"]["packages"]) == packages
 
 
 # The doctor: each fault is one sentence and something to do
@@ -192,7 +222,11 @@ def test_doctor_on_the_data(tmp_path):
     (tmp_path / "cards.csv").write_text("name\n1\n")
     only(doctor.check_data(tmp_path), True)
     (tmp_path / "images" / "2.png").touch()
-    assert "1 cards" in only(doctor.check_data(tmp_path), False).says
+    says = only(doctor.check_data(tmp_path), False).says
+    assert says == "1 cards, 1 with a caption, 2 pictures: 2.png is not in all three"
+    (tmp_path / "images" / "2.png").unlink()
+    (tmp_path / "cards.csv").write_text("name\n3\n")
+    assert "1.png is not in all three" in only(doctor.check_data(tmp_path), False).says
     (tmp_path / "captions.txt").write_text("picture,caption\n1.png,a card\n")
     assert "cannot be read" in only(doctor.check_data(tmp_path), False).says
     (tmp_path / "captions.txt").write_bytes(b"image,caption\n1.png,\xff\n")

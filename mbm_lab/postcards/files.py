@@ -1,0 +1,149 @@
+"""Writes the data set into a folder, and reads its tables back."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm.auto import tqdm
+
+from mbm_lab.postcards.cards import NOTED, Card, course_cards
+from mbm_lab.postcards.painting import clip, picture
+from mbm_lab.postcards.voices import SPEECH_RATE, spoken_note, synthesizer, voice
+
+CARD_COLUMNS = [field.name for field in fields(Card) if field.name != "caption"]
+"""The columns of cards.csv: all that is known of a card but its caption."""
+CAPTION_COLUMNS = ["image", "caption"]
+"""The columns of captions.txt."""
+
+
+def has_note(card: Card) -> bool:
+    """Whether the data set holds a spoken note of this card."""
+    _, _, index = card.name.partition("_")
+    return bool(card.voice) and int(index) < NOTED.get(card.split, 0)
+
+
+def write_sound(samples: np.ndarray, path: Path, level: float) -> None:
+    """Writes (T,) samples as Opus; a higher level, from 0 to 1, makes a smaller file."""
+    soundfile.write(
+        path, samples, SPEECH_RATE, format="OGG", subtype="OPUS", compression_level=level
+    )
+
+
+def write_cards(cards: list[Card], path: Path) -> None:
+    """Writes all that is known of every card but its caption: one line of a CSV file each."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, CARD_COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(card) for card in cards)
+
+
+def write_captions(cards: list[Card], path: Path) -> None:
+    """Writes `image,caption` lines: the layout of the widely used Flickr8k download."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(CAPTION_COLUMNS)
+        writer.writerows([f"{card.name}.png", card.caption] for card in cards)
+
+
+def build(out: str | Path, cards: list[Card] | None = None) -> None:
+    """Writes the whole data set (or the given cards) into the folder `out`, which must not exist
+    yet.
+
+    Writes images/*.png, voices/*.ogg and notes/*.ogg (Opus), clips/*.webp (lossless), captions.txt
+    and cards.csv.
+    Without espeak-ng it stops before it writes anything.
+
+    Raises FileExistsError when `out` exists and is not empty, FileNotFoundError without espeak-ng.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} already exists and is not empty: name a new folder.")
+    cards = course_cards() if cards is None else cards
+    if any(card.voice for card in cards) and synthesizer() is None:
+        raise FileNotFoundError(
+            "Writing the voices needs the program espeak-ng: install it (for example "
+            "`sudo apt install espeak-ng`), then try again."
+        )
+    for folder in ("images", "voices", "notes", "clips"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    for card in tqdm(cards, desc="postcards", unit="card"):
+        picture(card).save(out / "images" / f"{card.name}.png", optimize=True)
+        if card.voice:
+            write_sound(voice(card), out / "voices" / f"{card.name}.ogg", level=0.95)
+        if has_note(card):
+            write_sound(spoken_note(card), out / "notes" / f"{card.name}.ogg", level=1.0)
+        if card.change:
+            first, *rest = clip(card)
+            first.save(
+                out / "clips" / f"{card.name}.webp",
+                save_all=True,
+                append_images=rest,
+                duration=150,
+                loop=0,
+                lossless=True,
+                exact=True,
+                method=6,
+            )
+    write_cards(cards, out / "cards.csv")
+    write_captions(cards, out / "captions.txt")
+
+
+def read_cards(folder: str | Path) -> list[Card]:
+    """Reads the cards of a folder: cards.csv, and each card's caption from captions.txt, as it
+    stands there now. No other file is looked for.
+
+    Raises FileNotFoundError when one of the two is missing, ValueError when one cannot be read or
+    has other columns, and when a card has no caption.
+    """
+    folder = Path(folder)
+    rows = _read_table(folder / "cards.csv", CARD_COLUMNS)
+    lines = _read_table(folder / "captions.txt", CAPTION_COLUMNS)
+    captions = {line["image"]: line["caption"] for line in lines}
+    casts = {"seen": lambda text: text == "True", "width": int, "height": int}
+    casts |= dict.fromkeys(
+        ("mood", "expression", "sentiment", "tone", "face_x", "face_y", "face_radius"), float
+    )
+    cards = []
+    for row in rows:
+        caption = captions.get(f"{row['name']}.png", "")
+        if not caption.strip():
+            raise ValueError(
+                f"{folder / 'captions.txt'} has no caption for {row['name']}.png, which cards.csv "
+                "lists: restore the file, or rebuild the data with `mbm-lab postcards --out DIR`."
+            )
+        factors = {column: casts.get(column, str)(row[column]) for column in CARD_COLUMNS}
+        cards.append(Card(**factors, caption=caption))
+    return cards
+
+
+def _read_table(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file that has these columns. Raises as `read_cards`."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: it belongs to the postcards. Restore it, or rebuild the data with "
+            "`mbm-lab postcards --out DIR`."
+        )
+    rows = []
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # Windows marks UTF-8 so
+            reader = csv.DictReader(file, strict=True)
+            if reader.fieldnames != columns:
+                raise ValueError(
+                    f"{path} does not have the columns of the postcards: {', '.join(columns)}."
+                )
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ValueError(
+                        f"{path}, line {reader.line_num}, should have {len(columns)} cells: put a "
+                        'text that has a comma in "quotes".'
+                    )
+                rows.append(row)
+    except UnicodeDecodeError:
+        raise ValueError(f'{path} is not UTF-8 text: save it as "UTF-8".') from None
+    except csv.Error as error:
+        raise ValueError(f'{path} has a quote " in the wrong place: {error}.') from None
+    return rows

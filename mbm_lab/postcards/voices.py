@@ -1,0 +1,72 @@
+"""Reads messages and notes aloud, with the speech synthesizer espeak-ng."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from mbm_lab.postcards.cards import Card, note
+
+SPEECH_RATE = 16_000
+
+
+def synthesizer() -> str | None:
+    """The path of the speech synthesizer espeak-ng, or None where it is not installed."""
+    return shutil.which("espeak-ng")
+
+
+def voice(card: Card) -> np.ndarray:
+    """Reads a card's message aloud: (T,) float32 at SPEECH_RATE, pitch and pace set by its tone.
+
+    Raises ValueError when the card has no voice, FileNotFoundError when espeak-ng is not installed.
+    """
+    return read_aloud(card, card.message)
+
+
+def spoken_note(card: Card) -> np.ndarray:
+    """Reads a card's note aloud, in its voice and tone: (T,) float32 at SPEECH_RATE. Lesson 09.
+
+    Raises as `voice` does.
+    """
+    text = note(card).replace(f" {card.caption}", f": {card.caption}")
+    return read_aloud(card, text)
+
+
+def read_aloud(card: Card, text: str) -> np.ndarray:
+    """Speaks a text in a card's voice, with its tone: (T,) float32 at SPEECH_RATE.
+
+    Raises ValueError when the card has no voice, FileNotFoundError when espeak-ng is not installed.
+    """
+    if not card.voice:
+        raise ValueError(
+            f"Card {card.name} has no voice: give it one with postcards.with_voice(card, seed)."
+        )
+    program = synthesizer()
+    if program is None:
+        raise FileNotFoundError(
+            "Speech needs the program espeak-ng: install it (for example "
+            "`sudo apt install espeak-ng`), then try again."
+        )
+    pitch, pace = str(round(50 + 32 * card.tone)), str(round(175 + 45 * card.tone))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "voice.wav"
+        settings = ["-v", card.voice, "-p", pitch, "-s", pace, "-w", path]
+        subprocess.run([program, *settings, text], check=True)
+        samples, rate = soundfile.read(path, dtype="float32")
+    return resample(samples, rate, SPEECH_RATE)
+
+
+def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """Changes the sample rate of (T,) samples, first removing what the new rate cannot carry."""
+    if rate == wanted:
+        return samples
+    from scipy.signal import resample_poly
+
+    divisor = math.gcd(rate, wanted)
+    return resample_poly(samples, wanted // divisor, rate // divisor).astype(np.float32)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mbm_lab import postcards, preprocessing
+from mbm_lab.device import device_of
 
 # --- Convolution by hand
 
@@ -189,7 +190,7 @@ def seen_pixels(layers: nn.Module, row: int, column: int, tries: int = 64) -> Te
     """Which pixels can move the output at (row, column), found by gradients: (64, 64) bool.
 
     A maximum and a ReLU let one gradient through and stop others, so `tries` random pictures are
-    asked. Lesson 02.
+    asked.
 
     Raises ValueError when the layers are in training mode.
     """
@@ -208,16 +209,16 @@ def saliency(reader: nn.Module, images: Tensor) -> Tensor:
 
     Raises ValueError when the reader is in training mode.
     """
-    images = images.detach().clone().to(_ready(reader)).requires_grad_()
-    (gradient,) = torch.autograd.grad(reader(images).sum(), images)
-    return gradient.abs().amax(dim=1).cpu()
+    moved = images.detach().clone().to(_ready(reader)).requires_grad_()
+    (gradient,) = torch.autograd.grad(reader(moved).sum(), moved)
+    return gradient.abs().amax(dim=1).to(images.device)
 
 
 def _ready(model: nn.Module) -> torch.device:
     """The device of a model in evaluation mode; else pictures would influence others."""
     if model.training:
         raise ValueError("The model is in training mode: call model.eval() before you look inside.")
-    return next(model.parameters()).device
+    return device_of(model)
 
 
 @torch.no_grad()
@@ -244,8 +245,8 @@ def occlusion_map(reader: nn.Module, image: Tensor, patch: int = 10, stride: int
         picture[:, top : top + patch, left : left + patch] = image.mean(dim=(1, 2))[:, None, None]
     device = _ready(reader)
     change = (reader(covered.to(device)) - reader(image[None].to(device))).abs()
-    total, times = torch.zeros(height, width), torch.zeros(height, width)
-    for (top, left), value in zip(squares, change.cpu(), strict=True):
+    total, times = image.new_zeros(height, width), image.new_zeros(height, width)
+    for (top, left), value in zip(squares, change.to(image.device), strict=True):
         total[top : top + patch, left : left + patch] += value
         times[top : top + patch, left : left + patch] += 1
     return total / times

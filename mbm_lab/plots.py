@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import html
+import inspect
 import io
 
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
-from IPython.display import display
+from IPython.display import Code, display
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -161,3 +162,8 @@ def seed_dots(results: dict[str, Tensor], limit: float, limit_label: str, xlabel
     axes.set(xlabel=xlabel, xlim=(-0.03, 0.9))
     axes.legend(loc="lower left")
     return figure
+
+
+def source(thing: object) -> Code:
+    """The code of a class or function, as it stands in the course, for a notebook to show whole."""
+    return Code(inspect.getsource(thing), language="python")

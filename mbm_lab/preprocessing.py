@@ -348,10 +348,10 @@ def log_mel(waveform: Tensor, n_mels: int = 40, n_fft: int = 400, hop: int = 160
             f"log_mel needs one channel of at least {n_fft} samples, and got a "
             f"tensor of shape {tuple(waveform.shape)}."
         )
-    spectrum = torch.stft(
-        waveform, n_fft, hop, window=torch.hann_window(n_fft), return_complex=True
-    )
-    return (mel_filters(n_mels, n_fft) @ spectrum.abs().square() + 1e-6).log()
+    here = waveform.device
+    window = torch.hann_window(n_fft, device=here)
+    spectrum = torch.stft(waveform, n_fft, hop, window=window, return_complex=True)
+    return (mel_filters(n_mels, n_fft).to(here) @ spectrum.abs().square() + 1e-6).log()
 
 
 # --- Video

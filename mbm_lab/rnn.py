@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mbm_lab import preprocessing
+from mbm_lab.device import device_of
 
 # --- By hand
 
@@ -96,10 +97,11 @@ def gradient_by_distance(network: nn.RNN | nn.GRU, xs: Tensor) -> Tensor:
     came 0, 1, 2, … steps before the end, averaged over the batch (Bengio, Simard and Frasconi,
     1994).
     """
-    xs = xs.detach().clone().requires_grad_()
+    home = xs.device
+    xs = xs.detach().clone().to(device_of(network)).requires_grad_()
     states, _ = network(xs)  # (B, T, H)
     (gradient,) = torch.autograd.grad(states[:, -1].sum(), xs)  # (B, T, D)
-    return gradient.norm(dim=2).mean(0).flip(0)
+    return gradient.norm(dim=2).mean(0).flip(0).to(home)
 
 
 # --- The encoder
@@ -165,12 +167,13 @@ def read_along(reader: nn.Module, tokens: Tensor, stop: int | None = None) -> Te
     beginning of the message as if it ended there; None: the head looks at the state as it is.
     Returns (B, T), NaN where there is padding, so that a plot stops at the last word.
     """
-    h = reader.encoder.states(tokens)  # (B, T, H)
+    words = tokens.to(device_of(reader))
+    h = reader.encoder.states(words)  # (B, T, H)
     if stop is not None:
-        x = reader.encoder.embedding.weight[stop].expand(*tokens.shape, -1)  # (B, T, 32)
+        x = reader.encoder.embedding.weight[stop].expand(*words.shape, -1)  # (B, T, 32)
         h = gru_step(x, h, *reader.encoder.gru.parameters())  # one step more from each state
     readings = reader.head(h)[..., 0]  # (B, T)
-    return readings.masked_fill(tokens == preprocessing.PAD, torch.nan)
+    return readings.masked_fill(words == preprocessing.PAD, torch.nan).to(tokens.device)
 
 
 def shuffle_words(tokens: Tensor, generator: torch.Generator) -> Tensor:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import cnn, datasets, postcards, preprocessing, training
+from mbm_lab import albums, cnn, datasets, postcards, preprocessing, training
 from mbm_lab.preprocessing import BOS, EOS, PAD, UNK
 
 START = {"en": "<en>", "zh": "<zh>"}
@@ -314,10 +314,10 @@ def bleu(
 # --- Trained models
 
 
-def captions_of(cards: datasets.Postcards | datasets.Album) -> Captions:
+def captions_of(cards: datasets.Postcards | albums.Album) -> Captions:
     """Both captions of each card: [("en", N sentences), ("zh", N sentences)]. Of an album, the
     first captions of all pictures, the second ones, …: as many as every picture has, in English."""
-    if isinstance(cards, datasets.Album):
+    if isinstance(cards, albums.Album):
         rounds = range(min(map(len, cards.captions)))
         return [("en", [captions[k] for captions in cards.captions]) for k in rounds]
     return [("en", cards.captions), ("zh", cards.captions_zh)]
@@ -340,7 +340,7 @@ def new_captioner(vocabulary: preprocessing.Vocabulary, seed: int = 0) -> Captio
 
 def train(
     model: Captioner,
-    cards: datasets.Postcards | datasets.Album,
+    cards: datasets.Postcards | albums.Album,
     vocabulary: preprocessing.Vocabulary,
     epochs: int = 10,
     seed: int = 0,

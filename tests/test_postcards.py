@@ -9,7 +9,7 @@ import soundfile
 import torch
 from PIL import Image, ImageSequence
 
-from mbm_lab import datasets, fusion, postcards, training
+from mbm_lab import albums, datasets, fusion, postcards, training
 
 DATA_CARD = (datasets.DATA / "README.md").read_text(encoding="utf-8")
 AMBIGUOUS = {"glasses", "a bat", "a mouse", "a crane", "a bow", "a fan"}
@@ -35,7 +35,7 @@ def table_row(first: str) -> list[str]:
 
 def test_cards_and_captions_are_what_the_program_draws(cards):
     assert cards == postcards.course_cards()
-    captions = dict(datasets.read_captions(datasets.POSTCARDS))
+    captions = dict(albums.read_captions(datasets.POSTCARDS))
     assert captions == {f"{card.name}.png": card.caption for card in cards}
 
 

@@ -94,7 +94,11 @@ def _rows(path: Path) -> Iterator[Pair | Problem]:
 
 def _csv_rows(path: Path, lines: list[str]) -> Iterator[Pair | Problem]:
     reader = csv.DictReader(lines, strict=True)
-    if reader.fieldnames is None or not {"image", "caption"} <= set(reader.fieldnames):
+    try:
+        columns = reader.fieldnames or []
+    except csv.Error:  # the first line opens a quote, and nothing or the wrong thing follows
+        columns = []
+    if not {"image", "caption"} <= set(columns):
         raise ValueError(
             f'{path} must begin with the line "image,caption"; it begins with "{lines[0].strip()}".'
         )
@@ -135,7 +139,7 @@ def _scan(folder: Path) -> tuple[list[Pair], list[Problem]]:
     """The pairs of a folder that are well, and what is wrong with the other lines. A pair that is
     there twice is in both lists: it does no harm."""
     path, images = _folder_files(folder)
-    present = {file.name for file in images.iterdir()}
+    present = {file.name for file in images.iterdir() if file.is_file()}
     pairs, problems, first_line = [], [], {}
     for row in _rows(path):
         if isinstance(row, Problem):

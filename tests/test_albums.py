@@ -1,9 +1,15 @@
 """albums.py: captions in folders, everything that can be wrong with them, and albums."""
 
+import csv
 import json
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import assume, given, reject
+from hypothesis import strategies as st
 from PIL import Image
 
 from mbm_lab import albums, downloads, preprocessing
@@ -54,6 +60,92 @@ def test_a_folder_without_captions_or_images(folder, tmp_path):
     (folder / "images").rename(folder / "pictures")
     with pytest.raises(FileNotFoundError, match="needs a folder `images`"):
         albums.read_captions(folder)
+
+
+# Any captions at all
+
+LETTERS = st.characters(codec="utf-8")  # all that a UTF-8 file can hold
+FILE_NAMES = st.text(
+    st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=20
+).filter(lambda name: name not in (".", ".."))
+TRICKY = st.text(st.sampled_from('",\r\n \\é猫{'), min_size=1)
+CAPTIONS = (st.text(LETTERS, min_size=1) | TRICKY).filter(str.strip)
+
+
+def write_captions(path, pairs):
+    """Writes pairs (image, caption) as Python's csv and json modules do."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".jsonl":
+            for i, (image, caption) in enumerate(pairs):
+                row = {"image": image, "caption": caption}
+                file.write(json.dumps(row, ensure_ascii=i % 2 == 0) + "\n")
+        else:
+            csv.writer(file).writerows([("image", "caption"), *pairs])
+
+
+@given(
+    st.lists(st.tuples(FILE_NAMES, CAPTIONS), min_size=1, max_size=5),
+    st.sampled_from(albums.CAPTION_FILES),
+)
+def test_captions_are_read_as_they_were_written(pairs, name):
+    with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder, "images")
+        images.mkdir()
+        try:
+            for image, _ in pairs:
+                (images / image).touch()
+        except OSError:  # a name that this system does not allow
+            reject()
+        assume(set(os.listdir(images)) == {image for image, _ in pairs})
+        write_captions(Path(folder, name), pairs)
+        assert albums.read_captions(folder) == pairs
+
+
+@pytest.fixture(scope="module")
+def dozen(tmp_path_factory):
+    """A folder with twelve whole pictures, and no captions yet."""
+    folder = tmp_path_factory.mktemp("dozen")
+    (folder / "images").mkdir()
+    for i in range(12):
+        Image.new("RGB", (4, 4)).save(folder / "images" / f"{i}.png")
+    return folder
+
+
+def outcome(function, folder):
+    """What the function returns, or the error that it may raise."""
+    try:
+        return function(folder)
+    except (FileNotFoundError, ValueError) as error:
+        return error
+
+
+PIECES = ["", '"', '""', ",", "\n", "\r", '0.png,"', "0.png,", "{}", "[", '{"image": "0.png"}\n']
+DAMAGE = st.tuples(
+    st.integers(0, 20) | st.integers(0, 300),  # where
+    st.integers(0, 30),  # so many bytes go
+    st.sampled_from(PIECES).map(str.encode) | st.binary(max_size=8),  # and this comes
+)
+
+
+@given(st.lists(DAMAGE, max_size=3), st.sampled_from(albums.CAPTION_FILES))
+def test_the_check_and_the_reader_agree_on_any_damaged_file(dozen, damages, name):
+    path = dozen / name
+    write_captions(path, [(f"{i}.png", f'"{i}", a café') for i in range(12)])
+    data = path.read_bytes()
+    for start, cut, piece in damages:
+        data = data[:start] + piece + data[start + cut :]
+    path.write_bytes(data)
+    problems, pairs = outcome(albums.check_folder, dozen), outcome(albums.read_captions, dozen)
+    path.unlink()
+    if isinstance(problems, Exception):  # the file is wrong as a whole
+        assert (type(pairs), str(pairs)) == (type(problems), str(problems))
+        return
+    faults = [problem for problem in problems if problem.kind not in ("duplicate", "too few")]
+    if faults:  # the reader tells the first of them
+        assert str(faults[0]) in str(pairs)
+        assert isinstance(pairs, FileNotFoundError) == (faults[0].kind == "missing")
+    else:
+        assert isinstance(pairs, list)
 
 
 # A folder of one's own, with all that can be wrong in it
@@ -188,6 +280,7 @@ def test_a_quoted_caption_may_go_over_two_lines(album):
         ("image,caption\n".encode("utf-16"), r"is not UTF-8 text \(it is UTF-16\)"),
         (b"", "is empty"),
         (b"image;caption\na.png;x\n", 'it begins with "image;caption"'),
+        (b'"image,caption\na.png,x\n', 'it begins with ""image,caption"'),
     ],
 )
 def test_a_file_of_captions_that_is_wrong_as_a_whole_is_one_sentence(album, data, sentence, capsys):
@@ -196,6 +289,14 @@ def test_a_file_of_captions_that_is_wrong_as_a_whole_is_one_sentence(album, data
         albums.check_folder(album)
     assert main(["data", "check", str(album)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_folder_among_the_pictures_is_no_picture(album):
+    (album / "images" / "more").mkdir()
+    with open(album / "captions.txt", "a", encoding="utf-8") as file:
+        file.write("more,a folder\n")
+    (problem,) = albums.check_folder(album)
+    assert str(problem) == "captions.txt, line 42: the image more is not in images."
 
 
 def test_an_example_album_is_a_folder_without_faults():

@@ -6,7 +6,7 @@ import math
 import jiwer
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -202,9 +202,10 @@ def test_alignment_and_error_rates():
     assert speech.error_rates(true, true) == {"all": 0, "shown": 0, "not shown": 0}
 
 
-SAID = st.lists(st.sampled_from(["a", "red", "bat", "at", "night"]), max_size=7)
+SAID = st.lists(st.sampled_from(["a", "red", "bat", "at"]), max_size=7)
 
 
+@settings(max_examples=200)  # few show that a step of the way back is wrong
 @given(SAID, SAID)
 def test_an_alignment_holds_both_sentences_and_has_the_fewest_errors(true, written):
     pairs = speech.align(true, written)

@@ -175,9 +175,9 @@ def _data_get(options: argparse.Namespace) -> None:
 
     print(f"{options.name} lies in {downloads.get(options.name, agree)}.")
     if options.name == "flickr8k":
-        from mbm_lab import datasets
+        from mbm_lab import albums
 
-        print(datasets.count_photographs())
+        print(albums.count_photographs())
 
 
 def _data_path(options: argparse.Namespace) -> None:
@@ -187,9 +187,9 @@ def _data_path(options: argparse.Namespace) -> None:
 
 
 def _data_check(options: argparse.Namespace) -> int:
-    from mbm_lab import datasets
+    from mbm_lab import albums
 
-    problems = datasets.check_folder(options.folder)
+    problems = albums.check_folder(options.folder)
     for problem in problems:
         print(problem)
     print(f"{len(problems)} problems found in {options.folder}." if len(problems) != 1

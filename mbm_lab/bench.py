@@ -202,9 +202,9 @@ def _film_slider(widgets) -> ipywidgets.VBox:
 
 def _digits_slider(widgets) -> ipywidgets.VBox:
     """The playground of lesson 12, over as many pairs as there; their content does not matter."""
-    inputs = {name: torch.rand(1500, 3, 64, 64) for name in real_data.MODALITIES}
+    inputs = {name: torch.rand(1500, 3, 64, 64) for name in real_data.DIGIT_MODALITIES}
     pairs = real_data.Pairs(inputs, torch.arange(1500) % 10, [""] * 1500)
-    model = real_data.new_reader(real_data.MODALITIES, fusion.WeightedSum)
+    model = real_data.new_reader(real_data.DIGIT_MODALITIES, fusion.WeightedSum)
     return widgets.DigitsPlayground(model, pairs)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import cnn, datasets, postcards, preprocessing, stored, training, writing
+from mbm_lab import albums, cnn, datasets, postcards, preprocessing, stored, training, writing
 from mbm_lab.device import device_of
 from mbm_lab.preprocessing import PAD
 from mbm_lab.stored import Result
@@ -130,10 +130,10 @@ def factors_right(
 # --- Trained models
 
 
-def captions_of(cards: datasets.Postcards | datasets.Album) -> Captions:
+def captions_of(cards: datasets.Postcards | albums.Album) -> Captions:
     """Both captions of each card: [("en", N sentences), ("zh", N sentences)]. Of an album, the
     first captions of all pictures, the second ones, …: as many as every picture has, in English."""
-    if isinstance(cards, datasets.Album):
+    if isinstance(cards, albums.Album):
         rounds = range(min(map(len, cards.captions)))
         return [("en", [captions[k] for captions in cards.captions]) for k in rounds]
     return [("en", cards.captions), ("zh", cards.captions_zh)]
@@ -155,7 +155,7 @@ def new_captioner(vocabulary: preprocessing.Vocabulary, seed: int = 0) -> Captio
 
 def train_captioner(
     model: Captioner,
-    cards: datasets.Postcards | datasets.Album,
+    cards: datasets.Postcards | albums.Album,
     vocabulary: preprocessing.Vocabulary,
     epochs: int = 10,
     seed: int = 0,

@@ -215,6 +215,8 @@ class Vocabulary:
     def build(cls, sentences: Iterable[Sequence[str]], min_count: int = 1) -> Vocabulary:
         """Numbers every word that occurs at least `min_count` times, most frequent first."""
         counts = Counter(word for sentence in sentences for word in sentence)
+        for word in SPECIAL_WORDS:  # they have their numbers
+            del counts[word]
         kept = [word for word, count in counts.items() if count >= min_count]
         return cls([*SPECIAL_WORDS, *sorted(kept, key=lambda word: (-counts[word], word))])
 
@@ -245,10 +247,10 @@ class Vocabulary:
         """
         try:
             words = json.loads(read_text(path))
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path} is not a JSON list of words: replace it by a whole copy."
-            ) from error
+        except json.JSONDecodeError:
+            words = None
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError(f"{path} is not a JSON list of words: replace it by a whole copy.")
         return cls(words)
 
 

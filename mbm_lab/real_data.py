@@ -1,71 +1,29 @@
 """The course's own functions on real data, and on a folder of one's own (lesson 12).
 
-The first part says what a cell of the lesson needs; the second pairs spoken with written digits;
-the third makes real photographs, sentences and albums ready for the models of lessons 06, 07 and
-10.
+The first part pairs spoken with written digits; the second makes real photographs, sentences and
+albums ready for the models of lessons 06, 07 and 10.
 """
 
 from __future__ import annotations
 
-import ast
 import math
-import random
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mbm_lab import (
+    albums,
     cnn,
     datasets,
-    downloads,
     fusion,
-    lessons,
     preprocessing,
     retrieval,
     speech,
     training,
 )
-
-# --- Cells that need a data set
-
-
-def load_ipython_extension(shell) -> None:
-    """`%load_ext mbm_lab.real_data` makes `%%needs` known in a notebook. Lesson 12.
-
-    A cell that begins with `%%needs mnist fsdd` runs only where both data sets are. Without one,
-    it says in one sentence how to get it, once for each data set; later cells are passed over.
-    """
-    told: set[str] = set()
-
-    def run_or_tell(line: str, cell: str) -> object:
-        missing = [name for name in line.split() if downloads.find(name) is None]
-        if not missing:
-            return _run(shell, cell)
-        for name in missing:
-            if name not in told:
-                told.add(name)
-                todo = downloads.how_to_get(name)
-                print(f"Cells that need {name} are passed over; to have it, {todo}.")
-        return None
-
-    shell.register_magic_function(run_or_tell, "cell", lessons.NEEDS.removeprefix("%%"))
-
-
-def _run(shell, cell: str) -> object:
-    """Runs a cell's code in the notebook, and gives its last expression, which Jupyter shows."""
-    tree, file = ast.parse(cell), shell.compile.cache(cell)  # errors can quote the cell's lines
-    last = None
-    if tree.body and isinstance(tree.body[-1], ast.Expr):
-        last = ast.Expression(tree.body.pop().value)
-    exec(compile(tree, file, "exec"), shell.user_ns)
-    return last and eval(compile(last, file, "eval"), shell.user_ns)
-
 
 # --- Digits, spoken and written
 
@@ -75,14 +33,14 @@ SPEECH_NOISE = -12.0
 """The noise over every recording: its signal-to-noise ratio in decibels."""
 PICTURE_NOISE = 1.2
 """The noise over every picture: its standard deviation, where white is 1 and black is 0."""
-MODALITIES = ("image", "sound")
+DIGIT_MODALITIES = ("image", "sound")
 HELD_OUT = ("theo", "yweweler")
 """The two speakers whom the harder test keeps out of training."""
 DIM = 32
 BUDGET = 6_000
 """Parameters of a fusion and its head, so that all fusions have as many (lesson 04)."""
 
-FUSIONS = {
+DIGIT_FUSIONS = {
     "weighted sum": fusion.WeightedSum,
     "concat": fusion.Concat,
     "dot product": fusion.DotProduct,
@@ -183,7 +141,7 @@ def only(modalities: Sequence[str], inputs: dict[str, Tensor]) -> dict[str, Tens
     return {name: inputs[name] for name in modalities}
 
 
-def train(
+def train_reader(
     model: fusion.MultimodalModel, pairs: Pairs, epochs: int = 5, seed: int = 0
 ) -> training.History:
     """The recipe for digits: one second an epoch and modality for 2,700 pairs on one thread."""
@@ -241,7 +199,7 @@ def short_pairs(
 
 
 def search_model(
-    encoder: nn.Module, album: datasets.Album, steps: int = 200, seed: int = 0
+    encoder: nn.Module, album: albums.Album, steps: int = 200, seed: int = 0
 ) -> tuple[retrieval.DualEncoder, preprocessing.Vocabulary]:
     """Lesson 07's dual encoder, trained on an album: every caption with its picture. Lesson 12.
 
@@ -266,7 +224,7 @@ def album_recall(
     model: retrieval.DualEncoder,
     vocabulary: preprocessing.Vocabulary,
     encoder: nn.Module,
-    album: datasets.Album,
+    album: albums.Album,
     ks: Sequence[int] = (1, 5, 10),
 ) -> dict[int, tuple[float, float]]:
     """How often a caption finds its picture among the first k: {k: (recall, chance)}. Lesson 12."""
@@ -285,28 +243,13 @@ def album_recall(
     }
 
 
-def album_gallery(album: datasets.Album) -> retrieval.Gallery:
+def album_gallery(album: albums.Album) -> retrieval.Gallery:
     """An album as lesson 07's gallery; each picture comes with a phrase of the next one's caption
     as a wish. Lesson 12."""
     captions = [several[0] for several in album.captions]
     wishes = [retrieval.Wish(retrieval.phrases(next_one)[-1], next_one)
               for next_one in [*captions[1:], captions[0]]]  # fmt: skip
     return retrieval.Gallery(album.images, captions, wishes, torch.ones(len(album)).bool())
-
-
-def example_album(count: int = 20, seed: int = 0) -> Path:
-    """Writes `count` postcards and their captions into a new folder, as one of your own could be:
-    pictures in `images`, beside it captions.txt. Lesson 12."""
-    folder = Path(tempfile.mkdtemp(prefix="mbm-album-"))
-    cards = datasets.load_postcards("test", parts=()).cards
-    chosen = random.Random(seed).sample(cards, count)
-    (folder / "images").mkdir()
-    lines = ["image,caption"]
-    for card in chosen:
-        shutil.copy(datasets.POSTCARDS / "images" / f"{card.name}.png", folder / "images")
-        lines.append(f'{card.name}.png,"{card.caption}"')
-    (folder / "captions.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
 
 
 # --- How good is it?
@@ -322,16 +265,16 @@ def exam(seed: int) -> list[training.Figure]:
     few = train_pairs.subset(among(train_pairs.speakers, HELD_OUT, False))
     new = test_pairs.subset(among(test_pairs.speakers, HELD_OUT, True))
     alone, figures = {}, []
-    for name in MODALITIES:
+    for name in DIGIT_MODALITIES:
         alone[name] = _trained((name,), fusion.WeightedSum, train_pairs, test_pairs, seed)
         figures.append((f"{name} alone", alone[name], ""))
-    for name, fused in FUSIONS.items():
-        share = _trained(MODALITIES, fused, train_pairs, test_pairs, seed)
+    for name, fused in DIGIT_FUSIONS.items():
+        share = _trained(DIGIT_MODALITIES, fused, train_pairs, test_pairs, seed)
         figures.append((name, share, ""))
         if name in ("weighted sum", "concat"):
             gain = share - max(alone.values())
             figures.append((f"{name}, above the better one alone", gain, ">= 0.08"))
-    for name, modalities in (("sound alone", ("sound",)), ("weighted sum", MODALITIES)):
+    for name, modalities in (("sound alone", ("sound",)), ("weighted sum", DIGIT_MODALITIES)):
         share = _trained(modalities, fusion.WeightedSum, few, new, seed)
         figures.append((f"{name}, new speakers", share, ""))
     return figures
@@ -348,5 +291,5 @@ def _trained(
     """Trains a new reader and returns its accuracy."""
     torch.manual_seed(seed)
     model = new_reader(modalities, fused)
-    train(model, pairs, seed=seed)
+    train_reader(model, pairs, seed=seed)
     return accuracy(model, test)

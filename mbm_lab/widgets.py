@@ -25,6 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from mbm_lab import (
+    albums,
     captioning,
     cnn,
     datasets,
@@ -850,7 +851,7 @@ class AlbumPlayground(ComposePlayground):
     second or two for twenty pictures; it knows the words of their captions.
     """
 
-    def __init__(self, album: datasets.Album, steps: int = 300):
+    def __init__(self, album: albums.Album, steps: int = 300):
         encoder = captioning.load_captioner().encoder
         model, vocabulary = real_data.search_model(encoder, album, steps)
         features = training.predict(encoder, album.images)

@@ -1,6 +1,11 @@
 """What several test files use."""
 
 import pytest
+from hypothesis import settings
+
+# Property tests try the same examples everywhere, however slow the computer, and store none.
+settings.register_profile("course", derandomize=True, deadline=None, max_examples=50, database=None)
+settings.load_profile("course")
 
 
 @pytest.fixture

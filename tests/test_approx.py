@@ -136,7 +136,7 @@ def test_most_seconds_come_from_what_the_lesson_states(tmp_path):
 def test_a_cell_whose_data_are_missing_is_run_and_not_compared(tmp_path, monkeypatch):
     needing = "%%needs fsdd\nprint('picture alone: R2', 0.99)"
     cells = [
-        new_code_cell("%load_ext mbm_lab.real_data"),
+        new_code_cell("%load_ext mbm_lab.needs"),
         new_code_cell(needing, outputs=[new_output("stream", name="stdout", text=STORED)]),
         printing("another thing"),  # this one needs no data, so it is compared
     ]

@@ -1,24 +1,27 @@
-"""datasets.py: the Postcards loader, captions in folders, the digits."""
+"""datasets.py: the Postcards loader, the digits, and real data: small files in the publishers'
+formats, and the real files where they are here."""
 
+import gzip
+import math
 import shutil
+import struct
 import time
 
+import numpy as np
 import pytest
+import soundfile
 import torch
-from PIL import Image
 
-from mbm_lab import datasets, postcards, preprocessing
+from mbm_lab import datasets, downloads, postcards, preprocessing
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A learner's own folder: two pictures with captions, in a path with spaces."""
-    root = tmp_path / "my own pictures"
-    (root / "images").mkdir(parents=True)
-    for name in ("a.png", "b.png"):
-        Image.new("RGB", (80, 70), "red").save(root / "images" / name)
-    (root / "captions.txt").write_text('image,caption\na.png,a red card\nb.png,"red, too"\n')
-    return root
+def needs(*names):
+    """Skips a test of the real files where they are not here."""
+    missing = [name for name in names if downloads.find(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"needs {' and '.join(missing)}")
+
+
+# Postcards
 
 
 def test_sizes_types_and_ranges():
@@ -76,6 +79,9 @@ def test_subsets_by_slice_index_and_mask():
     unseen = cards.subset(~cards.seen)
     assert len(unseen) == 300
     assert torch.equal(unseen.images[0], cards.images[~cards.seen][0])
+    for nothing in (cards[:0], cards.subset([]), cards.subset(torch.zeros(700).bool())):
+        assert (nothing.names, nothing.mood.tolist()) == ([], [])
+        assert nothing.images.shape == (0, 3, 64, 64)
 
 
 @pytest.mark.parametrize(
@@ -103,37 +109,16 @@ def test_drawn_cards_have_the_loader_s_shape():
     assert not cards.seen.any()
 
 
-def test_captions_of_an_own_folder(folder):
-    assert datasets.read_captions(folder) == [("a.png", "a red card"), ("b.png", "red, too")]
-    (folder / "images").rename(folder / "Images")
-    (folder / "captions.txt").write_text("caption,image\nfirst,a.png\nsecond,a.png\n", "utf-8-sig")
-    assert datasets.read_captions(folder) == [("a.png", "first"), ("a.png", "second")]
+def test_notes_are_read_where_there_are_any():
+    cards = datasets.load_postcards("test", parts=("note",))
+    with_note = [note for note in cards.notes if note is not None]
+    assert len(with_note) == 120
+    assert cards.notes[0].ndim == 1
+    assert cards.note_texts[0].endswith(cards.captions[0])
+    assert cards[:3].notes[2] is cards.notes[2]
 
 
-@pytest.mark.parametrize(
-    ("text", "error", "sentence"),
-    [
-        ("name;text\na.png;x\n", ValueError, 'must begin with the line "image,caption"'),
-        ("image,caption\nc.png,x\n", FileNotFoundError, "line 2: the image c.png is not in"),
-        ("image,caption\na.png,x\nb.png, \n", ValueError, "line 3: the caption of b.png is empty"),
-        ("image,caption\na.png\n", ValueError, "line 2: the caption of a.png is empty"),
-        ("", ValueError, "is empty"),
-        (b"image,caption\na.png,caf\xe9\n", ValueError, "is not UTF-8"),
-    ],
-)
-def test_a_caption_file_that_is_wrong(folder, text, error, sentence):
-    path = folder / "captions.txt"
-    path.write_bytes(text) if isinstance(text, bytes) else path.write_text(text)
-    with pytest.raises(error, match=sentence):
-        datasets.read_captions(folder)
-
-
-def test_a_folder_without_captions_or_images(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match="There is no captions.txt"):
-        datasets.read_captions(tmp_path)
-    (folder / "images").rename(folder / "pictures")
-    with pytest.raises(FileNotFoundError, match="needs a folder `images`"):
-        datasets.read_captions(folder)
+# Digits of scikit-learn
 
 
 def test_digits():
@@ -145,10 +130,174 @@ def test_digits():
     assert sorted(set(digits.tolist())) == sorted(set(digits_test.tolist())) == list(range(10))
 
 
-def test_notes_are_read_where_there_are_any():
-    cards = datasets.load_postcards("test", parts=("note",))
-    with_note = [note for note in cards.notes if note is not None]
-    assert len(with_note) == 120
-    assert cards.notes[0].ndim == 1
-    assert cards.note_texts[0].endswith(cards.captions[0])
-    assert cards[:3].notes[2] is cards.notes[2]
+# MNIST
+
+
+def idx(values: np.ndarray) -> bytes:
+    """An array of bytes as an IDX file, gzipped."""
+    header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+    return gzip.compress(header + values.tobytes())
+
+
+@pytest.fixture
+def mnist(tmp_path):
+    """A folder of three "handwritten" digits to train with and one to test with."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    for prefix, count in (("train", 3), ("t10k", 1)):
+        (tmp_path / f"{prefix}-images-idx3-ubyte.gz").write_bytes(idx(images[:count]))
+        digits = np.array([7, 0, 9], dtype=np.uint8)[:count]
+        (tmp_path / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(idx(digits))
+    return tmp_path, images
+
+
+def test_idx_files_are_read_as_they_are(mnist):
+    folder, pixels = mnist
+    images, digits = datasets.load_mnist("train", folder)
+    assert images.shape == (3, 1, 28, 28)
+    assert (images.dtype, digits.dtype) == (torch.float32, torch.int64)
+    assert torch.equal((images[:, 0] * 255).round(), torch.tensor(pixels).float())
+    assert digits.tolist() == [7, 0, 9]
+    assert len(datasets.load_mnist("test", folder)[0]) == 1
+    pictures = datasets.as_pictures(images)
+    assert pictures.shape == (3, 3, 64, 64)
+    assert torch.equal(pictures[:, 0], pictures[:, 2])
+    with pytest.raises(ValueError, match="Unknown split 'val'"):
+        datasets.load_mnist("val", folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda whole: b"<html>no such page</html>", "is not a whole gzip file"),
+        (lambda whole: whole[: len(whole) // 2], "is not a whole gzip file"),
+        (lambda whole: b"", "is not a whole IDX file|is not a whole gzip file"),
+        (lambda whole: gzip.compress(gzip.decompress(whole)[:-1]), "is not a whole IDX file"),
+        (lambda whole: gzip.compress(b"\1" + gzip.decompress(whole)[1:]), "not a whole IDX file"),
+        (lambda whole: idx(np.zeros((2, 28, 28), np.uint8)), "do not belong together"),
+    ],
+)
+def test_a_damaged_idx_file_is_one_sentence(mnist, damage, sentence):
+    folder, _ = mnist
+    file = folder / "train-images-idx3-ubyte.gz"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ValueError, match=sentence) as caught:
+        datasets.load_mnist("train", folder)
+    assert str(folder) in str(caught.value)
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        datasets.load_mnist("train", folder)
+
+
+@needs("mnist")
+def test_the_real_mnist_loads_in_time():
+    start = time.perf_counter()
+    images, digits = datasets.load_mnist("train")
+    test_images, test_digits = datasets.load_mnist("test")
+    assert time.perf_counter() - start < 2 * 3
+    assert (len(images), len(test_images)) == (60_000, 10_000)
+    assert digits[:5].tolist() == [5, 0, 4, 1, 9]  # the publisher's order
+    assert torch.bincount(test_digits).tolist() == [
+        980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]  # fmt: skip
+    assert images.mean().item() == pytest.approx(0.1307, abs=1e-3)  # a well-known figure
+
+
+# Spoken digits
+
+
+@pytest.fixture
+def fsdd(tmp_path):
+    """Four short recordings at 8,000 samples a second: a tone of 440 Hz."""
+    (tmp_path / "recordings").mkdir()
+    tone = 0.5 * np.sin(2 * math.pi * 440 * np.arange(2400) / 8000)
+    for name in ("7_theo_12", "7_theo_4", "0_george_0", "3_theo_49"):
+        soundfile.write(tmp_path / "recordings" / f"{name}.wav", tone, 8000)
+    return tmp_path
+
+
+def test_recordings_are_split_officially_and_brought_to_the_course_s_rate(fsdd):
+    train = datasets.load_spoken_digits("train", fsdd)
+    test = datasets.load_spoken_digits("test", fsdd)
+    assert train.names == ["3_theo_49", "7_theo_12"]
+    assert test.names == ["0_george_0", "7_theo_4"]
+    assert len(datasets.load_spoken_digits("all", fsdd).names) == 4
+    assert (train.digits.tolist(), test.speakers) == ([3, 7], ["george", "theo"])
+    sound = train.sounds[0]
+    assert (sound.dtype, len(sound)) == (torch.float32, 4800)
+    wanted = 0.5 * torch.sin(2 * math.pi * 440 * torch.arange(4800) / 16_000)
+    assert (sound - wanted)[200:-200].abs().max() < 0.01  # the same tone, twice as many samples
+
+
+def test_recordings_that_do_not_fit(fsdd, tmp_path):
+    odd = fsdd / "recordings" / "seven.wav"
+    soundfile.write(odd, np.zeros(800), 8000)
+    with pytest.raises(ValueError, match="should be named as 7_theo_12.wav"):
+        datasets.load_spoken_digits("train", fsdd)
+    odd.unlink()
+    soundfile.write(fsdd / "recordings" / "7_theo_12.wav", np.zeros(800), 44_100)
+    with pytest.raises(ValueError, match="44100 samples per second and should have 8000"):
+        datasets.load_spoken_digits("train", fsdd)
+    with pytest.raises(ValueError, match="Unknown split 'val'"):
+        datasets.load_spoken_digits("val", fsdd)
+    with pytest.raises(FileNotFoundError, match="There are no recordings in"):
+        datasets.load_spoken_digits("train", tmp_path / "nowhere")
+
+
+@needs("fsdd")
+@pytest.mark.slow
+def test_the_real_recordings_become_log_mels_in_time():
+    start = time.perf_counter()
+    spoken = datasets.load_spoken_digits("all")
+    mels = [preprocessing.log_mel(sound) for sound in spoken.sounds]
+    assert time.perf_counter() - start < 10 * 3
+    assert len(mels) == 3000
+    assert all(mel.shape[0] == 40 and bool(mel.isfinite().all()) for mel in mels)
+    assert torch.bincount(spoken.digits).tolist() == [300] * 10
+    assert len(set(spoken.speakers)) == 6
+    assert len(datasets.load_spoken_digits("test").names) == 300
+
+
+# Sentences
+
+
+@pytest.fixture
+def multi30k(tmp_path):
+    english, german = "A dog runs .\nTwo men .\n", "Ein Hund läuft .\nZwei Männer .\n"
+    for prefix in ("train", "val", "test_2016_flickr"):
+        (tmp_path / f"{prefix}.en.gz").write_bytes(gzip.compress(english.encode()))
+        (tmp_path / f"{prefix}.de.gz").write_bytes(gzip.compress(german.encode()))
+    return tmp_path
+
+
+def test_sentences_come_in_pairs(multi30k):
+    english, german = datasets.load_multi30k("test", multi30k)
+    assert english == ["A dog runs .", "Two men ."]
+    assert german == ["Ein Hund läuft .", "Zwei Männer ."]
+    assert preprocessing.tokenize(german[1], "de") == ["zwei", "männer", "."]
+
+
+def test_sentences_that_do_not_fit(multi30k):
+    with pytest.raises(ValueError, match="Unknown split 'all'"):
+        datasets.load_multi30k("all", multi30k)
+    (multi30k / "val.de.gz").write_bytes(gzip.compress(b"Ein Hund .\n"))
+    with pytest.raises(ValueError, match="2 English and 1 German sentences"):
+        datasets.load_multi30k("val", multi30k)
+    (multi30k / "val.de.gz").write_bytes(b"Ein Hund .\n")
+    with pytest.raises(ValueError, match="is not a whole gzip file"):
+        datasets.load_multi30k("val", multi30k)
+    (multi30k / "val.de.gz").write_bytes(gzip.compress("Männer\nx\n".encode("latin-1")))
+    with pytest.raises(ValueError, match="is not UTF-8"):
+        datasets.load_multi30k("val", multi30k)
+
+
+@needs("multi30k")
+@pytest.mark.slow
+def test_the_real_sentences_become_indices_in_time():
+    start = time.perf_counter()
+    pairs = datasets.load_multi30k("train")
+    for language, sentences in zip(("en", "de"), pairs, strict=True):
+        words = [preprocessing.tokenize(sentence, language) for sentence in sentences]
+        vocabulary = preprocessing.Vocabulary.build(words, min_count=2)
+        assert len([vocabulary.encode(sentence) for sentence in words]) == 29_000
+    assert time.perf_counter() - start < 3 * 3
+    assert [len(datasets.load_multi30k(split)[0]) for split in ("val", "test")] == [1014, 1000]

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from mbm_lab import datasets, downloads, lessons
+from mbm_lab import albums, datasets, downloads, lessons
 
 LESSONS = sorted(lessons.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 README = lessons.REPOSITORY / "README.md"
@@ -188,7 +188,7 @@ def sentences_of_real_data():
     """All captions and sentences that are here, of data sets that may not be passed on."""
     found = set()
     if folder := downloads.find("flickr8k"):
-        found |= {caption for _, caption in datasets.read_captions(folder)}
+        found |= {caption for _, caption in albums.read_captions(folder)}
     if downloads.find("multi30k"):
         for split in ("train", "val", "test"):
             for sentences in datasets.load_multi30k(split):

@@ -1,11 +1,14 @@
 """preprocessing.py: by hand, against the libraries, and every error's sentence."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from mbm_lab import datasets, preprocessing
@@ -160,6 +163,49 @@ def test_vocabulary_by_hand(tmp_path):
     assert rare.words[4:] == ["b"]
     with pytest.raises(ValueError, match="begins with the special words"):
         preprocessing.Vocabulary(["a", "b"])
+
+
+WORDS = st.sampled_from(["a", "b", *preprocessing.SPECIAL_WORDS]) | st.text(
+    st.characters(codec="utf-8"), max_size=4
+)
+SENTENCES = st.lists(st.lists(WORDS, max_size=6), max_size=6)
+
+
+@given(SENTENCES, st.integers(1, 3), st.lists(WORDS))
+def test_every_vocabulary_gives_its_words_back(tmp_path_factory, sentences, min_count, other):
+    vocabulary = preprocessing.Vocabulary.build(sentences, min_count)
+    special, words = vocabulary.words[:4], vocabulary.words[4:]
+    assert special == list(preprocessing.SPECIAL_WORDS)
+    counts = Counter(word for sentence in sentences for word in sentence)
+    kept = {word for word, count in counts.items() if count >= min_count} - set(special)
+    assert sorted(words) == sorted(kept)  # each of them once
+    assert words == sorted(words, key=lambda word: -counts[word])
+    for sentence in [*sentences, other]:
+        known = [word if word in kept or word in special else "<unk>" for word in sentence]
+        read = vocabulary.decode(vocabulary.encode(sentence))
+        assert read == [word for word in known if word != "<pad>"]
+    path = tmp_path_factory.getbasetemp() / "words.json"
+    vocabulary.save(path)
+    loaded = preprocessing.Vocabulary.load(path)
+    assert (loaded.words, loaded.index) == (vocabulary.words, vocabulary.index)
+
+
+@pytest.mark.parametrize("text", ["5", "null", '{"<pad>": 0}', '["<pad>"', '"<pad>"', "[1, 2, 3]"])
+def test_a_file_that_holds_no_list_of_words_is_one_sentence(tmp_path, text):
+    (tmp_path / "words.json").write_text(text)
+    with pytest.raises(ValueError, match="words.json is not a JSON list of words: replace it"):
+        preprocessing.Vocabulary.load(tmp_path / "words.json")
+
+
+@given(st.lists(st.lists(st.integers(1, 2**40), min_size=1, max_size=8), min_size=1, max_size=6))
+def test_padding_keeps_every_sequence_and_its_length(sequences):
+    tokens = preprocessing.pad(sequences)
+    sizes = preprocessing.lengths(tokens).tolist()
+    assert sizes == [len(sequence) for sequence in sequences]
+    assert tokens.shape == (len(sequences), max(sizes))
+    for row, sequence, size in zip(tokens.tolist(), sequences, sizes, strict=True):
+        assert row[:size] == sequence
+        assert set(row[size:]) <= {preprocessing.PAD}
 
 
 def test_pad_and_lengths_by_hand():

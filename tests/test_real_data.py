@@ -1,4 +1,4 @@
-"""real_data.py: cells that need data, digits seen and heard, photographs, sentences, albums."""
+"""real_data.py: digits seen and heard, photographs, sentences, albums."""
 
 import gzip
 import math
@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from IPython.core.interactiveshell import InteractiveShell
 from torch import nn
 
 from mbm_lab import (
+    albums,
     captioning,
-    datasets,
     fusion,
     preprocessing,
     real_data,
@@ -21,49 +20,6 @@ from mbm_lab import (
     training,
     translation,
 )
-
-# Cells that need data
-
-
-@pytest.fixture
-def shell(tmp_path, monkeypatch):
-    """A notebook's shell that knows %%needs, and a home without data sets."""
-    monkeypatch.setenv("MBM_DATA_HOME", str(tmp_path))
-    shell = InteractiveShell()
-    real_data.load_ipython_extension(shell)
-    return shell
-
-
-def have_recordings(home):
-    (home / "fsdd" / "recordings").mkdir(parents=True)
-    (home / "fsdd" / "recordings" / "0_theo_0.wav").touch()
-
-
-def test_a_cell_without_its_data_tells_once_how_to_get_them(shell, capsys):
-    assert shell.run_cell_magic("needs", "fsdd mnist", "x = 1") is None
-    assert capsys.readouterr().out.splitlines() == [
-        "Cells that need fsdd are passed over; to have it, type `mbm-lab data get fsdd` in a "
-        "terminal (20 MB).",
-        "Cells that need mnist are passed over; to have it, type `mbm-lab data get mnist` in a "
-        "terminal (12 MB).",
-    ]
-    shell.run_cell_magic("needs", "mnist", "x = 1")
-    assert capsys.readouterr().out == ""
-    assert "x" not in shell.user_ns
-
-
-def test_a_cell_with_its_data_runs_as_any_other(shell, tmp_path, capsys):
-    have_recordings(tmp_path)
-    shell.user_ns["y"] = 20
-    assert shell.run_cell_magic("needs", "fsdd", "x = y + 1\nprint('now')\nx * 2") == 42
-    assert capsys.readouterr().out == "now\n"
-    assert shell.user_ns["x"] == 21
-    assert shell.run_cell_magic("needs", "fsdd", "x = 5") is None
-    with pytest.raises(ZeroDivisionError):
-        shell.run_cell_magic("needs", "fsdd", "1 / 0")
-    with pytest.raises(ValueError, match='no data set "imagenet"'):
-        shell.run_cell_magic("needs", "imagenet", "x = 6")
-
 
 # Digits, seen and heard
 
@@ -126,7 +82,7 @@ def test_pairs_show_and_say_the_same_digit_of_the_same_split(world):
 def test_the_same_seed_gives_the_same_pairs(world):
     one, same = (real_data.pair_digits("test", seed=3) for _ in range(2))
     other = real_data.pair_digits("test", seed=4)
-    for name in real_data.MODALITIES:
+    for name in real_data.DIGIT_MODALITIES:
         assert torch.equal(one.inputs[name], same.inputs[name])
         assert not torch.equal(one.inputs[name], other.inputs[name])
 
@@ -152,10 +108,10 @@ def test_degraded_pictures_have_the_course_s_range_and_more_noise_hides_more():
         assert values[2] < 0.6 < values[0]
 
 
-@pytest.mark.parametrize("name", real_data.FUSIONS)
+@pytest.mark.parametrize("name", real_data.DIGIT_FUSIONS)
 def test_readers_have_ten_scores_and_the_same_size(name):
-    model = real_data.new_reader(real_data.MODALITIES, real_data.FUSIONS[name])
-    scores = model({name: torch.rand(4, 3, 64, 64) for name in real_data.MODALITIES})
+    model = real_data.new_reader(real_data.DIGIT_MODALITIES, real_data.DIGIT_FUSIONS[name])
+    scores = model({name: torch.rand(4, 3, 64, 64) for name in real_data.DIGIT_MODALITIES})
     assert scores.shape == (4, 10)
     size = fusion.parameter_count(model.fusion) + fusion.parameter_count(model.head)
     assert abs(size - real_data.BUDGET) < 50
@@ -166,8 +122,8 @@ def test_a_reader_learns_and_shuffled_sounds_hurt(world):
     pairs = real_data.pair_digits("train", 8, **clean)
     test = real_data.pair_digits("test", 4, seed=1, **clean)
     torch.manual_seed(0)
-    model = real_data.new_reader(real_data.MODALITIES, fusion.WeightedSum)
-    real_data.train(model, pairs, epochs=6)
+    model = real_data.new_reader(real_data.DIGIT_MODALITIES, fusion.WeightedSum)
+    real_data.train_reader(model, pairs, epochs=6)
     right = real_data.accuracy(model, test)
     order = torch.randperm(len(test.digits), generator=torch.Generator().manual_seed(0))
     shuffled = {**test.inputs, "sound": test.inputs["sound"][order]}
@@ -187,7 +143,7 @@ def test_speakers_are_held_out():
 
 
 def test_the_exam_compares_with_the_better_modality(world, monkeypatch):
-    shares = {("image",): 0.7, ("sound",): 0.75, real_data.MODALITIES: 0.9}
+    shares = {("image",): 0.7, ("sound",): 0.75, real_data.DIGIT_MODALITIES: 0.9}
     seen = []
 
     def trained(modalities, fused, pairs, test, seed):
@@ -200,7 +156,7 @@ def test_the_exam_compares_with_the_better_modality(world, monkeypatch):
     assert gain == pytest.approx(0.15)
     assert training.holds(gain, wanted)
     assert not training.holds(0.07, wanted)
-    assert {fused for m, fused, *_ in seen if len(m) == 2} == set(real_data.FUSIONS.values())
+    assert {fused for m, fused, *_ in seen if len(m) == 2} == set(real_data.DIGIT_FUSIONS.values())
     assert all(seed == 2 for *_, seed in seen)
     assert seen[-1][2:4] == (20, 50)  # without theo's 20, tested on theo's 50
 
@@ -229,27 +185,23 @@ def test_pairs_of_sentences_are_neither_rubbish_nor_long():
     assert real_data.short_pairs((english[:1] * 5, german[:1] * 5), most=2)[0] == english[:1] * 2
 
 
-def test_an_example_album_is_a_folder_without_faults():
-    folder = real_data.example_album()
-    assert datasets.check_folder(folder) == []
-    album = datasets.load_album(folder)
-    assert len(album) == 20
+def test_a_gallery_wishes_for_the_next_picture_of_the_album():
+    album = albums.load_album(albums.example_album())
     gallery = real_data.album_gallery(album)
     assert gallery.wishes[0].caption == album.captions[1][0]
     assert gallery.wishes[0].text in album.captions[1][0]
-    assert real_data.example_album() != folder  # nothing is overwritten
 
 
 @pytest.mark.slow
 def test_search_in_an_album_and_shuffled_pictures_hurt():
-    album = datasets.load_album(real_data.example_album(count=60))
+    album = albums.load_album(albums.example_album(count=60))
     encoder = captioning.load_captioner(0).encoder
     model, vocabulary = real_data.search_model(encoder, album, steps=300)
     figures = real_data.album_recall(model, vocabulary, encoder, album)
     assert figures[1][0] > 0.9
     assert figures[5][1] == pytest.approx(5 / 60, abs=1e-6)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
-    mixed = datasets.Album(album.names, album.images[order], album.captions)
+    mixed = albums.Album(album.names, album.images[order], album.captions)
     assert real_data.album_recall(model, vocabulary, encoder, mixed)[1][0] < 0.15
 
 
@@ -258,7 +210,7 @@ def test_any_module_that_gives_features_is_an_encoder():
         def forward(self, images):
             return images[:, :, :4, :4].flatten(1).repeat(1, 2)  # (B, 96)
 
-    album = datasets.load_album(real_data.example_album(count=12))
+    album = albums.load_album(albums.example_album(count=12))
     model, vocabulary = real_data.search_model(Corner(), album, steps=2)
     assert model.f.in_features == 96
     figures = real_data.album_recall(model, vocabulary, Corner(), album, ks=(1, 3))
@@ -272,7 +224,7 @@ def test_an_album_goes_into_the_captioner_as_cards_do():
         ["two men", "men sit"],
         ["a cat", "it is a cat"],
     ]
-    album = datasets.Album(["a", "b", "c"], images, texts)
+    album = albums.Album(["a", "b", "c"], images, texts)
     captions = captioning.captions_of(album)
     assert captions == [("en", ["a dog runs", "two men", "a cat"]),
                         ("en", ["a brown dog", "men sit", "it is a cat"])]  # fmt: skip

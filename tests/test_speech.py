@@ -1,9 +1,13 @@
 """speech.py: CTC by hand, noise, alignment, the recogniser's shape."""
 
+import itertools
 import math
 
+import jiwer
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from mbm_lab import captioning, datasets, fusion, postcards, preprocessing, speech, stored, training
@@ -24,20 +28,47 @@ def test_the_five_paths_of_two_words_in_three_frames():
     assert speech.paths_of([1, 1], frames=2, words=2) == []
 
 
-@pytest.mark.parametrize("target", [[1], [1, 2], [2, 2], [1, 2, 1], [3, 3, 1]])
-@pytest.mark.parametrize("frames", [3, 5])
-def test_the_recursion_is_the_sum_over_all_paths_and_pytorchs(target, frames):
-    generator = torch.Generator().manual_seed(len(target) + frames)
-    log_p = torch.randn(frames, 4, generator=generator, dtype=torch.float64).log_softmax(1)
-    paths = speech.paths_of(target, frames, 4)
+@given(st.lists(st.integers(0, 3), max_size=8), st.integers(1, 3))
+def test_neither_pace_nor_blanks_around_the_words_change_what_a_path_says(path, pace):
+    said = speech.collapse(path)
+    assert speech.BLANK not in said
+    assert speech.collapse([word for word in path for _ in range(pace)]) == said
+    assert speech.collapse([speech.BLANK, *path, speech.BLANK]) == said
+    apart = [number for word in said for number in (word, speech.BLANK)]
+    assert speech.collapse(apart) == said
+    assert len(said) <= sum(word != speech.BLANK for word in path)
+
+
+@st.composite
+def frames_and_target(draw):
+    """Log probabilities of a few words in a few frames (T, V), and a target."""
+    frames, words = draw(st.integers(1, 4)), draw(st.integers(2, 4))
+    scores = draw(st.lists(st.floats(-8, 8), min_size=frames * words, max_size=frames * words))
+    log_p = torch.tensor(scores, dtype=torch.float64).view(frames, words).log_softmax(1)
+    return log_p, draw(st.lists(st.integers(1, words - 1), max_size=frames + 1))
+
+
+@given(frames_and_target())
+def test_the_recursion_is_the_sum_over_all_paths_and_pytorchs(case):
+    log_p, target = case
+    frames, words = log_p.shape
+    paths = speech.paths_of(target, frames, words)
     by_paths = sum(math.exp(sum(log_p[t, w].item() for t, w in enumerate(p))) for p in paths)
-    ours = speech.ctc_log_likelihood(log_p, target).exp().item()
-    assert ours == pytest.approx(by_paths, abs=1e-12)
-    if paths:
-        theirs = nn.functional.ctc_loss(
-            log_p[:, None], torch.tensor([target]), [frames], [len(target)], reduction="sum"
-        )
-        assert -math.log(ours) == pytest.approx(theirs.item(), abs=1e-9)
+    ours = speech.ctc_log_likelihood(log_p, target)
+    assert ours.exp().item() == pytest.approx(by_paths, rel=1e-9)
+    theirs = nn.functional.ctc_loss(
+        log_p[:, None], torch.tensor([target]).long(), [frames], [len(target)], reduction="sum"
+    )
+    assert -ours.item() == pytest.approx(theirs.item(), rel=1e-9, abs=1e-12)  # or both infinite
+
+
+@given(frames_and_target())
+def test_all_that_can_be_said_has_probability_one(case):
+    log_p, _ = case
+    every = itertools.product(range(log_p.shape[1]), repeat=len(log_p))
+    said = {tuple(speech.collapse(path)) for path in every}
+    total = sum(speech.ctc_log_likelihood(log_p, target).exp().item() for target in said)
+    assert total == pytest.approx(1, abs=1e-9)
 
 
 def test_the_loss_of_a_batch_is_the_mean_per_word():
@@ -170,6 +201,28 @@ def test_alignment_and_error_rates():
     assert rates["not shown"] == pytest.approx(1 / 3)
     assert rates["shown"] == pytest.approx(1 / 4)
     assert speech.error_rates(true, true) == {"all": 0, "shown": 0, "not shown": 0}
+
+
+SAID = st.lists(st.sampled_from(["a", "red", "bat", "at"]), max_size=7)
+
+
+@settings(max_examples=200)  # few show that a step of the way back is wrong
+@given(SAID, SAID)
+def test_an_alignment_holds_both_sentences_and_has_the_fewest_errors(true, written):
+    pairs = speech.align(true, written)
+    assert [word for word, _ in pairs if word] == true
+    assert [heard for _, heard in pairs if heard] == written
+    assert ("", "") not in pairs
+    theirs = jiwer.process_words(" ".join(true), " ".join(written))
+    errors = theirs.substitutions + theirs.deletions + theirs.insertions
+    assert sum(word != heard for word, heard in pairs) == errors
+
+
+@given(st.lists(st.tuples(SAID.filter(bool), SAID), min_size=1, max_size=5))
+def test_the_word_error_rate_is_that_of_jiwer(pairs):
+    true, written = ([" ".join(words) for words in side] for side in zip(*pairs, strict=True))
+    rate = speech.error_rates(written, true)["all"]
+    assert rate == pytest.approx(jiwer.wer(true, written), rel=1e-6)
 
 
 def test_every_word_of_a_note_has_at_most_one_kind():

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from mbm_lab import (
+    albums,
     captioning,
     datasets,
     fusion,
@@ -526,8 +527,8 @@ def test_a_film_is_told_from_the_frames_seen_so_far():
 @pytest.fixture(scope="module")
 def digits():
     torch.manual_seed(0)
-    model = real_data.new_reader(real_data.MODALITIES, fusion.WeightedSum).eval()
-    inputs = {name: torch.rand(12, 3, 64, 64) for name in real_data.MODALITIES}
+    model = real_data.new_reader(real_data.DIGIT_MODALITIES, fusion.WeightedSum).eval()
+    inputs = {name: torch.rand(12, 3, 64, 64) for name in real_data.DIGIT_MODALITIES}
     return widgets.DigitsPlayground(
         model, real_data.Pairs(inputs, torch.arange(12) % 10, [""] * 12)
     )
@@ -558,7 +559,7 @@ def test_each_slider_of_the_digits_changes_the_picture(digits):
 
 
 def test_an_album_is_searched_by_words_by_a_picture_and_by_both():
-    album = datasets.load_album(real_data.example_album())
+    album = albums.load_album(albums.example_album())
     search = widgets.AlbumPlayground(album)
     assert (search.alpha.value, search.beta.value) == (0.0, 1.0)
     for place in (0, 7, 19):

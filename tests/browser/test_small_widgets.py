@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from mbm_lab import captioning, datasets, lessons, real_data, retrieval, video, welcome, widgets
+from mbm_lab import albums, captioning, datasets, lessons, retrieval, video, welcome, widgets
 from tests.browser.jupyter import (
     drag,
     eventually,
@@ -190,7 +190,7 @@ def test_a_film_frame_by_frame(lesson_page, watched):
 
 def test_an_album_of_ones_own(lesson_page, watched):
     page = watched(lesson_page("12_real_data"))
-    mirror = widgets.AlbumPlayground(datasets.load_album(real_data.example_album()))
+    mirror = widgets.AlbumPlayground(albums.load_album(albums.example_album()))
     alpha, beta, card = page.locator(".noUi-handle").all()[-3:]
     box = page.locator(".widget-text input[type='text']").last
     picture = page.locator(".jp-OutputArea .widget-image").count() - 1

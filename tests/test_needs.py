@@ -1,0 +1,46 @@
+"""needs.py: cells that run only where their data are."""
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from mbm_lab import needs
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch):
+    """A notebook's shell that knows %%needs, and a home without data sets."""
+    monkeypatch.setenv("MBM_DATA_HOME", str(tmp_path))
+    shell = InteractiveShell()
+    needs.load_ipython_extension(shell)
+    return shell
+
+
+def have_recordings(home):
+    (home / "fsdd" / "recordings").mkdir(parents=True)
+    (home / "fsdd" / "recordings" / "0_theo_0.wav").touch()
+
+
+def test_a_cell_without_its_data_tells_once_how_to_get_them(shell, capsys):
+    assert shell.run_cell_magic("needs", "fsdd mnist", "x = 1") is None
+    assert capsys.readouterr().out.splitlines() == [
+        "Cells that need fsdd are passed over; to have it, type `mbm-lab data get fsdd` in a "
+        "terminal (20 MB).",
+        "Cells that need mnist are passed over; to have it, type `mbm-lab data get mnist` in a "
+        "terminal (12 MB).",
+    ]
+    shell.run_cell_magic("needs", "mnist", "x = 1")
+    assert capsys.readouterr().out == ""
+    assert "x" not in shell.user_ns
+
+
+def test_a_cell_with_its_data_runs_as_any_other(shell, tmp_path, capsys):
+    have_recordings(tmp_path)
+    shell.user_ns["y"] = 20
+    assert shell.run_cell_magic("needs", "fsdd", "x = y + 1\nprint('now')\nx * 2") == 42
+    assert capsys.readouterr().out == "now\n"
+    assert shell.user_ns["x"] == 21
+    assert shell.run_cell_magic("needs", "fsdd", "x = 5") is None
+    with pytest.raises(ZeroDivisionError):
+        shell.run_cell_magic("needs", "fsdd", "1 / 0")
+    with pytest.raises(ValueError, match='no data set "imagenet"'):
+        shell.run_cell_magic("needs", "imagenet", "x = 6")

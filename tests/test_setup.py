@@ -14,8 +14,11 @@ import yaml
 from mbm_lab import __main__, doctor, lab, lessons
 
 REPOSITORY = lessons.REPOSITORY
-PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-MODULES = {path.stem: path for path in (REPOSITORY / "mbm_lab").glob("*.py")}
+PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+PACKAGE = REPOSITORY / "mbm_lab"
+FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+MODULES = {path.parts[0].removesuffix(".py") for path in FILES}  # a folder is one module
 
 # The lessons' modules in the order of the lessons. One imports only those before it.
 LESSON_MODULES = [
@@ -97,21 +100,22 @@ def test_ruff_finds_nothing():
 
 
 def imports_of(path):
-    """The course's modules that a module imports, anywhere in it."""
+    """The course's modules that a file of the package imports, anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse((PACKAGE / path).read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module == "mbm_lab" or node.level):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mbm_lab."):
             found.add(node.module.split(".")[1])
         elif isinstance(node, ast.Import):
             found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("mbm_lab.")}
-    return found & (set(MODULES) | {"exercises"}) - {"__init__"}
+    return found & MODULES
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
-def test_a_module_imports_no_later_lesson_and_no_widgets(name):
-    found = imports_of(MODULES[name])
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_a_module_imports_no_later_lesson_and_no_widgets(path):
+    name = path.parts[0].removesuffix(".py")
+    found = imports_of(path) - {name}
     assert "widgets" not in found or name == "bench"  # which measures how fast they answer
     assert "exercises" not in found or name == "__main__"  # which lists them
     if name in LESSON_MODULES:
@@ -121,8 +125,14 @@ def test_a_module_imports_no_later_lesson_and_no_widgets(name):
 
 
 def test_every_module_says_what_it_is_for():
-    for path in MODULES.values():
-        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path.name
+    for path in FILES:
+        text = (PACKAGE / path).read_text(encoding="utf-8")
+        assert ast.get_docstring(ast.parse(text)), path
+
+
+def test_every_folder_of_modules_is_installed():
+    folders = {".".join(["mbm_lab", *path.parent.parts]) for path in FILES}
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == folders
 
 
 # The doctor: each fault is one sentence and something to do

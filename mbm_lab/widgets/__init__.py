@@ -8,21 +8,16 @@ again arrives a moment later. A line of text always says the same as the picture
 and for tests.
 """
 
-from mbm_lab.widgets.playground import (
-    PRESETS,
-    AlbumPlayground,
-    ComposePlayground,
-    DigitsPlayground,
-    FilmPlayground,
-    FusionFigure,
-    FusionPlayground,
-    KernelPlayground,
-    LearningRatePlayground,
-    NextWordPlayground,
-    SentencePlayground,
-    dial_point,
-    projector_style,
-)
+from mbm_lab.widgets.digits import DigitsPlayground
+from mbm_lab.widgets.film import FilmPlayground
+from mbm_lab.widgets.fusion_figure import FusionFigure, dial_point
+from mbm_lab.widgets.kernel import PRESETS, KernelPlayground
+from mbm_lab.widgets.learning_rate import LearningRatePlayground
+from mbm_lab.widgets.next_word import NextWordPlayground
+from mbm_lab.widgets.page import projector_style
+from mbm_lab.widgets.playground import FusionPlayground
+from mbm_lab.widgets.search import AlbumPlayground, ComposePlayground
+from mbm_lab.widgets.sentence import SentencePlayground
 
 __all__ = [
     "PRESETS",

@@ -226,7 +226,7 @@ def course(tmp_path):
 
 
 def edit(path, source="print(3)", result=None):
-    """Write something into the code cell of a notebook."""
+    """Writes something into the code cell of a notebook."""
     notebook = nbformat.read(path, as_version=4)
     cell = notebook.cells[1]
     cell.source = source

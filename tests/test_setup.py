@@ -20,11 +20,9 @@ PACKAGE = REPOSITORY / "mbm_lab"
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 MODULES = {path.parts[0].removesuffix(".py") for path in FILES}  # a folder is one module
 
-# The lessons' modules in the order of the lessons. One imports only those before it.
-LESSON_MODULES = [
-    *("preprocessing", "cnn", "rnn", "fusion", "training", "captioning", "retrieval", "video"),
-    *("speech", "translation", "scaling", "real_data", "what_next"),
-]
+# The lessons' modules in the order of the lessons, without lesson 00, the preview of them all. One
+# imports only those before it.
+LESSON_MODULES = [lesson.stem.partition("_")[2] for lesson in lessons.course_lessons()[1:]]
 
 
 def requirements(extra=None):

@@ -1,4 +1,4 @@
-"""widgets: what the sliders show is what the formula says."""
+"""widgets/: what the sliders show is what the formula says."""
 
 import asyncio
 import html

@@ -163,7 +163,7 @@ class FusionPlayground(ipywidgets.VBox):
     def _witnesses_changed(self, _change: dict) -> None:
         self._forget_path()
         self._show_postcard()
-        if not self._readings.ask():
+        if not self._readings.ask():  # nothing comes later outside Jupyter
             self.settle()
 
     def _random_card(self) -> None:

@@ -9,7 +9,7 @@ import sys
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 well, 1 a fault was found, 2 an error."""
+    """Runs one command; returns the exit status: 0 well, 1 a fault was found, 2 an error."""
     options = _parser().parse_args(arguments)
     try:
         return options.command(options) or 0

@@ -19,9 +19,7 @@ def pick_device() -> torch.device:
 
     The environment variable MBM_DEVICE decides instead when it is set: `cpu`, `cuda`, `cuda:1`
     (the second GPU), or `mps` (the GPU of an Apple computer, which is used on request only).
-
-    Raises:
-        ValueError: MBM_DEVICE names no device, or one that this computer does not offer.
+    Raises ValueError when it names no device, or one that this computer does not offer.
     """
     wish = os.environ.get("MBM_DEVICE", "").strip().lower()
     if not wish:

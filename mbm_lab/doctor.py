@@ -36,11 +36,9 @@ INSTALL = "install the packages again: `pip install -c constraints.txt -e .` (or
 class Finding:
     """What one check found.
 
-    Attributes:
-        what: the thing that was checked, in a word or two.
-        ok: True, False for a fault, None for a warning: the course runs, but look at it.
-        says: what is the case.
-        todo: what to do about it, when there is something to do.
+    what: the thing that was checked, in a word or two; ok: True, False for a fault, or None for a
+    warning (the course runs, but look at it); says: what is the case; todo: what to do about it,
+    when there is something to do.
     """
 
     what: str
@@ -50,7 +48,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Make every check; a check that fails itself counts as a fault."""
+    """Makes every check; a check that fails itself counts as a fault."""
     findings = []
     for check in CHECKS:
         try:
@@ -63,7 +61,7 @@ def examine() -> list[Finding]:
 
 
 def report(findings: list[Finding] | None = None) -> int:
-    """Print what was found, one line a check; returns 1 if there is a fault, else 0."""
+    """Prints what was found, one line a check; returns 1 if there is a fault, else 0."""
     findings = examine() if findings is None else findings
     for finding in findings:
         for line in lines(finding):

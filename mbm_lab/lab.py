@@ -1,4 +1,4 @@
-"""`mbm-lab lab`: open the lessons in JupyterLab."""
+"""`mbm-lab lab`: opens the lessons in JupyterLab."""
 
 import json
 import os
@@ -23,19 +23,12 @@ def start(
     browser: bool = True,
     page: str | None = None,
 ) -> int:
-    """Make the copies that are missing, check, and run JupyterLab until Ctrl+C.
+    """Makes the copies that are missing, checks, and runs JupyterLab until Ctrl+C.
 
-    Args:
-        page: what to open; None opens the first lesson.
-        port: the port to serve on; None takes the first free one from 8888.
-        ip: the address to serve on; `0.0.0.0` lets other computers in, too.
-        browser: open a browser, if there is a screen.
-
-    Returns:
-        the exit status.
-
-    Raises:
-        ValueError: the port is taken.
+    port: the port to serve on; None takes the first free one from 8888. ip: the address to serve
+    on; `0.0.0.0` lets other computers in, too. browser: whether to open a browser, if there is a
+    screen. page: what to open; None opens the first lesson. Returns the exit status. Raises
+    ValueError when the port is taken.
     """
     print(copied(lessons.copy_missing()))
     print(checked(doctor.examine()))
@@ -47,7 +40,7 @@ def start(
 
 
 def start_playground(port: int | None = None, ip: str = "127.0.0.1", browser: bool = True) -> int:
-    """Open the playground of α and β as a page of its own, for the projector, until Ctrl+C."""
+    """Opens the playground of α and β as a page of its own, for the projector, until Ctrl+C."""
     lessons.copy_missing()
     _trust(lessons.MY_LESSONS / lessons.PLAYGROUND.name)
     return start(port, ip, browser, page=f"doc/tree/my_lessons/{lessons.PLAYGROUND.name}")
@@ -78,10 +71,10 @@ def checked(findings: list[doctor.Finding]) -> str:
 
 
 def choose_port(port: int | None, ip: str = "127.0.0.1") -> int:
-    """The port that is asked for, or the first free one.
+    """The port that is asked for, or the first free one from 8888.
 
-    Raises:
-        ValueError: another program serves on the port that is asked for.
+    Raises ValueError when another program serves on the port that is asked for, and when none of
+    the hundred ports from 8888 is free.
     """
     if port is not None:
         if not is_free(port, ip):
@@ -120,7 +113,7 @@ def has_screen() -> bool:
 
 
 def _serve(port: int, ip: str, browser: bool, page: str, settings: Path) -> int:
-    """Run JupyterLab as a program of its own, and end it when asked to."""
+    """Runs JupyterLab as a program of its own, and ends it when asked to."""
     token = secrets.token_hex(24)
     environment = {
         **os.environ,
@@ -168,7 +161,7 @@ def _switch_news_off(settings: Path) -> None:
 
 
 def _announce(server: subprocess.Popen, address: str, page: str, token: str) -> None:
-    """Print the address as soon as the server answers there."""
+    """Prints the address as soon as the server answers there."""
     while server.poll() is None:
         try:
             urllib.request.urlopen(f"{address}/api", timeout=5).close()
@@ -183,7 +176,7 @@ def _announce(server: subprocess.Popen, address: str, page: str, token: str) -> 
 
 
 def _end(server: subprocess.Popen) -> None:
-    """End the server and its kernels; it gets ten seconds to do so."""
+    """Ends the server and its kernels; it gets ten seconds to do so."""
     server.terminate()
     try:
         server.wait(timeout=10)

@@ -40,8 +40,7 @@ TIME_LINE = re.compile(
 def course_lessons(notebooks: Path = NOTEBOOKS) -> list[Path]:
     """The course's notebooks in their order, `00_welcome.ipynb` first.
 
-    Raises:
-        FileNotFoundError: the folder holds no lesson.
+    Raises FileNotFoundError when the folder holds no lesson.
     """
     lessons = sorted(Path(notebooks).glob("[0-9][0-9]_*.ipynb"))
     if not lessons:
@@ -55,8 +54,7 @@ def course_lessons(notebooks: Path = NOTEBOOKS) -> list[Path]:
 def find_lesson(number: str | int, notebooks: Path = NOTEBOOKS) -> Path:
     """The course's notebook with this number: `4`, `"04"` or `"04_fusion"`.
 
-    Raises:
-        ValueError: the course has no such lesson.
+    Raises ValueError when the course has no such lesson.
     """
     wanted = Path(str(number)).name.removesuffix(".ipynb")
     for lesson in course_lessons(notebooks):
@@ -70,11 +68,7 @@ def find_lesson(number: str | int, notebooks: Path = NOTEBOOKS) -> Path:
 
 
 def read_notebook(path: Path) -> NotebookNode:
-    """The notebook in this file.
-
-    Raises:
-        ValueError: the file is not a notebook.
-    """
+    """The notebook in this file. Raises ValueError when it is not a notebook."""
     try:
         return nbformat.read(path, as_version=4)
     except (ValueError, KeyError, AttributeError, nbformat.ValidationError):
@@ -138,7 +132,7 @@ def state(lesson: Path, mine: Path = MY_LESSONS) -> str:
 
 
 def copy_missing(notebooks: Path = NOTEBOOKS, mine: Path = MY_LESSONS) -> list[Path]:
-    """Copy the lessons that the learner does not have yet; returns the new copies.
+    """Copies the lessons that the learner does not have yet; returns the new copies.
 
     A file that is already there is never touched.
     """
@@ -150,10 +144,9 @@ def copy_missing(notebooks: Path = NOTEBOOKS, mine: Path = MY_LESSONS) -> list[P
 def fresh_copy(
     number: str | int, notebooks: Path = NOTEBOOKS, mine: Path = MY_LESSONS
 ) -> tuple[Path, Path | None]:
-    """Give a fresh copy of a lesson, and keep the learner's old one under another name.
+    """Gives a fresh copy of a lesson, and keeps the learner's old one under another name.
 
-    Returns:
-        the fresh copy, and the file in which the old one is kept (None if there was none).
+    Returns the fresh copy, and the file in which the old one is kept (None if there was none).
     """
     lesson = find_lesson(number, notebooks)
     copy = Path(mine) / lesson.name
@@ -193,7 +186,7 @@ def _sources(notebook: NotebookNode) -> list[tuple[str, str]]:
 
 
 def _copy(lesson: Path, mine: Path) -> Path:
-    """Copy a lesson into a folder where no file of this name is."""
+    """Copies a lesson into a folder where no file of this name is."""
     copy = mine / lesson.name
     content = lesson.read_bytes()
     try:
@@ -209,7 +202,7 @@ def _copy(lesson: Path, mine: Path) -> Path:
 
 
 def _write_or_remove(file, content: bytes, path: Path) -> None:
-    """Write all of the content; on a full disk leave no half of it behind."""
+    """Writes all of the content; on a full disk it leaves no half of it behind."""
     try:
         file.write(content)
         file.flush()
@@ -245,7 +238,7 @@ def missing_data(source: str) -> list[str]:
     words = source.partition("\n")[0].split()
     if words[:1] != [NEEDS]:
         return []
-    from mbm_lab import downloads  # only lesson 12 needs it
+    from mbm_lab import downloads
 
     return [name for name in words[1:] if downloads.find(name) is None]
 
@@ -254,18 +247,14 @@ def missing_data(source: str) -> list[str]:
 
 
 def refresh(numbers: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> None:
-    """Run the course's lessons from top to bottom and store their outputs in them.
+    """Runs the course's lessons from top to bottom and stores their outputs in them.
 
-    Each runs in a fresh kernel, on one thread of the CPU, in the folder of the notebooks. What
-    would differ from run to run is left out, and so is what cells tagged `private` show, because
-    others may not be given it; the seconds that the cells took are written into the notebook's
-    metadata. A lesson that fails stays as it was.
-
-    Args:
-        numbers: the lessons to run (`["04"]`); all of them when None or empty.
-
-    Raises:
-        ValueError: a cell fails, writes a warning, or needs a data set that is not here.
+    numbers: the lessons to run (`["04"]`); all of them when None or empty. Each runs in a fresh
+    kernel, on one thread of the CPU, in the folder of the notebooks. What would differ from run to
+    run is left out, and so is what cells tagged `private` show, because others may not be given it;
+    the seconds that the cells took are written into the notebook's metadata. A lesson that fails
+    stays as it was. Raises ValueError when a cell fails, writes a warning, or needs a data set that
+    is not here.
     """
     lessons = [find_lesson(n, notebooks) for n in numbers] if numbers else course_lessons(notebooks)
     for lesson in lessons:
@@ -281,7 +270,7 @@ def refresh(numbers: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> No
 
 
 def _execute(notebook: NotebookNode, lesson: Path) -> float:
-    """Run every cell in a fresh kernel; returns the seconds that the cells took in all."""
+    """Runs every cell in a fresh kernel; returns the seconds that the cells took in all."""
     from nbclient import NotebookClient  # slow to import, and only authors need it
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -319,7 +308,7 @@ def _check_outputs(notebook: NotebookNode, name: str) -> None:
 
 
 def _tidy(notebook: NotebookNode, seconds: float) -> None:
-    """Leave out what differs from run to run, and note the seconds."""
+    """Leaves out what differs from run to run, and notes the seconds."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if "private" in cell.metadata.get("tags", []):
@@ -336,5 +325,5 @@ def _tidy(notebook: NotebookNode, seconds: float) -> None:
 
 
 def _write(notebook: NotebookNode, path: Path) -> None:
-    """Write a notebook whole, or leave the old file as it is."""
+    """Writes a notebook whole, or leaves the old file as it is."""
     atomic.write_whole(path, lambda part: nbformat.write(notebook, part))

@@ -36,7 +36,7 @@ class LessonCell(plugin.IPyNbCell):
     """One code cell of a lesson, as a test."""
 
     def runtest(self) -> None:
-        """Run the cell, compare its outputs, and watch the lesson's time."""
+        """Runs the cell, compares its outputs, and watches the lesson's time."""
         before = getattr(self.parent, "seconds", 0.0)
         start = time.perf_counter()
         super().runtest()
@@ -76,7 +76,7 @@ def pytest_configure() -> None:
 
 
 def pytest_itemcollected(item) -> None:
-    """nbval makes the cells and offers no way to make them of another class, so change it here."""
+    """nbval makes the cells and offers no way to make them of another class: that is done here."""
     if type(item) is plugin.IPyNbCell:
         item.__class__ = LessonCell
 

@@ -23,7 +23,7 @@ FAIL = "FAILED"
 
 
 def run(folder, cells, *options):
-    """Run a notebook of these cells: the outcome of each, and all that pytest printed."""
+    """Runs a notebook of these cells: the outcome of each, and all that pytest printed."""
     for number, cell in enumerate((c for c in cells if c.cell_type == "code"), start=1):
         cell.execution_count = number
     notebook = folder / "00_tiny.ipynb"

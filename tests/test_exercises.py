@@ -298,7 +298,7 @@ def test_an_answer_that_never_ends_is_stopped(said, guard):
     namespace = {}
     exec(f"def endless(f, g, alpha, beta):\n    {lines}", namespace)
     words = said(replace(ADD, seconds=0.3), namespace["endless"])
-    assert "did not end within 0 seconds" in words or "did not end within" in words
+    assert "did not end within 0 seconds" in words
     assert "a batch of one" in words
 
 

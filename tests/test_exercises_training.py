@@ -1,4 +1,4 @@
-"""exercises/training: lesson 05's exercises against PyTorch, the course, and other answers."""
+"""exercises/training.py: lesson 05's exercises against PyTorch, the course, and other answers."""
 
 import pytest
 import torch

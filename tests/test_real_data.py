@@ -17,8 +17,9 @@ from mbm_lab import (
     preprocessing,
     real_data,
     retrieval,
-    training,
+    stored,
     translation,
+    writing,
 )
 
 # Digits, seen and heard
@@ -151,11 +152,11 @@ def test_the_exam_compares_with_the_better_modality(world, monkeypatch):
         return shares[tuple(modalities)]
 
     monkeypatch.setattr(real_data, "_trained", trained)
-    figures = {what: (value, wanted) for what, value, wanted in real_data.exam(2)}
-    gain, wanted = figures["weighted sum, above the better one alone"]
-    assert gain == pytest.approx(0.15)
-    assert training.holds(gain, wanted)
-    assert not training.holds(0.07, wanted)
+    results = {one.what: one for one in real_data.exam(2)}
+    gain = results["weighted sum, above the better one alone"]
+    assert gain.value == pytest.approx(0.15)
+    assert gain.holds
+    assert not gain._replace(value=0.07).holds
     assert {fused for m, fused, *_ in seen if len(m) == 2} == set(real_data.DIGIT_FUSIONS.values())
     assert all(seed == 2 for *_, seed in seen)
     assert seen[-1][2:4] == (20, 50)  # without theo's 20, tested on theo's 50
@@ -195,7 +196,7 @@ def test_a_gallery_wishes_for_the_next_picture_of_the_album():
 @pytest.mark.slow
 def test_search_in_an_album_and_shuffled_pictures_hurt():
     album = albums.load_album(albums.example_album(count=60))
-    encoder = captioning.load_captioner(0).encoder
+    encoder = stored.load("captioner")[0].encoder
     model, vocabulary = real_data.search_model(encoder, album, steps=300)
     figures = real_data.album_recall(model, vocabulary, encoder, album)
     assert figures[1][0] > 0.9
@@ -228,18 +229,18 @@ def test_an_album_goes_into_the_captioner_as_cards_do():
     captions = captioning.captions_of(album)
     assert captions == [("en", ["a dog runs", "two men", "a cat"]),
                         ("en", ["a brown dog", "men sit", "it is a cat"])]  # fmt: skip
-    vocabulary = captioning.build_vocabulary(captions)
+    vocabulary = writing.build_vocabulary(captions)
     model = captioning.new_captioner(vocabulary)
-    history = captioning.train(model, album, vocabulary, epochs=2)
+    history = captioning.train_captioner(model, album, vocabulary, epochs=2)
     assert len(history.train_loss) == 2
     assert len(captioning.caption(model, images, "en", vocabulary)) == 3
 
 
 def test_rare_words_are_left_out_of_a_vocabulary_and_every_language_has_a_beginning():
     captions = [("en", ["a dog runs", "a dog sits"])]
-    assert "runs" not in captioning.build_vocabulary(captions, min_count=2).index
-    vocabulary = captioning.build_vocabulary([("de", ["ein Hund läuft"])])
-    sentence = captioning.encode("ein Hund", "de", vocabulary)
+    assert "runs" not in writing.build_vocabulary(captions, min_count=2).index
+    vocabulary = writing.build_vocabulary([("de", ["ein Hund läuft"])])
+    sentence = writing.encode("ein Hund", "de", vocabulary)
     assert sentence[0] == preprocessing.BOS
     assert vocabulary.decode(sentence[1:-1]) == ["ein", "hund"]
 
@@ -255,11 +256,9 @@ def test_bleu_against_several_true_sentences():
         ["a dog runs in the grass", "the brown dog is running"],
         ["two men sit", "men on a bench"],
     ]
-    assert captioning.bleu(["the brown dog is running", "men on a bench"], true) == pytest.approx(
-        100
-    )
+    assert writing.bleu(["the brown dog is running", "men on a bench"], true) == pytest.approx(100)
     only_first = [several[0] for several in true]
-    assert captioning.bleu(["the brown dog is running", "men on a bench"], only_first) < 50
+    assert writing.bleu(["the brown dog is running", "men on a bench"], only_first) < 50
 
 
 @pytest.mark.slow
@@ -268,8 +267,8 @@ def test_the_translator_learns_another_language_and_a_shuffled_source_hurts():
     verbs = {"runs": "läuft", "sits": "sitzt", "jumps": "springt"}
     pairs = [(f"the {n} {v} .", f"der {nouns[n]} {verbs[v]} .") for n in nouns for v in verbs]
     english, german = map(list, zip(*pairs, strict=True))
-    words = (captioning.build_vocabulary([("en", english)]),
-             captioning.build_vocabulary([("de", german)]))  # fmt: skip
+    words = (writing.build_vocabulary([("en", english)]),
+             writing.build_vocabulary([("de", german)]))  # fmt: skip
     torch.manual_seed(0)
     model = translation.Translator(*map(len, words))
     translation.train_text(model, english, german, words, epochs=60, language="de")

@@ -18,11 +18,10 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-
 PACKAGE = REPOSITORY / "mbm_lab"
 MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
 
-# The lessons' modules in the order of the lessons. One imports only those before it.
-LESSON_MODULES = [
-    *("preprocessing", "cnn", "rnn", "fusion", "training", "captioning", "retrieval", "video"),
-    *("speech", "translation", "scaling", "real_data", "what_next"),
-]
+# The lessons' modules in the order of the lessons, without lesson 00, the preview of them all. One
+# imports only those before it.
+LESSON_MODULES = [lesson.stem.partition("_")[2] for lesson in lessons.course_lessons()[1:]]
+LESSON_MODULES.insert(LESSON_MODULES.index("retrieval") + 1, "questions")  # lesson 07 has two
 
 
 def requirements(extra=None):

@@ -1,4 +1,4 @@
-"""widgets.py: what the sliders show is what the formula says."""
+"""widgets/: what the sliders show is what the formula says."""
 
 import asyncio
 import html
@@ -20,11 +20,13 @@ from mbm_lab import (
     preprocessing,
     real_data,
     retrieval,
+    stored,
     training,
     video,
-    welcome,
     widgets,
 )
+from mbm_lab.widgets.waiting import Later, is_echo
+from mbm_lab.widgets.witnesses import Witnesses
 
 
 @pytest.fixture(scope="module")
@@ -151,29 +153,90 @@ def test_readings_must_fit_the_cards():
 # Worse witnesses
 
 
+class Brightness(torch.nn.Module):
+    """A reader of pictures that one can check."""
+
+    def forward(self, images):
+        return images.flatten(1).mean(1)
+
+
+class KnownWords(torch.nn.Module):
+    """A reader of messages that one can check: it counts the words that are not smudged."""
+
+    def forward(self, tokens):
+        return (tokens > preprocessing.UNK).float().sum(1)
+
+
+@pytest.fixture(scope="module")
+def witnesses():
+    """The witnesses of 40 cards, with made-up clean readings."""
+    cards = datasets.load_postcards("test")[:40]
+    clean = torch.full((40,), 0.25), torch.full((40,), 0.75)
+    readers, chance = (Brightness(), KnownWords()), torch.Generator().manual_seed(3)
+    _, vocabulary = stored.load("message_reader")
+    return Witnesses(cards, clean, readers, vocabulary, chance)
+
+
+def test_clean_witnesses_are_shown_and_read_as_they_are(witnesses):
+    assert torch.equal(witnesses.noisy_images(slice(None), 0.0), witnesses.cards.images)
+    assert not witnesses.dropped(slice(None), 0.0).any()
+    assert witnesses.message(5, 0.0) == witnesses.cards.messages[5]
+    f, g = witnesses.read(0.0, 0.0)
+    assert f is witnesses.clean[0]
+    assert g is witnesses.clean[1]
+
+
+def test_more_noise_scales_the_noise_of_the_same_pixels(witnesses):
+    images = witnesses.cards.images
+    little, more = (witnesses.noisy_images(slice(None), noise) - images for noise in (0.01, 0.02))
+    inside = (images > 0.1) & (images < 0.9)  # where nothing is cut off
+    assert float(little[inside].std()) == pytest.approx(0.01, rel=0.01)
+    assert torch.allclose(more[inside], 2 * little[inside], atol=1e-6)
+    loud = witnesses.noisy_images(slice(None), 0.8)
+    assert (float(loud.min()), float(loud.max())) == (0.0, 1.0)
+    assert torch.equal(witnesses.noisy_images(7, 0.8), loud[7])
+    f, g = witnesses.read(0.8, 0.0)
+    assert torch.allclose(f, loud.flatten(1).mean(1))
+    assert g is witnesses.clean[1]
+
+
+def test_more_dropout_smudges_more_words_and_the_same_ones(witnesses):
+    half, most = (witnesses.dropped(slice(None), dropout) for dropout in (0.5, 0.8))
+    words = witnesses.tokens > preprocessing.UNK
+    for dropped, share in ((half, 0.5), (most, 0.8)):
+        assert not (dropped & ~words).any()
+        assert float(dropped.sum() / words.sum()) == pytest.approx(share, abs=0.05)
+    assert (half <= most).all()
+    said = witnesses.message(3, 0.5).split()
+    whole = preprocessing.tokenize(witnesses.cards.messages[3])
+    gone = half[3, : len(whole)].tolist()
+    assert said == ["____" if lost else word for lost, word in zip(gone, whole, strict=True)]
+    f, g = witnesses.read(0.0, 0.5)
+    assert f is witnesses.clean[0]
+    assert g.tolist() == (words & ~half).sum(1).tolist()
+
+
 def test_picture_noise_makes_the_picture_a_worse_witness(playground):
-    clean, best = playground.clean[0], playground.best.alpha
+    clean, best = playground.witnesses.clean, playground.best.alpha
     before = playground.picture.value
     playground.noise.value = 0.5
     assert playground.picture.value != before
-    expected = training.predict(playground.readers[0], playground.noisy_images(slice(None)))
-    assert torch.allclose(playground.f, expected)
+    noisy = playground.witnesses.noisy_images(slice(None), 0.5)
+    assert torch.allclose(playground.f, training.predict(playground.witnesses.readers[0], noisy))
     assert playground.best.alpha < best - 0.1
-    assert torch.equal(playground.g, playground.clean[1])
+    assert torch.equal(playground.g, clean[1])
     playground.noise.value = 0.0
-    assert torch.equal(playground.f, clean)
+    assert torch.equal(playground.f, clean[0])
 
 
 def test_word_dropout_smudges_words_and_makes_the_message_a_worse_witness(playground):
-    best = playground.best.beta
+    best, witnesses = playground.best.beta, playground.witnesses
     playground.dropout.value = 0.6
     shown = playground.message.value
-    dropped = playground.dropped(slice(None))
-    words = playground.tokens > preprocessing.UNK
-    assert float(dropped.sum() / words.sum()) == pytest.approx(0.6, abs=0.05)
+    dropped = witnesses.dropped(slice(None), 0.6)
     assert shown.count("____") == int(dropped[playground.index].sum())
-    smudged = playground.tokens.masked_fill(dropped, preprocessing.UNK)
-    assert torch.allclose(playground.g, training.predict(playground.readers[1], smudged))
+    smudged = witnesses.tokens.masked_fill(dropped, preprocessing.UNK)
+    assert torch.allclose(playground.g, training.predict(witnesses.readers[1], smudged))
     assert playground.best.beta < best - 0.1
 
 
@@ -274,12 +337,103 @@ def test_what_the_browser_sends_back_does_not_end_training(playground):
     assert len(playground.path) == 2
 
 
+# Now or a moment later
+
+
+def test_later_acts_once_for_the_newest_value():
+    setting, seen = {"noise": 0.0}, []
+    later = Later(lambda: seen.append(setting["noise"]), 0.05)
+
+    async def drag():
+        for step in range(1, 6):
+            setting["noise"] = 0.1 * step
+            assert later.ask()
+            assert later.waits
+        assert seen == []
+        await asyncio.sleep(0.2)
+        assert seen == [0.5]
+        assert not later.waits
+        setting["noise"] = 0.8
+        later.ask()
+        await asyncio.sleep(0.2)
+
+    asyncio.run(drag())
+    assert seen == [0.5, 0.8]
+
+
+def test_later_comes_though_it_is_asked_for_without_end():
+    seen = []
+    later = Later(lambda: seen.append(1), 0.05)
+
+    async def drag():
+        while not seen:
+            later.ask()
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(drag(), 5))
+
+
+def test_later_can_be_called_off_and_asked_for_again():
+    seen = []
+    later = Later(lambda: seen.append(1), 0.05)
+
+    async def change_ones_mind():
+        later.cancel()  # nothing to call off: nothing happens
+        later.ask()
+        later.cancel()
+        assert not later.waits
+        await asyncio.sleep(0.2)
+        assert seen == []
+        later.ask()
+        await asyncio.sleep(0.2)
+
+    asyncio.run(change_ones_mind())
+    assert seen == [1]
+
+
+def test_later_can_be_asked_for_by_its_own_action():
+    seen = []
+
+    def act():
+        seen.append(1)
+        if len(seen) < 3:
+            later.ask()
+
+    later = Later(act, 0.01)
+
+    async def session():
+        later.ask()
+        await asyncio.sleep(0.2)
+
+    asyncio.run(session())
+    assert seen == [1, 1, 1]
+
+
+def test_without_an_event_loop_nothing_comes_later():
+    seen = []
+    later = Later(lambda: seen.append(1), 0.0)
+    assert not later.ask()
+    assert not later.waits
+    assert seen == []
+
+
+def test_what_code_has_set_and_the_browser_sends_back_is_no_hand():
+    path = [1.2, 1.0437, 0.9181]  # sliders round these to two decimals
+    for echo in (1.2, 1.04, 0.92, 0.9199999):
+        assert is_echo(echo, path)
+    for hand in (1.19, 1.05, 0.91, -1.2):
+        assert not is_echo(hand, path)
+    assert not is_echo(1.2, [])
+
+
 # Speed
 
 
 def test_while_dragging_the_encoders_run_once_for_the_newest_value(playground, monkeypatch):
-    calls, settle = [], playground.settle
-    monkeypatch.setattr(playground, "settle", lambda: (calls.append(1), settle()))
+    calls, read = [], playground.witnesses.read
+    monkeypatch.setattr(
+        playground.witnesses, "read", lambda *worse: calls.append(worse) or read(*worse)
+    )
 
     async def drag():
         start = time.perf_counter()
@@ -290,10 +444,9 @@ def test_while_dragging_the_encoders_run_once_for_the_newest_value(playground, m
         return took
 
     assert asyncio.run(drag()) < 15 * 3 * 0.030
-    assert len(calls) == 1
-    noisy = training.predict(playground.readers[0], playground.noisy_images(slice(None)))
-    assert playground.noise.value == pytest.approx(0.75)
-    assert torch.allclose(playground.f, noisy)
+    assert calls == [(pytest.approx(0.75), 0.0)]
+    noisy = playground.witnesses.noisy_images(slice(None), playground.noise.value)
+    assert torch.allclose(playground.f, training.predict(playground.witnesses.readers[0], noisy))
 
 
 def test_a_slider_answers_quickly(playground):
@@ -347,8 +500,7 @@ def test_the_kernel_needs_a_grey_picture():
 
 @pytest.fixture(scope="module")
 def sentence():
-    _, g = welcome.load_readers()
-    return widgets.SentencePlayground(g, welcome.load_vocabulary())
+    return widgets.SentencePlayground(*stored.load("message_reader"))
 
 
 def test_the_sentence_is_read_along(sentence):
@@ -378,7 +530,7 @@ def test_unknown_words_are_named_and_nothing_is_a_full_stop(sentence):
 
 
 def test_the_learning_rate_decides_where_the_path_ends(shared):
-    f, g, m = *shared.clean, shared.cards.mood
+    f, g, m = *shared.witnesses.clean, shared.cards.mood
     rate = widgets.LearningRatePlayground(f, g, m)
     endings = {0.01: "away from the best point", 1.0: "has arrived|0.0. away", 9.0: "it flies away"}
     for value, ending in endings.items():
@@ -396,7 +548,7 @@ def test_the_learning_rate_decides_where_the_path_ends(shared):
 
 def test_small_widgets_answer_quickly(grey, sentence, shared):
     kernel = widgets.KernelPlayground(grey)
-    rate = widgets.LearningRatePlayground(*shared.clean, shared.cards.mood)
+    rate = widgets.LearningRatePlayground(*shared.witnesses.clean, shared.cards.mood)
     for move in (
         lambda step: setattr(kernel.sliders[step % 9], "value", step % 5 - 2),
         lambda step: setattr(sentence.count, "value", step % 4 + 1),
@@ -411,7 +563,7 @@ def test_small_widgets_answer_quickly(grey, sentence, shared):
 
 
 def test_every_line_of_text_is_announced_to_screen_readers(playground, sentence, grey):
-    rate = widgets.LearningRatePlayground(*playground.clean, playground.cards.mood)
+    rate = widgets.LearningRatePlayground(*playground.witnesses.clean, playground.cards.mood)
     for one in (playground, sentence, widgets.KernelPlayground(grey), rate):
         assert "role='status'" in one.text.value
         assert "aria-live='polite'" in one.text.value
@@ -424,8 +576,7 @@ def test_every_line_of_text_is_announced_to_screen_readers(playground, sentence,
 @pytest.fixture(scope="module")
 def next_word():
     images = datasets.load_postcards("test").images[:24]
-    vocabulary = captioning.load_vocabulary()
-    return widgets.NextWordPlayground(captioning.load_captioner(), vocabulary, images)
+    return widgets.NextWordPlayground(*stored.load("captioner"), images)
 
 
 def test_the_next_word_is_what_the_decoder_finds_likeliest(next_word):
@@ -464,7 +615,7 @@ def test_the_next_word_redraws_when_the_slider_moves(next_word):
 def compose():
     gallery = retrieval.draw_gallery(datasets.load_postcards("test")[:40])
     features = captioning.image_features(gallery.images)
-    model, vocabulary = retrieval.load_dual_encoder(), retrieval.search_vocabulary()
+    model, vocabulary = stored.load("dual_encoder")
     return widgets.ComposePlayground(model, vocabulary, gallery, features)
 
 
@@ -509,7 +660,7 @@ def test_a_search_without_a_query_says_so(compose):
 def test_a_film_is_told_from_the_frames_seen_so_far():
     cards = datasets.load_postcards("test", parts=("clip",))[:6]
     clips = torch.stack(cards.clips)
-    model, vocabulary = video.load_summariser(), video.load_vocabulary()
+    model, vocabulary = stored.load("summariser")
     playground = widgets.FilmPlayground(model, vocabulary, clips)
     features = video.frame_features(clips)
     pictures = set()

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import torch
 
 from mbm_lab import widgets
 from tests.browser.jupyter import drag, eventually, picture_of, settled, spoken
@@ -42,7 +43,7 @@ def test_the_page_starts_by_its_button_and_shows_nothing_else(page, watched):
 
 def test_sliders_and_training_do_what_the_formula_says(page, watched):
     watched(page)
-    drawing = widgets.FusionFigure(*(widgets.torch.randn(9) for _ in range(3)), dpi=110)
+    drawing = widgets.FusionFigure(*(torch.randn(9) for _ in range(3)), dpi=110)
     for place, letter in enumerate(("alpha", "beta")):
         handle = page.locator(".noUi-handle").nth(place)
         for _ in range(15):

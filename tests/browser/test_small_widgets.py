@@ -5,7 +5,17 @@ import re
 import pytest
 import torch
 
-from mbm_lab import albums, captioning, datasets, lessons, retrieval, video, welcome, widgets
+from mbm_lab import (
+    albums,
+    captioning,
+    datasets,
+    lessons,
+    retrieval,
+    stored,
+    video,
+    welcome,
+    widgets,
+)
 from tests.browser.jupyter import (
     drag,
     eventually,
@@ -59,8 +69,7 @@ def test_every_number_of_the_kernel(lesson_page, watched):
 
 def test_a_sentence_word_by_word(lesson_page, watched):
     page = watched(lesson_page("03_rnn"))
-    _, g = welcome.load_readers()
-    mirror = widgets.SentencePlayground(g, welcome.load_vocabulary())
+    mirror = widgets.SentencePlayground(*stored.load("message_reader"))
     handle = page.locator(".noUi-handle").first
     for move in (
         lambda: handle.press("ArrowRight"),
@@ -82,7 +91,7 @@ def test_a_sentence_word_by_word(lesson_page, watched):
 def test_the_learning_rate(lesson_page, watched):
     page = watched(lesson_page("05_training"))
     val = datasets.load_postcards("val")
-    readings = welcome.read(val, *welcome.load_readers(), welcome.load_vocabulary())
+    readings = welcome.read(val, *welcome.load_readers())
     mirror = widgets.LearningRatePlayground(*readings, val.mood)
     handle = page.locator(".noUi-handle").first
     endings = set()
@@ -110,9 +119,7 @@ def test_the_learning_rate(lesson_page, watched):
 def test_the_next_word(lesson_page, watched):
     page = watched(lesson_page("06_captioning"))
     images = datasets.load_postcards("test", parts=("image",)).images[:24]
-    mirror = widgets.NextWordPlayground(
-        captioning.load_captioner(0), captioning.load_vocabulary(), images
-    )
+    mirror = widgets.NextWordPlayground(*stored.load("captioner"), images)
     count, card = page.locator(".noUi-handle").all()
     for handle, move in (
         (count, lambda: count.press("ArrowRight")),
@@ -134,8 +141,7 @@ def test_this_card_but(lesson_page, watched):
     cards = datasets.load_postcards("test")
     gallery = retrieval.draw_gallery(cards[:300])
     mirror = widgets.ComposePlayground(
-        retrieval.load_dual_encoder(0),
-        retrieval.search_vocabulary(),
+        *stored.load("dual_encoder"),
         gallery,
         captioning.image_features(gallery.images),
     )
@@ -143,7 +149,7 @@ def test_this_card_but(lesson_page, watched):
         page,
         "widgets.ComposePlayground",
         "playground = widgets.ComposePlayground("
-        "retrieval.load_dual_encoder(0), vocabulary, gallery, gallery_features)\nplayground",
+        '*stored.load("dual_encoder"), gallery, gallery_features)\nplayground',
     )
     mirror.alpha.value, mirror.beta.value = 0.5, 0.5
     assert_shows(page, mirror, " finds: ", 0, mirror.plot.value)
@@ -170,9 +176,7 @@ def test_this_card_but(lesson_page, watched):
 def test_a_film_frame_by_frame(lesson_page, watched):
     page = watched(lesson_page("08_video"))
     cards = video.filmed(datasets.load_postcards("test", parts=("clip",)))
-    mirror = widgets.FilmPlayground(
-        video.load_summariser(), video.load_vocabulary(), torch.stack(cards.clips)[:20]
-    )
+    mirror = widgets.FilmPlayground(*stored.load("summariser"), torch.stack(cards.clips)[:20])
     seen, film = page.locator(".noUi-handle").all()
     for handle, move in (
         (seen, lambda: seen.press("ArrowLeft")),

@@ -220,7 +220,6 @@ def search_model(
     return model, vocabulary
 
 
-@torch.no_grad()
 def album_recall(
     model: retrieval.DualEncoder,
     vocabulary: preprocessing.Vocabulary,
@@ -229,11 +228,12 @@ def album_recall(
     ks: Sequence[int] = (1, 5, 10),
 ) -> dict[int, tuple[float, float]]:
     """How often a caption finds its picture among the first k: {k: (recall, chance)}. Lesson 12."""
-    gallery = model.image(training.predict(encoder, album.images))
+    gallery = retrieval.image_vectors(model, training.predict(encoder, album.images))
     captions = [caption for several in album.captions for caption in several]
     wanted = [name for name, several in zip(album.names, album.captions, strict=True)
               for _ in several]  # fmt: skip
-    queries = model.text(preprocessing.text_to_tensor(captions, vocabulary))
+    tokens = preprocessing.text_to_tensor(captions, vocabulary).to(gallery.device)
+    queries = retrieval.text_vectors(model, tokens)
     found = retrieval.search(queries, gallery, max(ks))
     return {
         k: (

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mbm_lab import captioning, datasets, fusion, postcards, preprocessing, rnn, stored, training
-from mbm_lab.device import lent
+from mbm_lab.device import device_of
 from mbm_lab.preprocessing import UNK
 from mbm_lab.stored import Result
 
@@ -89,6 +89,18 @@ class DualEncoder(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         return self.scale * self.image(inputs["image"]) @ self.text(inputs["text"]).T
+
+
+def image_vectors(model: DualEncoder, features: Tensor) -> Tensor:
+    """Features of pictures (N, 48) in a trained model's space: (N, dim), where the features are."""
+    with training.evaluating(model):
+        return model.image(features.to(device_of(model))).to(features.device)
+
+
+def text_vectors(model: DualEncoder, tokens: Tensor) -> Tensor:
+    """Texts as tokens (N, T) in a trained model's space: (N, dim), where the tokens are."""
+    with training.evaluating(model):
+        return model.text(tokens.to(device_of(model))).to(tokens.device)
 
 
 # --- Texts to search with
@@ -348,8 +360,7 @@ def quality(
     own, wanted = gallery.captions[:size], [wish.caption for wish in gallery.wishes]
     texts = [*own, *(wish.text for wish in gallery.wishes)]
     tokens = preprocessing.text_to_tensor(texts, vocabulary).to(features.device)
-    with lent(model, features.device), training.evaluating(model):
-        vectors, (captions, g) = model.image(features), model.text(tokens).split(size)
+    vectors, (captions, g) = image_vectors(model, features), text_vectors(model, tokens).split(size)
     f, itself = vectors[:size], torch.arange(size)
     order = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(0))
     searches = {

@@ -137,14 +137,15 @@ def one_epoch(
     schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
     clip_norm: float | None = None,
 ) -> float:
-    """Learns from every batch once, and returns the mean loss over the examples.
+    """Learns from every batch once, where the model is; returns the mean loss over the examples.
 
     schedule: changes the learning rate after each batch. clip_norm: gradients that are together
     longer than this are shortened to it (Pascanu, Mikolov and Bengio, 2013). Raises ValueError when
     there is no batch.
     """
-    total, count = 0.0, 0
+    here, total, count = device_of(model), 0.0, 0
     for x, y in batches:
+        x, y = to_device(x, here), y.to(here)
         value = loss(model(x), y)
         optimizer.zero_grad()
         value.backward()
@@ -264,7 +265,7 @@ def fit(
             if patience is not None and epoch - history.best_epoch > patience:
                 break
             batches = (
-                ((to_device(x, there), y.to(there)) for x, y in inputs)
+                inputs
                 if isinstance(inputs, DataLoader)
                 else shuffled(inputs, targets, batch_size, generator)
             )

@@ -83,7 +83,7 @@ def beam_search(
         words = torch.tensor([sentence[-1] for sentence, _ in beginnings], device=here)
         scores, state = decoder.step(words, state)
         log_p = scores.log_softmax(1)  # (beginnings, V)
-        log_p += log_p.new_tensor([total for _, total in beginnings])[:, None]
+        log_p += torch.tensor([total for _, total in beginnings], device=here)[:, None]
         totals, places = log_p.flatten().topk(min(width, log_p.numel()))
         grown, rows = [], []
         for total, place in zip(totals.tolist(), places.tolist(), strict=True):

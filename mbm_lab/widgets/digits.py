@@ -21,7 +21,7 @@ class DigitsPlayground(ipywidgets.VBox):
             training.predict(encoder, pairs.inputs[name])
             for name, encoder in model.encoders.items()
         )  # (N, 32) each
-        self.head = model.head.eval()
+        self.head = model.head
         style = {"layout": {"width": "420px"}, "style": {"description_width": "60px"}}
         weight = {"min": 0.0, "max": 2.0, "step": 0.05, **style}
         learned = [model.fusion.alpha.item(), model.fusion.beta.item()]
@@ -50,10 +50,10 @@ class DigitsPlayground(ipywidgets.VBox):
         self.drawing.moving = self.bars
         self.drawing.keep_background()
 
-    @torch.no_grad()
     def _update(self, _change: dict | None = None) -> None:
         alpha, beta, pair = self.alpha.value, self.beta.value, self.pair.value
-        scores = self.head(fusion.weighted_sum(self.f, self.g, alpha, beta))  # (N, 10)
+        v = fusion.weighted_sum(self.f, self.g, alpha, beta)
+        scores = training.predict(self.head, v)  # (N, 10)
         right = (scores.argmax(1) == self.pairs.digits).float().mean().item()
         likely = scores[pair].softmax(0)
         for bar, p in zip(self.bars, likely.tolist(), strict=True):

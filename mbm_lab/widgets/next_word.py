@@ -6,7 +6,8 @@ import ipywidgets
 import torch
 from torch import Tensor
 
-from mbm_lab import captioning, plots, preprocessing, writing
+from mbm_lab import captioning, plots, preprocessing, training, writing
+from mbm_lab.device import lent
 from mbm_lab.widgets.drawing import MovingFigure, image_bytes, spoken
 
 
@@ -56,10 +57,11 @@ class NextWordPlayground(ipywidgets.VBox):
         """Writes the card's caption once; the sliders then only show how far."""
         image = self.images[self.card.value]
         decoder, start = self.captioner.decoder, self.vocabulary.index[writing.START["en"]]
-        features = self.captioner.encoder(image[None])
+        features = training.predict(self.captioner.encoder, image[None])
         written = writing.greedy(decoder, decoder.start(features), start)[0].tolist()
         self.words = [word for word in written if word > preprocessing.EOS]
-        scores = decoder(features, torch.tensor([[start, *self.words]]))[0]  # (T + 1, V)
+        with lent(decoder, features.device), training.evaluating(decoder):
+            scores = decoder(features, torch.tensor([[start, *self.words]]))[0]  # (T + 1, V)
         english = torch.tensor([word.isascii() for word in self.vocabulary.words])
         self.likely = (scores.softmax(1) * english).topk(self.BARS)  # figures hold no Chinese
         self.picture.value = image_bytes(image, 240)

@@ -27,9 +27,8 @@ class ComposePlayground(ipywidgets.VBox):
         gallery: retrieval.Gallery,
         features: Tensor,
     ):
-        self.model, self.vocabulary, self.gallery = model.eval(), vocabulary, gallery
-        with torch.no_grad():
-            self.vectors = model.image(features)
+        self.model, self.vocabulary, self.gallery = model, vocabulary, gallery
+        self.vectors = retrieval.image_vectors(model, features.cpu())
         style = {"layout": {"width": "420px"}, "style": {"description_width": "60px"}}
         weight = {"min": 0.0, "max": 1.0, "step": 0.05, **style}
         self.alpha = ipywidgets.FloatSlider(value=0.5, description="α", **weight)
@@ -69,14 +68,14 @@ class ComposePlayground(ipywidgets.VBox):
             row[:, left : left + size] = pixels.repeat(2, 0).repeat(2, 1)
         return png_bytes(row)
 
-    @torch.no_grad()
     def _update(self, _change: dict | None = None) -> None:
         alpha, beta, card = self.alpha.value, self.beta.value, self.card.value
         places: list[int] = []
         try:
             if alpha == 0 and beta == 0:
                 raise ValueError("α and β are both 0, so there is no query: move one of them.")
-            g = self.model.text(retrieval.query_tokens(self.words.value, self.vocabulary))
+            tokens = retrieval.query_tokens(self.words.value, self.vocabulary)
+            g = retrieval.text_vectors(self.model, tokens)
             query = retrieval.compose(self.vectors[card][None], g, alpha, beta)
             itself = torch.tensor([card]) if alpha else None  # the card is a part of the query
             places = retrieval.search(query, self.vectors, self.FOUND, itself)[0].tolist()

@@ -217,9 +217,7 @@ class _Operators(TorchDispatchMode):
                     self.places.put(tensor, place)
                     places[number] = place
 
-    def _place_of_result(
-        self, name: str, inputs: list[Tensor], places: list
-    ) -> torch.device | None:
+    def _place_of_result(self, name: str, places: list) -> torch.device | None:
         if name in FOLLOWS_FIRST:
             return places[0]
         if GPU in places:

@@ -20,8 +20,11 @@ still says that there is no GPU), and the gradient of `x[i] = y` with x and y on
 from __future__ import annotations
 
 import contextlib
+import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
@@ -36,7 +39,24 @@ CPU = torch.device("cpu")
 UNDECIDED = None
 """Where a tensor is that PyTorch made for itself inside a call, until it meets another one."""
 
+WRONG_GENERATOR = "Expected a 'cuda' device type for generator but found 'cpu'"
+WRONG_LENGTHS = "'lengths' argument should be a 1D CPU int64 tensor, but got 1D cuda:0 Long tensor"
+
 _open: list[_Places] = []  # the borders that are open now: one at most
+
+refused: list[str] = []
+"""What was refused since the borders were opened, also where the error was caught, and the line of
+the course or of a cell that asked for it."""
+
+
+def _refuse(kind: type[Exception], message: str) -> Exception:
+    """The error to raise, after it was noted."""
+    frame = sys._getframe(1)
+    while frame is not None and not re.search(r"mbm_lab|<ipython-input", frame.f_code.co_filename):
+        frame = frame.f_back
+    where = f" at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else ""
+    refused.append(message + where)
+    return kind(message)
 
 
 def is_elsewhere(tensor: Tensor) -> bool:
@@ -53,6 +73,7 @@ def borders() -> Iterator[torch.device]:
     """
     if _open:
         raise RuntimeError("The borders are open already: use the device that they gave.")
+    refused.clear()
     places = _Places()
     run = threading.Thread.run
 
@@ -161,8 +182,14 @@ class _Operators(TorchDispatchMode):
         self.call: tuple = ()  # the arguments of the call from Python that is running
         self.undecided: list[Tensor] = []  # made in this call
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and the guard against it takes time
+
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if not self.places.known:
+            return operator(*args, **kwargs)
         inputs = list(_tensors((*args, *kwargs.values())))
         keys = [tensor.untyped_storage()._cdata for tensor in inputs]
         places = [self.places.at(key) for key in keys]
@@ -182,11 +209,9 @@ class _Operators(TorchDispatchMode):
     def _check(self, operator, name: str, args: tuple, kwargs: dict, mixed: bool) -> None:
         """Raises RuntimeError if CUDA would, for an operator with a tensor of the GPU."""
         if kwargs.get("generator") is not None:
-            raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
+            raise _refuse(RuntimeError, WRONG_GENERATOR)
         if name == "_pack_padded_sequence" and self.places.of(args[1]) is GPU:
-            raise RuntimeError(
-                "'lengths' argument should be a 1D CPU int64 tensor, but got 1D cuda:0 Long tensor"
-            )
+            raise _refuse(RuntimeError, WRONG_LENGTHS)
         if not mixed or name in FREE:
             return
         if name.startswith("_foreach_"):
@@ -203,7 +228,7 @@ class _Operators(TorchDispatchMode):
         for group in groups:
             complaint = rule(self.places.of, operator, group)
             if complaint:
-                raise RuntimeError(f"{complaint} (in the operator {operator})")
+                raise _refuse(RuntimeError, f"{complaint} (in the operator {operator})")
 
     def _decide(self, inputs: list[Tensor], places: list[torch.device | None]) -> None:
         """Undecided inputs are where the others are."""
@@ -372,7 +397,7 @@ class _Calls(TorchFunctionMode):
     def _make(self, function, args: tuple, kwargs: dict, place: torch.device) -> Tensor:
         """A new tensor at the place that was asked for."""
         if place is GPU and kwargs.get("generator") is not None:
-            raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
+            raise _refuse(RuntimeError, WRONG_GENERATOR)
         if function in (torch.as_tensor, torch.asarray):  # may give what it was given
             rest = {name: value for name, value in kwargs.items() if name != "device"}
             return _send(self.places, self.operators.run(function, args, rest), place)
@@ -450,9 +475,10 @@ def _get_device(places: _Places, function: Callable, tensor: Tensor) -> int:
 
 def _numpy(places: _Places, function: Callable, tensor: Tensor, *args, **kwargs):
     if places.of(tensor) is not CPU:
-        raise TypeError(
+        raise _refuse(
+            TypeError,
             f"can't convert {GPU} device type tensor to numpy. "
-            "Use Tensor.cpu() to copy the tensor to host memory first."
+            "Use Tensor.cpu() to copy the tensor to host memory first.",
         )
     return function(tensor, *args, **kwargs)
 
@@ -469,9 +495,10 @@ def _copy_(places: _Places, function: Callable, tensor: Tensor, source: Tensor, 
 
 def _set_gradient(places: _Places, function: Callable, tensor: Tensor, gradient: Tensor | None):
     if gradient is not None and places.of(gradient) is not places.of(tensor):
-        raise RuntimeError(
+        raise _refuse(
+            RuntimeError,
             f"attempting to assign a gradient with device type '{places.of(gradient).type}' to a "
-            f"tensor with device type '{places.of(tensor).type}'."
+            f"tensor with device type '{places.of(tensor).type}'.",
         )
     return function(tensor, gradient)
 

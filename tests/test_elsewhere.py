@@ -1,5 +1,6 @@
 """The make-believe GPU computes as the CPU does, and refuses what CUDA refuses."""
 
+import contextlib
 import copy
 import io
 import pickle
@@ -210,6 +211,18 @@ def test_operators_refuse_a_mixture(pair, mix):
 def test_a_mixture_names_the_devices_and_the_operator(pair):
     with pytest.raises(RuntimeError, match=rf"{MIXED} \(in the operator aten.mul.Tensor\)"):
         pair[0] * pair[1]
+
+
+def test_what_was_refused_is_kept_even_if_the_error_is_caught():
+    with elsewhere.borders() as gpu:
+        assert elsewhere.refused == []
+        for use in (lambda one: one + torch.ones(3), np.asarray):
+            with contextlib.suppress(RuntimeError, TypeError):
+                use(torch.ones(3, device=gpu))
+    assert [text.split(" (")[0][:20] for text in elsewhere.refused] == [
+        "Expected all tensors",
+        "can't convert cuda:0",
+    ]
 
 
 def test_one_number_of_the_cpu_may_come_along(pair):

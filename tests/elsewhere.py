@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 GPU = torch.device("cuda", 0)
 CPU = torch.device("cpu")
@@ -109,6 +109,13 @@ def course() -> Iterator[torch.device]:
         borders() as device,
     ):
         yield device
+
+
+@contextlib.contextmanager
+def outside() -> Iterator[None]:
+    """Inside the borders, for what is slow and only of the CPU: nothing here is watched."""
+    with torch._C.DisableTorchFunction(), _disable_current_modes():
+        yield
 
 
 @contextlib.contextmanager

@@ -4,12 +4,14 @@
 
 Every code cell runs, in order, in one shell of IPython inside this process; `pick_device()` gives
 the make-believe GPU. Devices do not depend on how long one trains, so training is cut short: one
-epoch, with the first 160 examples. The exit status is 1 if a cell mixes devices. A cell that fails
-for another reason, which may be the short training, is listed too.
+epoch, with the first 160 examples. Postcards are read once, unwatched. The exit status is 1 if a
+cell mixes devices. A cell that fails for another reason is listed too: it may need what a failed
+cell did not make, or the short training.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import sys
@@ -21,18 +23,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from mbm_lab import lessons, training
+from mbm_lab import datasets, lessons, training
 from tests import elsewhere
 
 EXAMPLES = 160
+
+_loaded: dict[str, datasets.Postcards] = {}  # what lessons of this process have read
 
 
 @dataclass
 class Failure:
     """A cell that failed, or mixed devices and caught the error.
 
-    cell: its place in the notebook, counted from 0, texts included; where: the line of the course
-    from which the first refused operator was called.
+    cell: its place in the notebook, counted from 0, texts included.
     """
 
     cell: int
@@ -77,8 +80,11 @@ def run(lesson: Path) -> list[Failure]:
 
 @contextmanager
 def short_training() -> Iterator[None]:
-    """`training.fit` trains for one epoch at most, with few examples."""
-    with mock.patch.object(training, "fit", _short(training.fit)):
+    """`training.fit` trains for one epoch at most, with few examples; postcards are read once."""
+    with (
+        mock.patch.object(training, "fit", _short(training.fit)),
+        mock.patch.object(datasets, "load_postcards", _once(datasets.load_postcards)),
+    ):
         yield
 
 
@@ -93,6 +99,18 @@ def _short(fit: Callable) -> Callable:
         )  # fmt: skip
 
     return short_fit
+
+
+def _once(load: Callable) -> Callable:
+    @functools.wraps(load)
+    def load_once(*args, **kwargs):
+        asked = repr((args, kwargs))
+        if asked not in _loaded:
+            with elsewhere.outside():
+                _loaded[asked] = load(*args, **kwargs)
+        return copy.copy(_loaded[asked])
+
+    return load_once
 
 
 def _few(inputs: training.Inputs) -> training.Inputs:

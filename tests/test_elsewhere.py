@@ -522,6 +522,14 @@ def test_threads_are_inside_too(pair):
     assert MIXED in found[0]
 
 
+def test_what_is_outside_is_not_watched(pair):
+    here, there = pair
+    with elsewhere.outside():
+        assert torch.equal(here + there, 2 * here)
+    with pytest.raises(RuntimeError, match=MIXED):
+        here + there
+
+
 def test_the_course_picks_the_make_believe_gpu():
     before = pick_device()
     with elsewhere.course() as gpu:

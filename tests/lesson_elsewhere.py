@@ -1,0 +1,136 @@
+"""Runs a lesson on a make-believe GPU (`tests/elsewhere.py`) and says which cells mix devices.
+
+    python -m tests.lesson_elsewhere notebooks/04_fusion.ipynb
+
+Every code cell runs, in order, in one shell of IPython inside this process; `pick_device()` gives
+the make-believe GPU. Devices do not depend on how long one trains, so training is cut short: one
+epoch, with the first 160 examples. Postcards are read once, unwatched. The exit status is 1 if a
+cell mixes devices. A cell that fails for another reason is listed too: it may need what a failed
+cell did not make, or the short training.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+from mbm_lab import datasets, lessons, training
+from tests import elsewhere
+
+EXAMPLES = 160
+
+_loaded: dict[str, datasets.Postcards] = {}  # what lessons of this process have read
+
+
+@dataclass
+class Failure:
+    """A cell that failed, or mixed devices and caught the error.
+
+    cell: its place in the notebook, counted from 0, texts included.
+    """
+
+    cell: int
+    first_line: str
+    error: str
+    mixes: bool
+
+    def __str__(self) -> str:
+        kind = "mixes devices" if self.mixes else "failed otherwise"
+        return f"[{self.cell}] {self.first_line}\n    {kind}: {self.error}"
+
+
+def run(lesson: Path) -> list[Failure]:
+    """Runs all code cells of a lesson; returns those that fail."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+
+    failures = []
+    notebook = lessons.read_notebook(lesson)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"MPLBACKEND": "agg", "MBM_PROGRESS": str(Path(folder) / "progress.json")}
+        with mock.patch.dict(os.environ, settings), chdir(lesson.parent), short_training():
+            shell = InteractiveShell.instance()
+            with elsewhere.course():
+                for place, cell in enumerate(notebook.cells):
+                    if cell.cell_type != "code":
+                        continue
+                    elsewhere.refused.clear()
+                    with capture_output():
+                        error = shell.run_cell(cell.source).error_in_exec
+                    if "raises-exception" in cell.metadata.get("tags", []):
+                        error = None
+                    refused = elsewhere.refused[:1]
+                    if refused or error is not None:
+                        said = refused or [f"{type(error).__name__}: {error}"]
+                        first_line = cell.source.partition("\n")[0]
+                        last_line = said[0].strip().splitlines()[-1]
+                        failures.append(Failure(place, first_line, last_line, bool(refused)))
+            InteractiveShell.clear_instance()
+    return failures
+
+
+@contextmanager
+def short_training() -> Iterator[None]:
+    """`training.fit` trains for one epoch at most, with few examples; postcards are read once."""
+    with (
+        mock.patch.object(training, "fit", _short(training.fit)),
+        mock.patch.object(datasets, "load_postcards", _once(datasets.load_postcards)),
+    ):
+        yield
+
+
+def _short(fit: Callable) -> Callable:
+    @functools.wraps(fit)
+    def short_fit(model, inputs, targets, loss, *, val=None, epochs=10, **options):
+        if val is not None:
+            val = _few(val[0]), val[1][:EXAMPLES]
+        return fit(
+            model, _few(inputs), targets[:EXAMPLES], loss,
+            val=val, epochs=min(epochs, 1), **{**options, "progress": False},
+        )  # fmt: skip
+
+    return short_fit
+
+
+def _once(load: Callable) -> Callable:
+    @functools.wraps(load)
+    def load_once(*args, **kwargs):
+        asked = repr((args, kwargs))
+        if asked not in _loaded:
+            with elsewhere.outside():
+                _loaded[asked] = load(*args, **kwargs)
+        return copy.copy(_loaded[asked])
+
+    return load_once
+
+
+def _few(inputs: training.Inputs) -> training.Inputs:
+    if isinstance(inputs, dict):
+        return {name: values[:EXAMPLES] for name, values in inputs.items()}
+    return inputs[:EXAMPLES]
+
+
+def main(paths: list[str]) -> int:
+    """Prints what fails in these lessons; returns the exit status."""
+    mixtures = 0
+    for path in map(Path, paths):
+        start = time.process_time()
+        failures = run(path.resolve())
+        print(f"{path.name}: {time.process_time() - start:.0f} s", flush=True)
+        for failure in failures:
+            print(failure, flush=True)
+        mixtures += sum(failure.mixes for failure in failures)
+    return int(mixtures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

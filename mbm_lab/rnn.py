@@ -184,5 +184,6 @@ def shuffle_words(tokens: Tensor, generator: torch.Generator) -> Tensor:
     tokens: (B, T) padded with 0 on the right, and so is the result; the padding stays where it is.
     """
     keys = torch.rand(tokens.shape, generator=generator)  # in [0, 1): a random rank for each word
+    keys = keys.to(tokens.device)
     keys = keys.masked_fill(tokens == preprocessing.PAD, 2.0)  # padding ranks last
     return tokens.gather(1, keys.argsort(dim=1))

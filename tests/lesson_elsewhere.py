@@ -3,10 +3,10 @@
     python -m tests.lesson_elsewhere notebooks/04_fusion.ipynb
 
 Every code cell runs, in order, in one shell of IPython inside this process; `pick_device()` gives
-the make-believe GPU. Devices do not depend on how long one trains, so training is cut short: one
-epoch, with the first 160 examples. Postcards are read once, unwatched. The exit status is 1 if a
-cell mixes devices. A cell that fails for another reason is listed too: it may need what a failed
-cell did not make, or the short training.
+the make-believe GPU. Devices do not depend on how long one trains or on how much, so all is cut
+short: the first 320 postcards of a split, read once and unwatched; one epoch of training, with the
+first 64 examples; one seed of the stored models. The exit status is 1 if a cell mixes devices. A
+cell that fails for another reason is listed too: it may need what a failed cell did not make.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from mbm_lab import datasets, lessons, training
+from mbm_lab import datasets, lessons, stored, training
 from tests import elsewhere
 
-EXAMPLES = 160
+CARDS, EXAMPLES = 320, 64
 
 _loaded: dict[str, datasets.Postcards] = {}  # what lessons of this process have read
 
@@ -80,8 +80,10 @@ def run(lesson: Path) -> list[Failure]:
 
 @contextmanager
 def short_training() -> Iterator[None]:
-    """`training.fit` trains for one epoch at most, with few examples; postcards are read once."""
+    """`training.fit` trains for one epoch at most, with few examples; postcards are read once, and
+    few of them; one seed stands for all."""
     with (
+        mock.patch.object(stored, "SEEDS", stored.SEEDS[:1]),
         mock.patch.object(training, "fit", _short(training.fit)),
         mock.patch.object(datasets, "load_postcards", _once(datasets.load_postcards)),
     ):
@@ -107,7 +109,7 @@ def _once(load: Callable) -> Callable:
         asked = repr((args, kwargs))
         if asked not in _loaded:
             with elsewhere.outside():
-                _loaded[asked] = load(*args, **kwargs)
+                _loaded[asked] = load(*args, **kwargs)[:CARDS]
         return copy.copy(_loaded[asked])
 
     return load_once

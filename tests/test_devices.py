@@ -5,6 +5,8 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import subprocess
+import sys
 import typing
 
 import pytest
@@ -18,6 +20,7 @@ from mbm_lab import (
     cnn,
     datasets,
     fusion,
+    lessons,
     questions,
     real_data,
     retrieval,
@@ -535,3 +538,16 @@ def test_a_function_that_left_its_model_elsewhere_would_be_found():
             check(
                 "training.fit", Case(model, lambda put: fit_and_leave(model, put), True), Put(None)
             )
+
+
+# --- The lessons
+
+
+@pytest.mark.slow
+def test_no_lesson_mixes_devices():
+    """All cells of all lessons, in a process of their own, where `pick_device()` says the GPU."""
+    command = [sys.executable, "-m", "tests.lesson_elsewhere", *lessons.course_lessons()]
+    done = subprocess.run(command, cwd=lessons.REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed otherwise" not in done.stdout
+    assert done.stdout.count(".ipynb: ") == len(lessons.course_lessons())

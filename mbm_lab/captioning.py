@@ -67,15 +67,15 @@ class Captioner(nn.Module):
     score of a word sees the words before it. Lesson 06.
     """
 
-    def __init__(self, vocabulary_size: int, dim: int = FEATURES, hidden: int = 64):
+    def __init__(self, vocabulary_size: int):
         super().__init__()
-        self.encoder = cnn.ImageEncoder(dim, last=nn.LayerNorm(dim))
-        self.decoder = Decoder(vocabulary_size, dim, hidden)
+        self.encoder = cnn.ImageEncoder(FEATURES, last=nn.LayerNorm(FEATURES))
+        self.decoder = Decoder(vocabulary_size)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         prefix = inputs["prefix"]  # (B, K, T)
-        features = self.encoder(inputs["image"])  # (B, dim)
-        features = features.repeat_interleave(prefix.shape[1], 0)  # (B * K, dim)
+        features = self.encoder(inputs["image"])  # (B, 48)
+        features = features.repeat_interleave(prefix.shape[1], 0)  # (B * K, 48)
         scores = self.decoder(features, prefix.flatten(0, 1))  # (B * K, T, V)
         return scores.unflatten(0, prefix.shape[:2])
 

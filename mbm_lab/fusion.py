@@ -164,6 +164,10 @@ def standardise(values: Tensor, mean: Tensor | None = None, sd: Tensor | None = 
 # Each takes {modality: (B, dim)} and returns (B, out_dim). `modalities` fixes names and order.
 
 LETTERS = ("alpha", "beta", "gamma", "delta")
+RANK = 4
+"""The rank of the low-rank tensor."""
+PIECES = 4
+"""So many pieces cross-attention cuts a vector into."""
 
 
 class WeightedSum(nn.Module):
@@ -247,16 +251,15 @@ class Gated(nn.Module):
 class LowRankTensor(nn.Module):
     """All products of a feature of f with a feature of g, through a low-rank bottleneck. Lesson 04.
 
-    v = Σ over `rank` of (W_f [f; 1]) ⊙ (W_g [g; 1]) (Liu et al., 2018). The 1 keeps f and g
+    v = Σ over RANK of (W_f [f; 1]) ⊙ (W_g [g; 1]) (Liu et al., 2018). The 1 keeps f and g
     themselves among the products. The factors are registered parameters: every one of them learns.
     """
 
-    def __init__(self, modalities: tuple[str, ...], dim: int, rank: int = 4):
+    def __init__(self, modalities: tuple[str, ...], dim: int):
         super().__init__()
         self.modalities, self.out_dim = modalities, dim // 2
-        self.rank = rank
         self.factors = nn.ModuleDict(
-            {name: nn.Linear(dim, rank * self.out_dim) for name in modalities}
+            {name: nn.Linear(dim, RANK * self.out_dim) for name in modalities}
         )
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
@@ -264,9 +267,9 @@ class LowRankTensor(nn.Module):
         for name in self.modalities:
             factor = self.factors[name](
                 features[name]
-            )  # (B, rank * out_dim); the bias is the appended 1
+            )  # (B, RANK * out_dim); the bias is the appended 1
             product = factor if product is None else product * factor
-        return product.unflatten(1, (self.rank, self.out_dim)).sum(1)  # (B, out_dim)
+        return product.unflatten(1, (RANK, self.out_dim)).sum(1)  # (B, out_dim)
 
 
 class CrossAttention(nn.Module):
@@ -274,33 +277,33 @@ class CrossAttention(nn.Module):
 
     Lesson 04.
 
-    A vector is cut into `pieces`; the pieces of one modality are the queries, those of the others
+    A vector is cut into PIECES; the pieces of one modality are the queries, those of the others
     are the keys and values of scaled dot-product attention (Vaswani et al., 2017). Returns the
     vectors side by side.
     """
 
-    def __init__(self, modalities: tuple[str, ...], dim: int, pieces: int = 4):
+    def __init__(self, modalities: tuple[str, ...], dim: int):
         super().__init__()
-        if dim % pieces:
-            raise ValueError(f"A vector of {dim} numbers cannot be cut into {pieces} equal pieces.")
-        self.modalities, self.pieces, self.out_dim = modalities, pieces, len(modalities) * dim
-        size = dim // pieces
+        if dim % PIECES:
+            raise ValueError(f"A vector of {dim} numbers cannot be cut into {PIECES} equal pieces.")
+        self.modalities, self.out_dim = modalities, len(modalities) * dim
+        size = dim // PIECES
         self.place = nn.ParameterDict(
-            {name: nn.Parameter(0.1 * torch.randn(pieces, size)) for name in modalities}
+            {name: nn.Parameter(0.1 * torch.randn(PIECES, size)) for name in modalities}
         )
         self.query, self.key, self.value = (nn.Linear(size, size) for _ in range(3))
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
         cut = {
-            name: features[name].unflatten(1, (self.pieces, -1)) + self.place[name]
+            name: features[name].unflatten(1, (PIECES, -1)) + self.place[name]
             for name in self.modalities
-        }  # (B, pieces, size)
+        }  # (B, PIECES, size)
         heard = []
         for name in self.modalities:
             others = torch.cat([cut[other] for other in self.modalities if other != name], dim=1)
             scores = (
                 self.query(cut[name]) @ self.key(others).mT
-            )  # (B, pieces, pieces of the others)
+            )  # (B, PIECES, pieces of the others)
             attention = (scores / math.sqrt(others.shape[-1])).softmax(-1)
             heard.append(features[name] + (attention @ self.value(others)).flatten(1))
         return torch.cat(heard, dim=1)  # (B, M * dim)

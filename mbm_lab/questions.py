@@ -85,12 +85,12 @@ class Answerer(nn.Module):
     lesson 04, and a linear head, so that all products of the two must come from the fusion.
     """
 
-    def __init__(self, fused: nn.Module, vocabulary_size: int, answers: int, dim: int = 48):
+    def __init__(self, fused: nn.Module, vocabulary_size: int, answers: int):
         super().__init__()
         self.encoders = nn.ModuleDict(
             {
-                "image": nn.Linear(captioning.FEATURES, dim),
-                "question": rnn.TextEncoder(vocabulary_size, dim),
+                "image": nn.Linear(captioning.FEATURES, captioning.FEATURES),
+                "question": rnn.TextEncoder(vocabulary_size, captioning.FEATURES),
             }
         )
         self.fusion = fused
@@ -151,7 +151,9 @@ def train_answerer(model: Answerer, quiz: Quiz, epochs: int = 8, seed: int = 0) 
 
 
 class Answerers(nn.ModuleDict):
-    """One `Answerer` for each fusion of ANSWERER_FUSIONS, by the fusion's name."""
+    """One `Answerer` for each fusion of ANSWERER_FUSIONS, by the fusion's name; words and answers:
+    how many there are.
+    """
 
     def __init__(self, words: int, answers: int):
         super().__init__(

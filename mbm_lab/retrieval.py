@@ -27,6 +27,9 @@ from mbm_lab.stored import Result
 
 # --- One space for pictures and texts
 
+SPACE = 48
+"""Numbers of a vector in the space that pictures and texts share."""
+
 
 def similarities(f: Tensor, g: Tensor) -> Tensor:
     """The cosine of every f with every g: (N, dim) and (M, dim) to (N, M), from -1 to 1.
@@ -61,7 +64,7 @@ def info_nce(scores: Tensor, target: Tensor) -> Tensor:
 
 
 class DualEncoder(nn.Module):
-    """f for pictures, g for texts, one space of `dim` numbers, vectors of length 1. Lesson 07.
+    """f for pictures, g for texts, one space of 48 numbers, vectors of length 1. Lesson 07.
 
     forward takes {"image": features (B, 48), "text": tokens (B, T)} and gives the scaled cosines of
     every picture with every text, (B, B). The scale, which is 1 / temperature, is learned, and kept
@@ -69,10 +72,10 @@ class DualEncoder(nn.Module):
     numbers an encoder gives for a picture, 48 in this course.
     """
 
-    def __init__(self, vocabulary_size: int, dim: int = 48, features: int = captioning.FEATURES):
+    def __init__(self, vocabulary_size: int, features: int = captioning.FEATURES):
         super().__init__()
-        self.f = nn.Linear(features, dim)
-        self.g = nn.Sequential(rnn.TextEncoder(vocabulary_size, 64), nn.Linear(64, dim))
+        self.f = nn.Linear(features, SPACE)
+        self.g = nn.Sequential(rnn.TextEncoder(vocabulary_size, 64), nn.Linear(64, SPACE))
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     @property
@@ -80,11 +83,11 @@ class DualEncoder(nn.Module):
         return self.log_scale.exp().clamp(1, 100)
 
     def image(self, features: Tensor) -> Tensor:
-        """Features of pictures (B, 48) as vectors of length 1: (B, dim)."""
+        """Features of pictures (B, 48) as vectors of length 1: (B, 48)."""
         return nn.functional.normalize(self.f(features), dim=1)
 
     def text(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, T) as vectors of length 1: (B, dim)."""
+        """Tokens (B, T) as vectors of length 1: (B, 48)."""
         return nn.functional.normalize(self.g(tokens), dim=1)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:

@@ -23,6 +23,8 @@ BLANK = PAD
 """The number of the blank, CTC's "no new word here"; it is also the padding of the targets."""
 LONGEST_SECONDS = 9.0
 """The longest recording that the recogniser takes: training heard at most this much."""
+LOWEST_PITCH, HIGHEST_PITCH = 70.0, 400.0
+"""Between these, in hertz, a voice's pitch is looked for."""
 
 # --- CTC by hand
 
@@ -136,10 +138,10 @@ def mels_of(waveforms: Sequence[Tensor]) -> dict[str, Tensor]:
 
 
 @cache
-def white_noise(seconds: int = 30) -> Tensor:
-    """Mel powers of white noise of variance 1: (40, frames)."""
+def white_noise() -> Tensor:
+    """Mel powers of half a minute of white noise of variance 1: (40, 3001)."""
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(seconds * preprocessing.SAMPLE_RATE, generator=generator)
+    noise = torch.randn(30 * preprocessing.SAMPLE_RATE, generator=generator)
     return preprocessing.log_mel(noise).exp()
 
 
@@ -186,18 +188,18 @@ class Recogniser(nn.Module):
     that reads in both directions finds words. After a recording's end the blank is certain.
     """
 
-    def __init__(self, vocabulary_size: int, hidden: int = 64):
+    def __init__(self, vocabulary_size: int):
         super().__init__()
         self.sounds = nn.Sequential(
             nn.Conv1d(40, 64, 5, stride=2, padding=2), nn.BatchNorm1d(64), nn.ReLU(),
             nn.Conv1d(64, 64, 5, stride=2, padding=2), nn.BatchNorm1d(64), nn.ReLU(),
             nn.Conv1d(64, 64, 5, stride=2, padding=2), nn.BatchNorm1d(64), nn.ReLU(),
         )  # fmt: skip
-        self.gru = nn.GRU(64, hidden, batch_first=True, bidirectional=True)
-        self.out = nn.Linear(2 * hidden, vocabulary_size)
+        self.gru = nn.GRU(64, 64, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(128, vocabulary_size)
 
     def states(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The GRU's states (B, T // 8, 2 * hidden), and where a recording is over (B, T // 8)."""
+        """The GRU's states (B, T // 8, 128), and where a recording is over (B, T // 8)."""
         mel = log_standardised(inputs["mel"], inputs["frames"])
         sounds = self.sounds(mel).transpose(1, 2)  # (B, T // 8, 64)
         length = ((inputs["frames"] + 7) // 8).clamp(1, sounds.shape[1])
@@ -315,8 +317,9 @@ def error_rates(written: Sequence[str], true: Sequence[str]) -> dict[str, float]
 # --- The voice as a third witness of the mood
 
 
-def pitch(waveform: Tensor, low: float = 70.0, high: float = 400.0) -> float:
-    """The voice's median pitch in hertz, by autocorrelation. Lesson 09.
+def pitch(waveform: Tensor) -> float:
+    """The median pitch in hertz of a voice, (T,) samples, by autocorrelation; NaN without a voice.
+    Lesson 09.
 
     A voiced sound repeats itself: shifted by one period it looks the same. For each 40 ms the shift
     with the largest correlation is taken (Rabiner, 1977), where it is above one half.
@@ -327,7 +330,7 @@ def pitch(waveform: Tensor, low: float = 70.0, high: float = 400.0) -> float:
     spectrum = torch.fft.rfft(pieces, 2 * size)
     correlation = torch.fft.irfft(spectrum.abs().square())[:, :size]  # (pieces, shift)
     correlation = correlation / correlation[:, :1].clamp(min=1e-9)
-    first, last = int(rate / high), int(rate / low)
+    first, last = int(rate / HIGHEST_PITCH), int(rate / LOWEST_PITCH)
     best, shift = correlation[:, first:last].max(1)
     voiced = best > 0.5
     if not bool(voiced.any()):

@@ -74,18 +74,18 @@ def frame_features(clips: Tensor, seed: int = 0) -> Tensor:
 
 
 class FilmEncoder(nn.Module):
-    """Features of frames (B, T, 512) to one vector (B, dim): a GRU reads them in their order.
+    """Features of frames (B, T, 512) to one vector (B, 48): a GRU reads them in their order.
 
     order=False takes the mean over the frames instead, which forgets the order. Lesson 08.
     Raises ValueError when there is one frame.
     """
 
-    def __init__(self, dim: int = 48, hidden: int = 64, order: bool = True):
+    def __init__(self, order: bool = True):
         super().__init__()
         self.look = nn.Sequential(nn.Linear(FRAME, 48), nn.LayerNorm(48))
-        self.gru = nn.GRU(48, hidden, batch_first=True) if order else None
-        self.project = nn.Linear(hidden if order else 48, dim)
-        self.norm = nn.LayerNorm(dim)
+        self.gru = nn.GRU(48, 64, batch_first=True) if order else None
+        self.project = nn.Linear(64 if order else 48, captioning.FEATURES)
+        self.norm = nn.LayerNorm(captioning.FEATURES)
 
     def forward(self, frames: Tensor) -> Tensor:
         _check_length(frames.shape[1])
@@ -94,8 +94,8 @@ class FilmEncoder(nn.Module):
             h = seen.mean(1)  # (B, 48)
         else:
             _, last = self.gru(seen)
-            h = last[0]  # (B, hidden)
-        return self.norm(self.project(h))  # (B, dim)
+            h = last[0]  # (B, 64)
+        return self.norm(self.project(h))  # (B, 48)
 
 
 class Summariser(nn.Module):
@@ -104,15 +104,15 @@ class Summariser(nn.Module):
     {"frames": (B, T, 512), "prefix": (B, K, W)} to (B, K, W, V).
     """
 
-    def __init__(self, vocabulary_size: int, dim: int = 48, order: bool = True):
+    def __init__(self, vocabulary_size: int, order: bool = True):
         super().__init__()
-        self.encoder = FilmEncoder(dim, order=order)
-        self.decoder = captioning.Decoder(vocabulary_size, dim)
+        self.encoder = FilmEncoder(order)
+        self.decoder = captioning.Decoder(vocabulary_size)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         prefix = inputs["prefix"]  # (B, K, W)
-        film = self.encoder(inputs["frames"])  # (B, dim)
-        film = film.repeat_interleave(prefix.shape[1], 0)  # (B * K, dim)
+        film = self.encoder(inputs["frames"])  # (B, 48)
+        film = film.repeat_interleave(prefix.shape[1], 0)  # (B * K, 48)
         return self.decoder(film, prefix.flatten(0, 1)).unflatten(0, prefix.shape[:2])
 
 

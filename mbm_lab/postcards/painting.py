@@ -95,11 +95,11 @@ def turned(points: Iterable[Point], degrees: float) -> list[Point]:
     ]
 
 
-def curve(start: Point, control: Point, end: Point, steps: int = 16) -> list[Point]:
-    """Points of a quadratic Bézier curve."""
+def curve(start: Point, control: Point, end: Point) -> list[Point]:
+    """17 points of a quadratic Bézier curve."""
     out = []
-    for i in range(steps + 1):
-        t = i / steps
+    for i in range(17):
+        t = i / 16
         a, b, c = (1 - t) ** 2, 2 * t * (1 - t), t * t
         out.append(
             (a * start[0] + b * control[0] + c * end[0], a * start[1] + b * control[1] + c * end[1])
@@ -521,14 +521,14 @@ def layout(card: Card) -> Layout:
     )
 
 
-def picture(card: Card, weather_seed: str = "weather") -> Image.Image:
+def picture(card: Card) -> Image.Image:
     """Paints a card: an RGB image of (card.width, card.height) pixels.
 
     The face and the object lie inside the middle square of the card; the weather fills all of it.
     """
     width, height = OVERSAMPLE * card.width, OVERSAMPLE * card.height
     canvas = Image.new("RGB", (width, height))
-    paint_weather(canvas, card.weather, random.Random(f"{card.name}/{weather_seed}"))
+    paint_weather(canvas, card.weather, random.Random(f"{card.name}/weather"))
     square = min(width, height)
     left, top = (width - square) / 2, (height - square) / 2
     draw = ImageDraw.Draw(canvas)

@@ -186,17 +186,16 @@ def _one_number(value: int | tuple[int, int]) -> int:
     return sizes.pop()
 
 
-def seen_pixels(layers: nn.Module, row: int, column: int, tries: int = 64) -> Tensor:
+def seen_pixels(layers: nn.Module, row: int, column: int) -> Tensor:
     """Which pixels can move the output at (row, column), found by gradients: (64, 64) bool.
 
-    A maximum and a ReLU let one gradient through and stop others, so `tries` random pictures are
-    asked.
+    A maximum and a ReLU let one gradient through and stop others, so 64 random pictures are asked.
 
     Raises ValueError when the layers are in training mode.
     """
     size = preprocessing.IMAGE_SIZE
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(tries, 3, size, size, generator=generator)
+    images = torch.randn(64, 3, size, size, generator=generator)
     images = images.to(_ready(layers)).requires_grad_()
     (gradient,) = torch.autograd.grad(layers(images)[:, :, row, column].sum(), images)
     return (gradient != 0).any(dim=1).any(dim=0).cpu()
@@ -221,34 +220,39 @@ def _ready(model: nn.Module) -> torch.device:
     return device_of(model)
 
 
+PATCH = 10
+"""Pixels on each side of the square that `occlusion_map` moves over a picture."""
+
+
 @torch.no_grad()
-def occlusion_map(reader: nn.Module, image: Tensor, patch: int = 10, stride: int = 3) -> Tensor:
-    """How far the reading of one image (3, H, W) moves when a square of `patch` pixels is covered.
+def occlusion_map(reader: nn.Module, image: Tensor, stride: int = 3) -> Tensor:
+    """How far the reading of one image (3, H, W) moves when a square of it is covered.
 
-    The square takes the image's mean colour and moves by `stride` pixels (Zeiler and Fergus, 2014).
-    Returns (H, W): for each pixel the mean |change| over the squares that covered it. Lesson 02.
+    The square of PATCH x PATCH pixels takes the image's mean colour and moves by `stride` pixels
+    (Zeiler and Fergus, 2014). Returns (H, W): for each pixel the mean |change| over the squares
+    that covered it. Lesson 02.
 
-    Raises ValueError when the image is not (3, H, W), when the patch or stride does not fit it, or
-    when the reader is in training mode.
+    Raises ValueError when the image is not (3, H, W), when it is smaller than the square, when the
+    stride is below 1 or above PATCH, or when the reader is in training mode.
     """
-    if image.ndim != 3 or not 1 <= stride <= patch <= min(image.shape[-2:]):
+    if image.ndim != 3 or not 1 <= stride <= PATCH <= min(image.shape[-2:]):
         raise ValueError(
-            "occlusion_map needs one image (3, H, W) and 1 <= stride <= patch <= its sides; it got "
-            f"the shape {tuple(image.shape)}, patch {patch} and stride {stride}."
+            f"occlusion_map needs one image (3, H, W) and 1 <= stride <= {PATCH} <= its sides; it "
+            f"got the shape {tuple(image.shape)} and stride {stride}."
         )
     height, width = image.shape[-2:]
-    tops = sorted({*range(0, height - patch + 1, stride), height - patch})
-    lefts = sorted({*range(0, width - patch + 1, stride), width - patch})
+    tops = sorted({*range(0, height - PATCH + 1, stride), height - PATCH})
+    lefts = sorted({*range(0, width - PATCH + 1, stride), width - PATCH})
     squares = [(top, left) for top in tops for left in lefts]
     covered = image.repeat(len(squares), 1, 1, 1)
     for picture, (top, left) in zip(covered, squares, strict=True):
-        picture[:, top : top + patch, left : left + patch] = image.mean(dim=(1, 2))[:, None, None]
+        picture[:, top : top + PATCH, left : left + PATCH] = image.mean(dim=(1, 2))[:, None, None]
     device = _ready(reader)
     change = (reader(covered.to(device)) - reader(image[None].to(device))).abs()
     total, times = image.new_zeros(height, width), image.new_zeros(height, width)
     for (top, left), value in zip(squares, change.to(image.device), strict=True):
-        total[top : top + patch, left : left + patch] += value
-        times[top : top + patch, left : left + patch] += 1
+        total[top : top + PATCH, left : left + PATCH] += value
+        times[top : top + PATCH, left : left + PATCH] += 1
     return total / times
 
 

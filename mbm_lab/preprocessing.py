@@ -274,9 +274,12 @@ def lengths(tokens: Tensor) -> Tensor:
     return (tokens != PAD).sum(dim=1)
 
 
-def text_to_tensor(texts: Sequence[str], vocabulary: Vocabulary, language: str = "en") -> Tensor:
-    """Cleans, cuts, numbers and pads texts: (B, T) int64. Lesson 01."""
-    return pad([vocabulary.encode(tokenize(text, language)) for text in texts])
+def text_to_tensor(texts: Sequence[str], vocabulary: Vocabulary) -> Tensor:
+    """Cleans, cuts, numbers and pads English texts: (B, T) int64. Lesson 01.
+
+    Raises ValueError as `tokenize` and `pad` do.
+    """
+    return pad([vocabulary.encode(tokenize(text)) for text in texts])
 
 
 # --- Sound

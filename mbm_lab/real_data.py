@@ -184,17 +184,17 @@ class ColourGrid(nn.Module):
 
 
 def short_pairs(
-    pairs: tuple[list[str], list[str]], longest: int = 12, most: int | None = None
+    pairs: tuple[list[str], list[str]], most: int | None = None
 ) -> tuple[list[str], list[str]]:
-    """The pairs of sentences of 3 to `longest` words, English and German; of them the first `most`.
+    """The pairs of sentences of 3 to 12 words, English and German; of them the first `most`.
 
     (Real data hold rubbish: some lines of Multi30k are nothing but "@@".) Lesson 12.
     """
     kept = [
         (english, german)
         for english, german in zip(*pairs, strict=True)
-        if 3 <= len(preprocessing.tokenize(english)) <= longest
-        and 3 <= len(preprocessing.tokenize(german, "de")) <= longest
+        if 3 <= len(preprocessing.tokenize(english)) <= 12
+        and 3 <= len(preprocessing.tokenize(german, "de")) <= 12
     ][:most]
     return [english for english, _ in kept], [german for _, german in kept]
 

@@ -48,14 +48,12 @@ Words = Vocabulary | list[str] | tuple[Vocabulary | list[str], ...] | None
 # --- Weights of any model
 
 
-def save_weights(model: nn.Module, path: str | Path, half: bool = False) -> None:
+def save_weights(model: nn.Module, path: str | Path) -> None:
     """Saves a model's weights as safetensors; an old file gives way only to a whole new one.
 
-    half: write numbers of 16 bits, which makes the file half as large; three digits are kept, and
-    `load_weights` turns them into the model's own kind again.
     Raises OSError with one sentence when the folder is missing, read-only or full. Lesson 05.
     """
-    save_tensors(_halved(model.state_dict()) if half else model.state_dict(), Path(path))
+    save_tensors(model.state_dict(), Path(path))
 
 
 def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
@@ -120,10 +118,6 @@ def _check_fit(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None
             )
 
 
-def _halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {n: v.half() if v.is_floating_point() else v for n, v in tensors.items()}
-
-
 # --- Models that know themselves
 
 
@@ -131,7 +125,8 @@ class Model(NamedTuple):
     """A trained model, and what is needed to build it again.
 
     name: that of its file, as in "dual_encoder"; sizes: the arguments of its class; words: what it
-    reads or writes; half: numbers of 16 bits are enough.
+    reads or writes; half: numbers of 16 bits, of which three digits are kept, are enough, and the
+    file is half as large.
     """
 
     name: str
@@ -147,7 +142,8 @@ def save(one: Model, seed: int, command: str, out: str | Path = WEIGHTS) -> Path
     command: that which trains it. Raises OSError as `save_weights`.
     """
     tensors = one.model.state_dict()
-    tensors = _halved(tensors) if one.half else tensors
+    if one.half:
+        tensors = {n: v.half() if v.is_floating_point() else v for n, v in tensors.items()}
     kind = type(one.model)
     facts = {
         "name": one.name,

@@ -19,7 +19,7 @@ from mbm_lab.device import device_of
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
 ) -> Tensor:
-    """Slides kernels over pictures, one window after the other: what nn.Conv2d does. Lesson 02.
+    """Slides kernels over pictures, one window after the other: what nn.Conv2d does.
 
     x: (B, C, H, W); weight: (O, C, K, L), one kernel of C x K x L numbers for each output channel;
     bias: (O,). Returns (B, O, H', W') with H' = (H + 2 * padding - K) // stride + 1, W' likewise.
@@ -45,7 +45,7 @@ def convolve(
 def convolve_unfolded(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
 ) -> Tensor:
-    """The same as `convolve`, as one product of matrices. Lesson 02.
+    """The same as `convolve`, as one product of matrices.
 
     unfold writes every window as a column of C * K * L numbers (Chellapilla et al., 2006).
     """
@@ -82,7 +82,7 @@ def _check_convolution(
 
 
 def compare(name: str, ours: Tensor, torchs: Tensor) -> str:
-    """One line that says whether two results are the same: exactly, or up to rounding. Lesson 02.
+    """One line that says whether two results are the same: exactly, or up to rounding.
 
     Raises ValueError when their shapes differ.
     """
@@ -99,7 +99,7 @@ def compare(name: str, ours: Tensor, torchs: Tensor) -> str:
 
 
 class ImageEncoder(nn.Module):
-    """f: pictures (B, 3, 64, 64) in [0, 1] to feature vectors (B, dim). Lesson 02.
+    """f: pictures (B, 3, 64, 64) in [0, 1] to feature vectors (B, dim).
 
     Three blocks of convolution, batch normalisation (Ioffe and Szegedy, 2015), ReLU and pooling
     shrink the picture while the channels grow, then one linear layer and a tanh look at all that is
@@ -138,10 +138,7 @@ class ImageEncoder(nn.Module):
 
 
 class Reader(nn.Module):
-    """An encoder with a linear head that reads one number off its features: inputs to (B,).
-
-    Lesson 02.
-    """
+    """An encoder with a linear head that reads one number off its features: inputs to (B,)."""
 
     def __init__(self, encoder: nn.Module, dim: int = 32):
         super().__init__()
@@ -160,7 +157,7 @@ def receptive_field(layers: Iterable[nn.Module]) -> tuple[int, int]:
     """How many pixels, in height and width, one number after these layers can see; and its step.
 
     Going up, a kernel of K numbers adds (K - 1) * step pixels, and a stride multiplies the step:
-    the distance, in pixels of the picture, between two neighbouring numbers. Lesson 02.
+    the distance, in pixels of the picture, between two neighbouring numbers.
 
     Raises ValueError for a layer that is not local (as nn.Linear, which sees everything), and for
     kernels that are not square.
@@ -204,7 +201,7 @@ def seen_pixels(layers: nn.Module, row: int, column: int) -> Tensor:
 def saliency(reader: nn.Module, images: Tensor) -> Tensor:
     """How strongly each pixel moves the reading: |gradient|, the largest of the three colours.
 
-    images (B, 3, H, W) to (B, H, W) (Simonyan et al., 2014). Lesson 02.
+    images (B, 3, H, W) to (B, H, W) (Simonyan et al., 2014).
 
     Raises ValueError when the reader is in training mode.
     """
@@ -230,7 +227,7 @@ def occlusion_map(reader: nn.Module, image: Tensor, stride: int = 3) -> Tensor:
 
     The square of PATCH x PATCH pixels takes the image's mean colour and moves by `stride` pixels
     (Zeiler and Fergus, 2014). Returns (H, W): for each pixel the mean |change| over the squares
-    that covered it. Lesson 02.
+    that covered it.
 
     Raises ValueError when the image is not (3, H, W), when it is smaller than the square, when the
     stride is below 1 or above PATCH, or when the reader is in training mode.
@@ -268,7 +265,7 @@ def part_mask(card: postcards.Card, part: str) -> Tensor:
     """Which pixels the "mouth", the "eyes" (with the brows) or the "object" of a card may take.
 
     A rectangle around what `postcards.picture` draws; inside the face's outline for mouth and eyes.
-    Returns (64, 64) bool, for analysis only: a model never sees it. Lesson 02.
+    Returns (64, 64) bool, for analysis only: a model never sees it.
 
     Raises ValueError for another part.
     """
@@ -291,7 +288,7 @@ def part_mask(card: postcards.Card, part: str) -> Tensor:
 def cover(images: Tensor, cards: Iterable[postcards.Card], part: str) -> Tensor:
     """Paints over one part of every picture with the colour of its face: (B, 3, 64, 64), a copy.
 
-    Raises ValueError for a part that `part_mask` does not know. Lesson 02.
+    Raises ValueError for a part that `part_mask` does not know.
     """
     covered = images.clone()
     for picture, card in zip(covered, cards, strict=True):

@@ -25,7 +25,7 @@ OPPOSITE = {"happier": "sadder", "sadder": "happier", "left": "right", "right": 
 
 
 def differences(frames: Tensor) -> Tensor:
-    """What changes from each frame to the next: (T, …) to (T - 1, …). Lesson 08.
+    """What changes from each frame to the next: (T, …) to (T - 1, …).
 
     Raises ValueError when there is only one frame, in which nothing can change.
     """
@@ -45,7 +45,7 @@ class FrameEncoder(nn.Module):
     """The convolutions of a trained picture encoder, averaged over 2 x 2 places: (B, 3, 64, 64) to
     (B, 512).
 
-    Unlike the encoder's last layer, the maps still tell where something is. Lesson 08.
+    Unlike the encoder's last layer, the maps still tell where something is.
     """
 
     def __init__(self, encoder: nn.Module):
@@ -60,7 +60,7 @@ class FrameEncoder(nn.Module):
 def frame_features(clips: Tensor, seed: int = 0) -> Tensor:
     """Each frame of each film through the `FrameEncoder`: (N, T, 3, 64, 64) to (N, T, 512).
 
-    Lesson 08. Raises ValueError when the films have one frame.
+    Raises ValueError when the films have one frame.
     """
     if clips.ndim != 5:
         raise ValueError(f"Films have the shape (N, T, 3, 64, 64), and not {tuple(clips.shape)}.")
@@ -76,7 +76,7 @@ def frame_features(clips: Tensor, seed: int = 0) -> Tensor:
 class FilmEncoder(nn.Module):
     """Features of frames (B, T, 512) to one vector (B, 48): a GRU reads them in their order.
 
-    order=False takes the mean over the frames instead, which forgets the order. Lesson 08.
+    order=False takes the mean over the frames instead, which forgets the order.
     Raises ValueError when there is one frame.
     """
 
@@ -99,7 +99,7 @@ class FilmEncoder(nn.Module):
 
 
 class Summariser(nn.Module):
-    """Films and prefixes to scores of the next words, as `captioning.Captioner`. Lesson 08.
+    """Films and prefixes to scores of the next words, as `captioning.Captioner`.
 
     {"frames": (B, T, 512), "prefix": (B, K, W)} to (B, K, W, V).
     """
@@ -117,7 +117,7 @@ class Summariser(nn.Module):
 
 
 def summarise(model: Summariser, frames: Tensor, vocabulary: preprocessing.Vocabulary) -> list[str]:
-    """Writes one sentence for each film (N, T, 512). Lesson 08.
+    """Writes one sentence for each film (N, T, 512).
 
     Raises ValueError when the films have one frame.
     """
@@ -134,7 +134,7 @@ def filmed(cards: datasets.Postcards) -> datasets.Postcards:
 
 
 def retold(card: postcards.Card, backwards: bool, mirrored: bool) -> str:
-    """The summary of a card's film that is played backwards, mirrored, or both. Lesson 08.
+    """The summary of a card's film that is played backwards, mirrored, or both.
 
     Backwards every change is its own reverse; in a mirror left is right.
     """
@@ -151,7 +151,7 @@ def retold(card: postcards.Card, backwards: bool, mirrored: bool) -> str:
 def turned_around(
     clips: Tensor, cards: Sequence[postcards.Card], seed: int = 0
 ) -> tuple[Tensor, list[str]]:
-    """Every film four times, with true summaries: as it is, backwards, mirrored, both. Lesson 08.
+    """Every film four times, with true summaries: as it is, backwards, mirrored, both.
 
     clips (N, T, 3, 64, 64) to features (4 N, T, 512) and 4 N sentences.
     """
@@ -167,14 +167,14 @@ def turned_around(
 
 
 def shuffle_frames(frames: Tensor, seed: int = 0) -> Tensor:
-    """Each film's frames in an order of its own: (N, T, …). Lesson 08."""
+    """Each film's frames in an order of its own: (N, T, …)."""
     generator = torch.Generator().manual_seed(seed)
     orders = torch.rand(frames.shape[:2], generator=generator).argsort(1)  # (N, T)
     return frames[torch.arange(len(frames))[:, None], orders]
 
 
 def single_frame_limit(cards: Sequence[postcards.Card], frame: int, draws: int = 12) -> float:
-    """How often the best possible reader of one frame says what changes. Lesson 08.
+    """How often the best possible reader of one frame says what changes.
 
     Gives each card `draws` films of its own and reads off the frame exactly what it shows: the
     expression, how far the face stands from its usual place, and the mixture of weathers. Films

@@ -318,6 +318,7 @@ class Result(NamedTuple):
 
     @property
     def less_is_better(self) -> bool:
+        """Whether it is something, as an error rate, of which less is better."""
         return self.at_most is not None
 
     @property

@@ -170,6 +170,7 @@ class WeightedSum(nn.Module):
 
     Its parameters are named alpha, beta, … in the order of `modalities`. With the article's code,
     which sums f + g, they would stay at their starting value 1.
+    Raises ValueError for more than four modalities, or none.
     """
 
     def __init__(self, modalities: tuple[str, ...], dim: int):
@@ -205,7 +206,7 @@ class Concat(nn.Module):
 class DotProduct(nn.Module):
     """v = f · g / √dim: how much two vectors agree, one number.
 
-    Lesson 07 searches with it.
+    Lesson 07 searches with it. Raises ValueError unless there are two modalities.
     """
 
     def __init__(self, modalities: tuple[str, ...], dim: int):
@@ -270,7 +271,7 @@ class CrossAttention(nn.Module):
 
     A vector is cut into PIECES; the pieces of one modality are the queries, those of the others
     are the keys and values of scaled dot-product attention (Vaswani et al., 2017). Returns the
-    vectors side by side.
+    vectors side by side. Raises ValueError when `dim` cannot be divided by PIECES.
     """
 
     def __init__(self, modalities: tuple[str, ...], dim: int):
@@ -354,7 +355,9 @@ class MultimodalModel(nn.Module):
 
     forward takes {modality: inputs} and returns (B,): the head's one number; of a head with several
     (B, outputs). With modality_dropout > 0 it learns to do without one modality, and then accepts
-    inputs in which one is missing; without it a missing modality is an error.
+    inputs in which one is missing.
+
+    Raises ValueError for an unknown modality, and without modality_dropout for a missing one.
     """
 
     def __init__(

@@ -193,7 +193,10 @@ def tokenize(text: str, language: str = "en") -> list[str]:
 
 
 class Vocabulary:
-    """Numbers for words: word ↔ index, with indices 0 to 3 kept for the special words."""
+    """Numbers for words: word ↔ index, with indices 0 to 3 kept for the special words.
+
+    Raises ValueError when the words do not begin with these.
+    """
 
     def __init__(self, words: Sequence[str]):
         if tuple(words[:4]) != SPECIAL_WORDS:

@@ -32,7 +32,7 @@ SECONDS = 1.0
 """Of every recording the first second is heard; shorter ones are filled up with silence."""
 SPEECH_NOISE = -12.0
 """The noise over every recording: its signal-to-noise ratio in decibels."""
-PICTURE_NOISE = 1.2
+PIXEL_NOISE = 1.2
 """The noise over every picture: its standard deviation, where white is 1 and black is 0."""
 DIGIT_MODALITIES = ("image", "sound")
 HELD_OUT = ("theo", "yweweler")
@@ -97,7 +97,7 @@ def pair_digits(
     split: str,
     repeats: int = 1,
     seed: int = 0,
-    picture_noise: float = PICTURE_NOISE,
+    picture_noise: float = PIXEL_NOISE,
     speech_noise: float = SPEECH_NOISE,
 ) -> Pairs:
     """AV-MNIST rebuilt: each spoken digit of a split, with written ones of the same digit.

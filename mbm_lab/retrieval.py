@@ -244,7 +244,7 @@ def redraw(card: postcards.Card, rng: random.Random, **changes: str) -> postcard
 class Gallery(NamedTuple):
     """What is searched: pictures and captions, N of each, and Q queries with their wishes.
 
-    cards: the first of the gallery, which are also the queries (place i is query i).
+    The first Q of the gallery are the cards that are searched with: place i is query i's own.
     """
 
     images: Tensor  # (N, 3, 64, 64)

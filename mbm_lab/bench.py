@@ -106,11 +106,11 @@ def _numbered_sentences() -> None:
             vocabulary.encode(sentence)
 
 
-def bare_loop(model: nn.Module, images: Tensor, targets: Tensor, batch_size: int = 64) -> None:
-    """One epoch as one would write it by hand: the yardstick for `training.fit`."""
+def bare_loop(model: nn.Module, images: Tensor, targets: Tensor) -> None:
+    """One epoch in batches of 64, written by hand: the yardstick for `training.fit`."""
     adam = torch.optim.Adam(model.parameters(), lr=1e-3)
     model.train()
-    for index in torch.randperm(len(targets)).split(batch_size):
+    for index in torch.randperm(len(targets)).split(64):
         loss = nn.functional.mse_loss(model(images[index]), targets[index])
         adam.zero_grad()
         loss.backward()

@@ -24,7 +24,7 @@ FEATURES = 48
 
 
 class Decoder(nn.Module):
-    """A GRU that writes sentences about a feature vector f (B, dim). Lesson 06.
+    """A GRU that writes sentences about a feature vector f (B, dim).
 
     The GRU reads the words so far. Its hidden state h then asks the picture, feature by feature,
     and scores every word of the vocabulary as the next one: out [h; (A h + a) ⊙ f]. The product
@@ -64,18 +64,18 @@ class Captioner(nn.Module):
 
     The encoder is f of lesson 02, with a layer normalisation (Ba et al., 2016) in the place of its
     tanh; one decoder writes all languages. The true caption enters only as the shifted prefix: the
-    score of a word sees the words before it. Lesson 06.
+    score of a word sees the words before it.
     """
 
-    def __init__(self, vocabulary_size: int, dim: int = FEATURES, hidden: int = 64):
+    def __init__(self, vocabulary_size: int):
         super().__init__()
-        self.encoder = cnn.ImageEncoder(dim, last=nn.LayerNorm(dim))
-        self.decoder = Decoder(vocabulary_size, dim, hidden)
+        self.encoder = cnn.ImageEncoder(FEATURES, last=nn.LayerNorm(FEATURES))
+        self.decoder = Decoder(vocabulary_size)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         prefix = inputs["prefix"]  # (B, K, T)
-        features = self.encoder(inputs["image"])  # (B, dim)
-        features = features.repeat_interleave(prefix.shape[1], 0)  # (B * K, dim)
+        features = self.encoder(inputs["image"])  # (B, 48)
+        features = features.repeat_interleave(prefix.shape[1], 0)  # (B * K, 48)
         scores = self.decoder(features, prefix.flatten(0, 1))  # (B * K, T, V)
         return scores.unflatten(0, prefix.shape[:2])
 
@@ -83,7 +83,7 @@ class Captioner(nn.Module):
 def caption(
     model: Captioner, images: Tensor, language: str, vocabulary: preprocessing.Vocabulary
 ) -> list[str]:
-    """Writes a caption for each picture (N, 3, 64, 64), greedily. Lesson 06."""
+    """Writes a caption for each picture (N, 3, 64, 64), greedily."""
     features = training.predict(model.encoder, images).to(device_of(model.decoder))
     return writing.write(model.decoder, model.decoder.start(features), vocabulary, language)
 
@@ -115,7 +115,7 @@ def factor_in(sentence: str, factor: str, language: str = "en") -> str:
 def factors_right(
     written: Sequence[str], true: Sequence[str], language: str = "en"
 ) -> dict[str, Tensor]:
-    """For each factor, whether each sentence says what the true one says: (N,) bool. Lesson 06."""
+    """For each factor, whether each sentence says what the true one says: (N,) bool."""
     return {
         factor: torch.tensor(
             [

@@ -19,7 +19,7 @@ from mbm_lab.device import device_of
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
 ) -> Tensor:
-    """Slides kernels over pictures, one window after the other: what nn.Conv2d does. Lesson 02.
+    """Slides kernels over pictures, one window after the other: what nn.Conv2d does.
 
     x: (B, C, H, W); weight: (O, C, K, L), one kernel of C x K x L numbers for each output channel;
     bias: (O,). Returns (B, O, H', W') with H' = (H + 2 * padding - K) // stride + 1, W' likewise.
@@ -45,7 +45,7 @@ def convolve(
 def convolve_unfolded(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
 ) -> Tensor:
-    """The same as `convolve`, as one product of matrices. Lesson 02.
+    """The same as `convolve`, as one product of matrices.
 
     unfold writes every window as a column of C * K * L numbers (Chellapilla et al., 2006).
     """
@@ -82,7 +82,7 @@ def _check_convolution(
 
 
 def compare(name: str, ours: Tensor, torchs: Tensor) -> str:
-    """One line that says whether two results are the same: exactly, or up to rounding. Lesson 02.
+    """One line that says whether two results are the same: exactly, or up to rounding.
 
     Raises ValueError when their shapes differ.
     """
@@ -99,7 +99,7 @@ def compare(name: str, ours: Tensor, torchs: Tensor) -> str:
 
 
 class ImageEncoder(nn.Module):
-    """f: pictures (B, 3, 64, 64) in [0, 1] to feature vectors (B, dim). Lesson 02.
+    """f: pictures (B, 3, 64, 64) in [0, 1] to feature vectors (B, dim).
 
     Three blocks of convolution, batch normalisation (Ioffe and Szegedy, 2015), ReLU and pooling
     shrink the picture while the channels grow, then one linear layer and a tanh look at all that is
@@ -138,10 +138,7 @@ class ImageEncoder(nn.Module):
 
 
 class Reader(nn.Module):
-    """An encoder with a linear head that reads one number off its features: inputs to (B,).
-
-    Lesson 02.
-    """
+    """An encoder with a linear head that reads one number off its features: inputs to (B,)."""
 
     def __init__(self, encoder: nn.Module, dim: int = 32):
         super().__init__()
@@ -160,7 +157,7 @@ def receptive_field(layers: Iterable[nn.Module]) -> tuple[int, int]:
     """How many pixels, in height and width, one number after these layers can see; and its step.
 
     Going up, a kernel of K numbers adds (K - 1) * step pixels, and a stride multiplies the step:
-    the distance, in pixels of the picture, between two neighbouring numbers. Lesson 02.
+    the distance, in pixels of the picture, between two neighbouring numbers.
 
     Raises ValueError for a layer that is not local (as nn.Linear, which sees everything), and for
     kernels that are not square.
@@ -186,17 +183,16 @@ def _one_number(value: int | tuple[int, int]) -> int:
     return sizes.pop()
 
 
-def seen_pixels(layers: nn.Module, row: int, column: int, tries: int = 64) -> Tensor:
+def seen_pixels(layers: nn.Module, row: int, column: int) -> Tensor:
     """Which pixels can move the output at (row, column), found by gradients: (64, 64) bool.
 
-    A maximum and a ReLU let one gradient through and stop others, so `tries` random pictures are
-    asked.
+    A maximum and a ReLU let one gradient through and stop others, so 64 random pictures are asked.
 
     Raises ValueError when the layers are in training mode.
     """
     size = preprocessing.IMAGE_SIZE
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(tries, 3, size, size, generator=generator)
+    images = torch.randn(64, 3, size, size, generator=generator)
     images = images.to(_ready(layers)).requires_grad_()
     (gradient,) = torch.autograd.grad(layers(images)[:, :, row, column].sum(), images)
     return (gradient != 0).any(dim=1).any(dim=0).cpu()
@@ -205,7 +201,7 @@ def seen_pixels(layers: nn.Module, row: int, column: int, tries: int = 64) -> Te
 def saliency(reader: nn.Module, images: Tensor) -> Tensor:
     """How strongly each pixel moves the reading: |gradient|, the largest of the three colours.
 
-    images (B, 3, H, W) to (B, H, W) (Simonyan et al., 2014). Lesson 02.
+    images (B, 3, H, W) to (B, H, W) (Simonyan et al., 2014).
 
     Raises ValueError when the reader is in training mode.
     """
@@ -226,7 +222,7 @@ def occlusion_map(reader: nn.Module, image: Tensor, patch: int = 10, stride: int
     """How far the reading of one image (3, H, W) moves when a square of `patch` pixels is covered.
 
     The square takes the image's mean colour and moves by `stride` pixels (Zeiler and Fergus, 2014).
-    Returns (H, W): for each pixel the mean |change| over the squares that covered it. Lesson 02.
+    Returns (H, W): for each pixel the mean |change| over the squares that covered it.
 
     Raises ValueError when the image is not (3, H, W), when the patch or stride does not fit it, or
     when the reader is in training mode.
@@ -264,7 +260,7 @@ def part_mask(card: postcards.Card, part: str) -> Tensor:
     """Which pixels the "mouth", the "eyes" (with the brows) or the "object" of a card may take.
 
     A rectangle around what `postcards.picture` draws; inside the face's outline for mouth and eyes.
-    Returns (64, 64) bool, for analysis only: a model never sees it. Lesson 02.
+    Returns (64, 64) bool, for analysis only: a model never sees it.
 
     Raises ValueError for another part.
     """
@@ -287,7 +283,7 @@ def part_mask(card: postcards.Card, part: str) -> Tensor:
 def cover(images: Tensor, cards: Iterable[postcards.Card], part: str) -> Tensor:
     """Paints over one part of every picture with the colour of its face: (B, 3, 64, 64), a copy.
 
-    Raises ValueError for a part that `part_mask` does not know. Lesson 02.
+    Raises ValueError for a part that `part_mask` does not know.
     """
     covered = images.clone()
     for picture, card in zip(covered, cards, strict=True):

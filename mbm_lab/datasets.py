@@ -160,7 +160,8 @@ def draw_postcards(n: int, seed: int, combinations: str = "all") -> Postcards:
     """Draws n fresh postcards (picture and message) that no file holds: a test set as large as you
     like.
 
-    The pictures go through the same crop and resize as those read from files.
+    The pictures go through the same crop and resize as those read from files. Raises ValueError as
+    `postcards.draw` does.
     """
     cards = postcards.draw(n, seed, combinations)
     return _gather(cards, paint(cards), None, None, None)

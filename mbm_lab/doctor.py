@@ -256,16 +256,17 @@ CHECKS = [
 # What the checks read
 
 
-def dependencies(pyproject: Path = REPOSITORY / "pyproject.toml") -> list[str]:
+def dependencies() -> list[str]:
     """The names of the packages that the course imports, as pyproject.toml lists them."""
-    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    project = tomllib.loads(text)["project"]
     return [package_name(requirement) for requirement in project["dependencies"]]
 
 
-def pinned(constraints: Path = REPOSITORY / "constraints.txt") -> dict[str, str]:
+def pinned() -> dict[str, str]:
     """The version of each package in constraints.txt, if it has one version everywhere."""
     pins = {}
-    for line in constraints.read_text(encoding="utf-8").splitlines():
+    for line in (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines():
         name, equals, version = line.partition("==")
         if equals and ";" not in version and not name.startswith("#"):
             pins[package_name(name)] = version.strip()

@@ -155,12 +155,11 @@ def overview() -> str:
 # --- Fetching
 
 
-def get(name: str, agree: Callable[[str], bool], timeout: float = STALLED) -> Path:
+def get(name: str, agree: Callable[[str], bool]) -> Path:
     """Fetches a data set into `home()` and returns its folder; what is there is left as it is.
 
-    agree: is shown the licence, and says whether the user agrees to it. timeout: seconds without a
-    byte after which the server is given up. A data set arrives whole or not at all: files are
-    fetched and verified in a folder beside, and then moved.
+    agree: is shown the licence, and says whether the user agrees to it. A data set arrives whole or
+    not at all: files are fetched and verified in a folder beside, and then moved.
 
     Raises ValueError when the user does not agree, when a file is not the published one, and for a
     data set that no program may fetch; OSError when the server cannot be reached or stops sending,
@@ -183,10 +182,10 @@ def get(name: str, agree: Callable[[str], bool], timeout: float = STALLED) -> Pa
             if known.hashes:
                 for file, published in known.hashes.items():
                     if not (folder / file).is_file():
-                        _fetch(known.address + file, fetched / file, published, folder, timeout)
+                        _fetch(known.address + file, fetched / file, published, folder)
             else:
                 archive = fetched / "archive.zip"
-                _fetch(known.address, archive, None, folder, timeout)
+                _fetch(known.address, archive, None, folder)
                 _unpack_recordings(archive, fetched)
             folder.mkdir(exist_ok=True)
             for file in fetched.iterdir():
@@ -201,12 +200,12 @@ def get(name: str, agree: Callable[[str], bool], timeout: float = STALLED) -> Pa
     return folder
 
 
-def _fetch(address: str, file: Path, published: str | None, folder: Path, timeout: float) -> None:
+def _fetch(address: str, file: Path, published: str | None, folder: Path) -> None:
     """Downloads one file and verifies it; on any failure nothing is left."""
     by_hand = f"or download it with a browser into {folder}"
     if published is None:
         by_hand = f"or download and unpack it so that its folder recordings lies in {folder}"
-    load = pooch.HTTPDownloader(progressbar=True, timeout=timeout)
+    load = pooch.HTTPDownloader(progressbar=True, timeout=STALLED)
     pooch.get_logger().setLevel("ERROR")
     try:
         pooch.retrieve(address, published, file.name, file.parent, downloader=load)

@@ -26,7 +26,7 @@ class Weights(NamedTuple):
 
 
 def weighted_sum(f: Tensor, g: Tensor, alpha: float | Tensor, beta: float | Tensor) -> Tensor:
-    """v = αf + βg, for readings (N,) or feature vectors (N, dim) of one shape. Lesson 04.
+    """v = αf + βg, for readings (N,) or feature vectors (N, dim) of one shape.
 
     Raises ValueError when f and g have different shapes (broadcasting would add every f to every
     g).
@@ -45,7 +45,7 @@ def mean_squared_error(v: Tensor, m: Tensor) -> Tensor:
 
 
 def best_weights(f: Tensor, g: Tensor, m: Tensor) -> Weights:
-    """The α, β and intercept with the least mean squared error on these cards. Lesson 04.
+    """The α, β and intercept with the least mean squared error on these cards.
 
     Least squares (Gauss, 1809): (α, β) = Cov(f, g)⁻¹ Cov((f, g), m); the intercept then makes the
     mean error zero. f, g, m: (N,), computed in double precision.
@@ -68,7 +68,6 @@ def best_weights(f: Tensor, g: Tensor, m: Tensor) -> Weights:
 
 def bayes_weights(f_noise: float, g_noise: float, mood_sd: float) -> Weights:
     """The best weights of two perfect readings f = m + noise, g = m + noise, from the noises alone.
-    Lesson 04.
 
     The mean of the posterior of m (Bayes, 1763): each witness counts by its precision 1 / sd², and
     so does the prior, which holds v back towards 0. sd: standard deviations of the noises and of
@@ -82,7 +81,7 @@ def bayes_weights(f_noise: float, g_noise: float, mood_sd: float) -> Weights:
 def inverse_variance_weights(f_noise: float, g_noise: float) -> Weights:
     """The familiar rule: weigh each unbiased witness by 1 / sd², so that α + β = 1.
 
-    No prior. Lesson 04.
+    No prior.
     """
     f_precision, g_precision = 1 / f_noise**2, 1 / g_noise**2
     return Weights(
@@ -94,7 +93,7 @@ def error_surface(f: Tensor, g: Tensor, m: Tensor, alphas: Tensor, betas: Tensor
     """The mean squared error of v = αf + βg + best intercept for every pair (α, β): (len(betas),
     len(alphas)).
 
-    Expands the square, so that the cards are visited once and not once for each pair. Lesson 04.
+    Expands the square, so that the cards are visited once and not once for each pair.
     """
     f, g, m = f - f.mean(), g - g.mean(), m - m.mean()
     a, b = alphas[None, :], betas[:, None]
@@ -118,8 +117,6 @@ def descend(
 ) -> Tensor:
     """Gradient descent on α, β and the intercept: the path, (steps + 1, 3), from `start`.
 
-    Lesson 04.
-
     Each step moves against the gradient of the mean squared error (Cauchy, 1847).
     """
     f, g, m = f.double(), g.double(), m.double()
@@ -141,7 +138,7 @@ def random_search(
     """Random search (Rastrigin, 1963): tries of (α, β) drawn evenly from the square -1 to 1, and
     their errors.
 
-    Returns (tries, 2) and (tries,). The intercept of each is its best. Lesson 04.
+    Returns (tries, 2) and (tries,). The intercept of each is its best.
     """
     points = 2 * torch.rand(tries, 2, generator=torch.Generator().manual_seed(seed)) - 1
     errors = [error_surface(f, g, m, a[None], b[None])[0, 0] for a, b in points]
@@ -150,8 +147,6 @@ def random_search(
 
 def standardise(values: Tensor, mean: Tensor | None = None, sd: Tensor | None = None) -> Tensor:
     """Shifts and scales (N,) or (N, dim) to mean 0 and standard deviation 1 over the cards.
-
-    Lesson 04.
 
     Pass the mean and sd of other cards (the ones that were fitted on) to treat new cards alike.
     """
@@ -167,10 +162,11 @@ LETTERS = ("alpha", "beta", "gamma", "delta")
 
 
 class WeightedSum(nn.Module):
-    """v = αf + βg (+ γh + δk): one learned number a modality. Lesson 04; the article's formula.
+    """v = αf + βg (+ γh + δk): one learned number a modality; the article's formula.
 
     Its parameters are named alpha, beta, … in the order of `modalities`. With the article's code,
     which sums f + g, they would stay at their starting value 1.
+    Raises ValueError for more than four modalities, or none.
     """
 
     def __init__(self, modalities: tuple[str, ...], dim: int):
@@ -192,7 +188,7 @@ class WeightedSum(nn.Module):
 class Concat(nn.Module):
     """v = [f; g], the vectors side by side.
 
-    A linear head on it contains every weighted sum. Lesson 04.
+    A linear head on it contains every weighted sum.
     """
 
     def __init__(self, modalities: tuple[str, ...], dim: int):
@@ -206,7 +202,7 @@ class Concat(nn.Module):
 class DotProduct(nn.Module):
     """v = f · g / √dim: how much two vectors agree, one number.
 
-    Lesson 04; lesson 07 searches with it.
+    Lesson 07 searches with it. Raises ValueError unless there are two modalities.
     """
 
     def __init__(self, modalities: tuple[str, ...], dim: int):
@@ -222,8 +218,6 @@ class DotProduct(nn.Module):
 
 class Gated(nn.Module):
     """A gate for each modality, looking at all of them, decides how much of each vector passes.
-
-    Lesson 04.
 
     v = Σ σ(W [f; g]) ⊙ f, after the gated multimodal unit (Arevalo et al., 2017): α and β that
     depend on the card, one for each feature.
@@ -245,7 +239,7 @@ class Gated(nn.Module):
 
 
 class LowRankTensor(nn.Module):
-    """All products of a feature of f with a feature of g, through a low-rank bottleneck. Lesson 04.
+    """All products of a feature of f with a feature of g, through a low-rank bottleneck.
 
     v = Σ over `rank` of (W_f [f; 1]) ⊙ (W_g [g; 1]) (Liu et al., 2018). The 1 keeps f and g
     themselves among the products. The factors are registered parameters: every one of them learns.
@@ -271,8 +265,6 @@ class LowRankTensor(nn.Module):
 
 class CrossAttention(nn.Module):
     """The sub-models "communicate": each modality asks the others, and adds what it hears.
-
-    Lesson 04.
 
     A vector is cut into `pieces`; the pieces of one modality are the queries, those of the others
     are the keys and values of scaled dot-product attention (Vaswani et al., 2017). Returns the
@@ -309,8 +301,6 @@ class CrossAttention(nn.Module):
 def head(in_dim: int, hidden: int, outputs: int = 1) -> nn.Sequential:
     """A small network that reads one number, or several, off a fused vector: (B, in_dim) to
     (B, outputs).
-
-    Lesson 04.
     """
     return nn.Sequential(nn.Linear(in_dim, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
@@ -321,7 +311,7 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def matched_head(fusion: nn.Module, budget: int, outputs: int = 1) -> nn.Sequential:
-    """The head that brings fusion + head as near as possible to `budget` parameters. Lesson 04.
+    """The head that brings fusion + head as near as possible to `budget` parameters.
 
     Fusions must be compared at one size, or the larger one wins for being larger.
     Raises ValueError when the fusion alone is already too large.
@@ -342,8 +332,6 @@ def matched_head(fusion: nn.Module, budget: int, outputs: int = 1) -> nn.Sequent
 def drop_modalities(features: dict[str, Tensor], p: float) -> dict[str, Tensor]:
     """Modality dropout: each card loses each modality with probability p, but never all of them.
 
-    Lesson 04.
-
     A lost modality's features are zeros, which is their mean once they are standardised (Neverova
     et al., 2016).
     """
@@ -363,9 +351,10 @@ class MultimodalModel(nn.Module):
     """The whole model: an encoder for each modality, by name, a fusion, a head. Lessons 04 and 05.
 
     forward takes {modality: inputs} and returns (B,): the head's one number; of a head with several
-    (B, outputs). With modality_dropout > 0 it learns to do
-    without one modality, and then accepts inputs in which one is missing; without it a missing
-    modality is an error.
+    (B, outputs). With modality_dropout > 0 it learns to do without one modality, and then accepts
+    inputs in which one is missing.
+
+    Raises ValueError for an unknown modality, and without modality_dropout for a missing one.
     """
 
     def __init__(

@@ -147,6 +147,7 @@ def fresh_copy(
     """Gives a fresh copy of a lesson, and keeps the learner's old one under another name.
 
     Returns the fresh copy, and the file in which the old one is kept (None if there was none).
+    Raises ValueError when the course has no such lesson, OSError when the copy cannot be written.
     """
     lesson = find_lesson(number, notebooks)
     copy = Path(mine) / lesson.name

@@ -64,8 +64,8 @@ def show(figure: Figure, alt: str) -> None:
     display({"text/html": words}, raw=True)
 
 
-def show_film(data: bytes, alt: str, size: int = 192) -> None:
-    """Shows an animated WebP (the bytes of its file), `size` pixels wide. Lesson 08.
+def show_film(data: bytes, alt: str) -> None:
+    """Shows an animated WebP (the bytes of its file), 192 pixels wide. Lesson 08.
 
     alt: what a reader who cannot see the film should know; at least 40 characters. Raises
     ValueError when it is shorter.
@@ -74,7 +74,7 @@ def show_film(data: bytes, alt: str, size: int = 192) -> None:
         raise ValueError(f"Describe the film for those who cannot see it: {alt!r} is too short.")
     source = f"data:image/webp;base64,{base64.b64encode(data).decode()}"
     alt = html.escape(alt, quote=True)
-    display({"text/html": f'<img src="{source}" width="{size}" alt="{alt}">'}, raw=True)
+    display({"text/html": f'<img src="{source}" width="192" alt="{alt}">'}, raw=True)
 
 
 def play(data: bytes, label: str) -> None:
@@ -85,11 +85,11 @@ def play(data: bytes, label: str) -> None:
     display({"text/html": f"{label}:<br>{player}"}, raw=True)
 
 
-def strip(frames: Tensor, titles: list[str], size: float = 1.2) -> Figure:
+def strip(frames: Tensor, titles: list[str]) -> Figure:
     """Films (N, T, 3, H, W), one below the other, their frames side by side, each with a title."""
     rows, columns = frames.shape[:2]
     figure, grid = plt.subplots(
-        rows, columns, figsize=(size * columns, (size + 0.35) * rows), squeeze=False
+        rows, columns, figsize=(1.2 * columns, (1.2 + 0.35) * rows), squeeze=False
     )
     figure.get_layout_engine().set(h_pad=0.14)
     for line, film, title in zip(grid, frames, titles, strict=True):

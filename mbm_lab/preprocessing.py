@@ -61,7 +61,7 @@ def _unreadable_image(path: str | Path) -> ValueError:
 
 
 def read_image(path: str | Path) -> Tensor:
-    """Reads an image file into a (3, H, W) uint8 tensor, whatever its own colour mode. Lesson 01.
+    """Reads an image file into a (3, H, W) uint8 tensor, whatever its own colour mode.
 
     Raises FileNotFoundError when there is no such file, ValueError when it is no readable image.
     """
@@ -69,7 +69,7 @@ def read_image(path: str | Path) -> Tensor:
 
 
 def crop_square(image: Tensor) -> Tensor:
-    """Cuts the largest centred square out of (..., H, W). Lesson 01."""
+    """Cuts the largest centred square out of (..., H, W)."""
     height, width = image.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -77,7 +77,7 @@ def crop_square(image: Tensor) -> Tensor:
 
 
 def resize(image: Tensor, size: int) -> Tensor:
-    """Resizes a (3, H, W) uint8 image to (3, size, size), averaging when it shrinks. Lesson 01."""
+    """Resizes a (3, H, W) uint8 image to (3, size, size), averaging when it shrinks."""
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     picture = picture.resize((size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
@@ -86,7 +86,7 @@ def resize(image: Tensor, size: int) -> Tensor:
 def load_image(path: str | Path, size: int = IMAGE_SIZE) -> Tensor:
     """Reads, crops and resizes an image file to a (3, size, size) float32 tensor in [0, 1].
 
-    Lesson 01.
+    Raises as `read_image` does.
     """
     return resize(crop_square(read_image(path)), size).float() / 255
 
@@ -94,18 +94,13 @@ def load_image(path: str | Path, size: int = IMAGE_SIZE) -> Tensor:
 def normalise(
     images: Tensor, mean: Sequence[float] = PIXEL_MEAN, std: Sequence[float] = PIXEL_STD
 ) -> Tensor:
-    """Shifts and scales each colour of (..., 3, H, W) to about mean 0 and standard deviation 1.
-
-    Lesson 01.
-    """
+    """Shifts and scales each colour of (..., 3, H, W) to about mean 0 and standard deviation 1."""
     mean_, std_ = (torch.tensor(v, dtype=images.dtype, device=images.device) for v in (mean, std))
     return (images - mean_[:, None, None]) / std_[:, None, None]
 
 
 def augment(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor:
     """Moves a batch (B, 3, H, W) by up to `reach` pixels and mirrors it half of the time.
-
-    Lesson 01.
 
     One move is drawn for the whole batch, which is fast, and different for every batch. A mirrored
     face has the same expression, so the target stays true: augmentation must never change the
@@ -122,7 +117,7 @@ def augment(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tenso
 
 
 def read_text(path: str | Path) -> str:
-    """Reads a text file. Lesson 01.
+    """Reads a text file.
 
     Raises FileNotFoundError when there is none, ValueError when it is empty or not UTF-8.
     """
@@ -145,7 +140,7 @@ def clean(text: str) -> str:
     """Undoes HTML codes, unifies the ways to write a character (NFKC), lower-cases, joins white
     space.
 
-    Raises ValueError when nothing is left. Lesson 01.
+    Raises ValueError when nothing is left.
     """
     text = unicodedata.normalize("NFKC", html.unescape(re.sub(r"<[^>]+>", " ", text)))
     text = re.sub(r"\s+", " ", text).strip().lower()
@@ -155,7 +150,7 @@ def clean(text: str) -> str:
 
 
 def longest_match(text: str, words: Collection[str]) -> list[str]:
-    """Cuts a text without spaces by always taking the longest word that fits next. Lesson 01.
+    """Cuts a text without spaces by always taking the longest word that fits next.
 
     A character that begins no known word is a word of its own. The oldest rule for Chinese, and
     `segment` shows where it fails (Chen and Liu, 1992).
@@ -179,7 +174,7 @@ def _jieba():
 
 
 def segment(text: str, language: str = "en") -> list[str]:
-    """Cuts a text into words; punctuation marks are words of their own. Lesson 01.
+    """Cuts a text into words; punctuation marks are words of their own.
 
     language: "en" and "de" cut at spaces and marks; "zh" (Chinese, written without spaces) asks
     jieba's dictionary.
@@ -193,14 +188,14 @@ def segment(text: str, language: str = "en") -> list[str]:
 
 
 def tokenize(text: str, language: str = "en") -> list[str]:
-    """Cleans a text and cuts it into words. Lesson 01."""
+    """Cleans a text and cuts it into words. Raises ValueError as `clean` and `segment` do."""
     return segment(clean(text), language)
 
 
 class Vocabulary:
     """Numbers for words: word ↔ index, with indices 0 to 3 kept for the special words.
 
-    Lesson 01.
+    Raises ValueError when the words do not begin with these.
     """
 
     def __init__(self, words: Sequence[str]):
@@ -257,8 +252,6 @@ class Vocabulary:
 def pad(sequences: Sequence[Sequence[int]]) -> Tensor:
     """Writes lists of indices into one (B, T) int64 tensor, filled up with PAD on the right.
 
-    Lesson 01.
-
     T is the longest length. Raises ValueError when there is no sequence or one is empty.
     """
     if not sequences or any(len(sequence) == 0 for sequence in sequences):
@@ -270,12 +263,15 @@ def pad(sequences: Sequence[Sequence[int]]) -> Tensor:
 
 
 def lengths(tokens: Tensor) -> Tensor:
-    """How many words each row of (B, T) holds: (B,) int64. Lesson 01."""
+    """How many words each row of (B, T) holds: (B,) int64."""
     return (tokens != PAD).sum(dim=1)
 
 
 def text_to_tensor(texts: Sequence[str], vocabulary: Vocabulary, language: str = "en") -> Tensor:
-    """Cleans, cuts, numbers and pads texts: (B, T) int64. Lesson 01."""
+    """Cleans, cuts, numbers and pads texts: (B, T) int64.
+
+    Raises ValueError as `tokenize` and `pad` do.
+    """
     return pad([vocabulary.encode(tokenize(text, language)) for text in texts])
 
 
@@ -284,8 +280,6 @@ def text_to_tensor(texts: Sequence[str], vocabulary: Vocabulary, language: str =
 
 def read_audio(path: str | Path, rate: int = SAMPLE_RATE) -> Tensor:
     """Reads a sound file (wav, flac, ogg, opus) into (T,) float32 samples between -1 and 1.
-
-    Lesson 01.
 
     rate: the samples a second that the file must have. Another rate than SAMPLE_RATE is converted
     to it: T counts the samples afterwards.
@@ -339,7 +333,7 @@ def mel_filters(n_mels: int, n_fft: int, sample_rate: int = SAMPLE_RATE) -> Tens
 
 
 def log_mel(waveform: Tensor, n_mels: int = 40, n_fft: int = 400, hop: int = 160) -> Tensor:
-    """Turns (T,) samples into the logarithm of the energy in n_mels bands every 10 ms. Lesson 01.
+    """Turns (T,) samples into the logarithm of the energy in n_mels bands every 10 ms.
 
     Windows of n_fft = 400 samples (25 ms) start every hop = 160 samples (10 ms): (n_mels, 1 + T //
     hop). A floor of 1e-6 keeps the logarithm of silence finite.
@@ -361,8 +355,6 @@ def log_mel(waveform: Tensor, n_mels: int = 40, n_fft: int = 400, hop: int = 160
 
 def read_clip(path: str | Path, size: int = IMAGE_SIZE) -> Tensor:
     """Reads an animated image (webp, gif, png) into (T, 3, size, size) float32 in [0, 1].
-
-    Lesson 01.
 
     Raises as `read_image` does.
     """

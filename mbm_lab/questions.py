@@ -38,7 +38,7 @@ class Question(NamedTuple):
 
 
 def ask(card: postcards.Card, place: int, rng: random.Random) -> Question:
-    """Draws a question to a card, and its true answer. Lesson 07.
+    """Draws a question to a card, and its true answer.
 
     Questions of the kind "both" ask for weather and colour at once; half of them are to be answered
     with yes.
@@ -79,18 +79,18 @@ QUESTION_MODALITIES = ("image", "question")
 
 
 class Answerer(nn.Module):
-    """A picture's features and a question to scores of every answer. Lesson 07.
+    """A picture's features and a question to scores of every answer.
 
     {"image": (B, 48), "question": tokens (B, T)} to (B, answers): two encoders by name, a fusion of
     lesson 04, and a linear head, so that all products of the two must come from the fusion.
     """
 
-    def __init__(self, fused: nn.Module, vocabulary_size: int, answers: int, dim: int = 48):
+    def __init__(self, fused: nn.Module, vocabulary_size: int, answers: int):
         super().__init__()
         self.encoders = nn.ModuleDict(
             {
-                "image": nn.Linear(captioning.FEATURES, dim),
-                "question": rnn.TextEncoder(vocabulary_size, dim),
+                "image": nn.Linear(captioning.FEATURES, captioning.FEATURES),
+                "question": rnn.TextEncoder(vocabulary_size, captioning.FEATURES),
             }
         )
         self.fusion = fused
@@ -115,7 +115,7 @@ def question_tensors(
     vocabulary: preprocessing.Vocabulary,
     answers: Sequence[str],
 ) -> Quiz:
-    """Questions about pictures with these features (N, 48) as tensors. Lesson 07."""
+    """Questions about pictures with these features (N, 48) as tensors."""
     places = [question.place for question in questions]
     tokens = preprocessing.text_to_tensor([question.text for question in questions], vocabulary)
     target = torch.tensor([answers.index(question.answer) for question in questions])
@@ -151,7 +151,9 @@ def train_answerer(model: Answerer, quiz: Quiz, epochs: int = 8, seed: int = 0) 
 
 
 class Answerers(nn.ModuleDict):
-    """One `Answerer` for each fusion of ANSWERER_FUSIONS, by the fusion's name."""
+    """One `Answerer` for each fusion of ANSWERER_FUSIONS, by the fusion's name; words and answers:
+    how many there are.
+    """
 
     def __init__(self, words: int, answers: int):
         super().__init__(

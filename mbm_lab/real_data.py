@@ -32,7 +32,7 @@ SECONDS = 1.0
 """Of every recording the first second is heard; shorter ones are filled up with silence."""
 SPEECH_NOISE = -12.0
 """The noise over every recording: its signal-to-noise ratio in decibels."""
-PICTURE_NOISE = 1.2
+PIXEL_NOISE = 1.2
 """The noise over every picture: its standard deviation, where white is 1 and black is 0."""
 DIGIT_MODALITIES = ("image", "sound")
 HELD_OUT = ("theo", "yweweler")
@@ -67,7 +67,7 @@ class Pairs:
 
 
 def sound_pictures(sounds: Sequence[Tensor], snr_db: float, seed: int = 0) -> Tensor:
-    """Recordings in noise as pictures: their log-mel, (N, 3, 64, 64). Lesson 12.
+    """Recordings in noise as pictures: their log-mel, (N, 3, 64, 64).
 
     The first second of each, with noise `snr_db` decibels weaker than the voice (lesson 09). Each
     log-mel is scaled to mean 0.5 and standard deviation 0.25, about what pictures have.
@@ -84,7 +84,7 @@ def sound_pictures(sounds: Sequence[Tensor], snr_db: float, seed: int = 0) -> Te
 
 
 def noisy_pictures(images: Tensor, sd: float, seed: int = 0) -> Tensor:
-    """Grey images (N, 1, 28, 28) in noise as pictures (N, 3, 64, 64). Lesson 12.
+    """Grey images (N, 1, 28, 28) in noise as pictures (N, 3, 64, 64).
 
     sd: the noise's standard deviation. All is scaled to mean 0.5 and standard deviation 0.25.
     """
@@ -97,7 +97,7 @@ def pair_digits(
     split: str,
     repeats: int = 1,
     seed: int = 0,
-    picture_noise: float = PICTURE_NOISE,
+    picture_noise: float = PIXEL_NOISE,
     speech_noise: float = SPEECH_NOISE,
 ) -> Pairs:
     """AV-MNIST rebuilt: each spoken digit of a split, with written ones of the same digit.
@@ -105,7 +105,7 @@ def pair_digits(
     (After Vielzeuf et al., 2018, who paired other recordings.) repeats: so many different pictures
     for each recording. Both are degraded, by noise of the standard deviation `picture_noise` and
     of the signal-to-noise ratio `speech_noise` in decibels. Training pairs come from training
-    files only, test pairs from test files only. Lesson 12.
+    files only, test pairs from test files only.
 
     Raises as `datasets.load_mnist` and `datasets.load_spoken_digits`.
     """
@@ -129,7 +129,7 @@ def pair_digits(
 
 def new_reader(modalities: Sequence[str], fused: type[nn.Module]) -> fusion.MultimodalModel:
     """An untrained model of digits: lesson 02's encoder for each modality, a fusion of lesson 04,
-    and a head with ten scores. Lesson 12."""
+    and a head with ten scores."""
     encoders = {name: cnn.ImageEncoder(DIM) for name in modalities}
     together = fused(tuple(modalities), DIM)
     return fusion.MultimodalModel(
@@ -164,7 +164,7 @@ def answers(model: fusion.MultimodalModel, pairs: Pairs) -> Tensor:
 
 
 def accuracy(model: fusion.MultimodalModel, pairs: Pairs) -> float:
-    """The share of digits that the model reads rightly. Lesson 12."""
+    """The share of digits that the model reads rightly."""
     return (answers(model, pairs) == pairs.digits).float().mean().item()
 
 
@@ -172,7 +172,7 @@ def accuracy(model: fusion.MultimodalModel, pairs: Pairs) -> float:
 
 
 class ColourGrid(nn.Module):
-    """An encoder without anything to learn: the mean colours of 16 fields. Lesson 12.
+    """An encoder without anything to learn: the mean colours of 16 fields.
 
     (B, 3, 64, 64) to (B, 48), about between -1 and 1. It shows what an encoder has to be: any
     nn.Module that turns pictures into (B, dim).
@@ -184,17 +184,17 @@ class ColourGrid(nn.Module):
 
 
 def short_pairs(
-    pairs: tuple[list[str], list[str]], longest: int = 12, most: int | None = None
+    pairs: tuple[list[str], list[str]], most: int | None = None
 ) -> tuple[list[str], list[str]]:
-    """The pairs of sentences of 3 to `longest` words, English and German; of them the first `most`.
+    """The pairs of sentences of 3 to 12 words, English and German; of them the first `most`.
 
-    (Real data hold rubbish: some lines of Multi30k are nothing but "@@".) Lesson 12.
+    (Real data hold rubbish: some lines of Multi30k are nothing but "@@".)
     """
     kept = [
         (english, german)
         for english, german in zip(*pairs, strict=True)
-        if 3 <= len(preprocessing.tokenize(english)) <= longest
-        and 3 <= len(preprocessing.tokenize(german, "de")) <= longest
+        if 3 <= len(preprocessing.tokenize(english)) <= 12
+        and 3 <= len(preprocessing.tokenize(german, "de")) <= 12
     ][:most]
     return [english for english, _ in kept], [german for _, german in kept]
 
@@ -202,7 +202,7 @@ def short_pairs(
 def search_model(
     encoder: nn.Module, album: albums.Album, steps: int = 200, seed: int = 0
 ) -> tuple[retrieval.DualEncoder, preprocessing.Vocabulary]:
-    """Lesson 07's dual encoder, trained on an album: every caption with its picture. Lesson 12.
+    """Lesson 07's dual encoder, trained on an album: every caption with its picture.
 
     encoder: gives the pictures' features, (B, dim); it stays as it is. steps: of training, at
     least; a small album goes by more often. Returns the model and the words that it knows.
@@ -227,7 +227,7 @@ def album_recall(
     album: albums.Album,
     ks: Sequence[int] = (1, 5, 10),
 ) -> dict[int, tuple[float, float]]:
-    """How often a caption finds its picture among the first k: {k: (recall, chance)}. Lesson 12."""
+    """How often a caption finds its picture among the first k: {k: (recall, chance)}."""
     gallery = retrieval.image_vectors(model, training.predict(encoder, album.images))
     captions = [caption for several in album.captions for caption in several]
     wanted = [name for name, several in zip(album.names, album.captions, strict=True)
@@ -246,7 +246,7 @@ def album_recall(
 
 def album_gallery(album: albums.Album) -> retrieval.Gallery:
     """An album as lesson 07's gallery; each picture comes with a phrase of the next one's caption
-    as a wish. Lesson 12."""
+    as a wish."""
     captions = [several[0] for several in album.captions]
     wishes = [retrieval.Wish(retrieval.phrases(next_one)[-1], next_one)
               for next_one in [*captions[1:], captions[0]]]  # fmt: skip

@@ -27,18 +27,18 @@ from mbm_lab.stored import Result
 
 # --- One space for pictures and texts
 
+SPACE = 48
+"""Numbers of a vector in the space that pictures and texts share."""
+
 
 def similarities(f: Tensor, g: Tensor) -> Tensor:
-    """The cosine of every f with every g: (N, dim) and (M, dim) to (N, M), from -1 to 1.
-
-    Lesson 07.
-    """
+    """The cosine of every f with every g: (N, dim) and (M, dim) to (N, M), from -1 to 1."""
     f, g = (nn.functional.normalize(vectors, dim=1) for vectors in (f, g))
     return f @ g.T
 
 
 def pull_together(scores: Tensor, target: Tensor | None = None) -> Tensor:
-    """The mean squared distance |f - g|² of the pairs, from their cosines (N, N). Lesson 07.
+    """The mean squared distance |f - g|² of the pairs, from their cosines (N, N).
 
     For vectors of length 1 it is 2 - 2 f · g. It looks at the pairs alone, so it is 0 when all
     vectors are the same: it collapses. `target` is not needed.
@@ -51,7 +51,7 @@ def info_nce(scores: Tensor, target: Tensor) -> Tensor:
 
     scores: (N, N), scaled cosines, row i for picture i, column j for text j; target: (N,) the
     number of each pair's caption. Pairs with the same number are right, too. The mean of two
-    cross-entropies (van den Oord et al., 2018; Radford et al., 2021). Lesson 07.
+    cross-entropies (van den Oord et al., 2018; Radford et al., 2021).
     """
     same = (target[:, None] == target[None]).to(scores.dtype)  # (N, N)
     right = same / same.sum(1, keepdim=True)  # each row sums to 1
@@ -61,7 +61,7 @@ def info_nce(scores: Tensor, target: Tensor) -> Tensor:
 
 
 class DualEncoder(nn.Module):
-    """f for pictures, g for texts, one space of `dim` numbers, vectors of length 1. Lesson 07.
+    """f for pictures, g for texts, one space of 48 numbers, vectors of length 1.
 
     forward takes {"image": features (B, 48), "text": tokens (B, T)} and gives the scaled cosines of
     every picture with every text, (B, B). The scale, which is 1 / temperature, is learned, and kept
@@ -69,22 +69,23 @@ class DualEncoder(nn.Module):
     numbers an encoder gives for a picture, 48 in this course.
     """
 
-    def __init__(self, vocabulary_size: int, dim: int = 48, features: int = captioning.FEATURES):
+    def __init__(self, vocabulary_size: int, features: int = captioning.FEATURES):
         super().__init__()
-        self.f = nn.Linear(features, dim)
-        self.g = nn.Sequential(rnn.TextEncoder(vocabulary_size, 64), nn.Linear(64, dim))
+        self.f = nn.Linear(features, SPACE)
+        self.g = nn.Sequential(rnn.TextEncoder(vocabulary_size, 64), nn.Linear(64, SPACE))
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     @property
     def scale(self) -> Tensor:
+        """1 / temperature: one number, from 1 to 100."""
         return self.log_scale.exp().clamp(1, 100)
 
     def image(self, features: Tensor) -> Tensor:
-        """Features of pictures (B, 48) as vectors of length 1: (B, dim)."""
+        """Features of pictures (B, 48) as vectors of length 1: (B, 48)."""
         return nn.functional.normalize(self.f(features), dim=1)
 
     def text(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, T) as vectors of length 1: (B, dim)."""
+        """Tokens (B, T) as vectors of length 1: (B, 48)."""
         return nn.functional.normalize(self.g(tokens), dim=1)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -122,7 +123,7 @@ BATCH = 128
 
 def phrases(caption: str) -> list[str]:
     """The phrases of a caption: "sad", "red face", "beside a bat", "in the rain"; of any other
-    text, "a dog", "on a sofa". Lesson 07.
+    text, "a dog", "on a sofa".
 
     Raises ValueError when the text is empty.
     """
@@ -135,7 +136,7 @@ def phrases(caption: str) -> list[str]:
 
 
 def variants(caption: str, rng: random.Random, count: int = VARIANTS) -> list[str]:
-    """The caption, and `count` - 1 times some of its phrases, in their order. Lesson 07.
+    """The caption, and `count` - 1 times some of its phrases, in their order.
 
     People search with a few words, so the model must see few words in training.
     """
@@ -158,7 +159,7 @@ def pick_variant(inputs: dict[str, Tensor], generator: torch.Generator) -> dict[
 
 
 def query_tokens(text: str, vocabulary: preprocessing.Vocabulary) -> Tensor:
-    """A query as tokens (1, T). Lesson 07.
+    """A query as tokens (1, T).
 
     Raises ValueError when it is empty, or when the vocabulary knows none of its words.
     """
@@ -179,13 +180,13 @@ def query_tokens(text: str, vocabulary: preprocessing.Vocabulary) -> Tensor:
 
 
 def compose(f: Tensor, g: Tensor, alpha: float, beta: float) -> Tensor:
-    """The query α f + β g, scaled to length 1: (N, dim). Lesson 07 (Vo et al., 2019, compare ways
-    to compose a picture and a text)."""
+    """The query α f + β g, scaled to length 1: (N, dim) (Vo et al., 2019, compare ways to compose a
+    picture and a text)."""
     return nn.functional.normalize(fusion.weighted_sum(f, g, alpha, beta), dim=1)
 
 
 def search(queries: Tensor, gallery: Tensor, k: int, leave_out: Tensor | None = None) -> Tensor:
-    """The k nearest of the gallery to each query, nearest first: (Q, k) numbers. Lesson 07.
+    """The k nearest of the gallery to each query, nearest first: (Q, k) numbers.
 
     queries (Q, dim), gallery (N, dim); leave_out (Q,): one place of the gallery that each query
     must not find, such as itself. Raises ValueError when k is larger than what can be found.
@@ -199,7 +200,7 @@ def search(queries: Tensor, gallery: Tensor, k: int, leave_out: Tensor | None = 
 
 
 def recall(found: Tensor, captions: Sequence[str], wanted: Sequence[str], k: int) -> Tensor:
-    """Whether a picture with the wanted caption is among the first k found: (Q,) bool. Lesson 07.
+    """Whether a picture with the wanted caption is among the first k found: (Q,) bool.
 
     found: (Q, at least k) places in the gallery; captions: the gallery's, N; wanted: Q captions.
     """
@@ -212,7 +213,7 @@ def recall(found: Tensor, captions: Sequence[str], wanted: Sequence[str], k: int
 
 
 def chance(captions: Sequence[str], wanted: Sequence[str], k: int) -> float:
-    """The mean probability that k pictures drawn blindly hold a right one. Lesson 07."""
+    """The mean probability that k pictures drawn blindly hold a right one."""
     n = len(captions)
     total = 0.0
     for caption in wanted:
@@ -255,7 +256,7 @@ def redraw(card: postcards.Card, rng: random.Random, **changes: str) -> postcard
 class Gallery(NamedTuple):
     """What is searched: pictures and captions, N of each, and Q queries with their wishes.
 
-    cards: the first of the gallery, which are also the queries (place i is query i).
+    The first Q of the gallery are the cards that are searched with: place i is query i's own.
     """
 
     images: Tensor  # (N, 3, 64, 64)
@@ -268,7 +269,7 @@ def draw_gallery(cards: datasets.Postcards, seed: int = 0) -> Gallery:
     """The cards; a twin of each, drawn anew with the same caption; and each one's wish come true.
 
     A wish changes the weather, the colour or the mood. So every query has its answer in the
-    gallery, beside the twin, which is the likeliest mistake. Lesson 07.
+    gallery, beside the twin, which is the likeliest mistake.
     """
     rng = random.Random(seed)
     twins, answers, wishes = [], [], []

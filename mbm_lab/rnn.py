@@ -17,7 +17,7 @@ from mbm_lab.device import device_of
 
 
 def rnn_step(x: Tensor, h: Tensor, W: Tensor, U: Tensor, b: Tensor) -> Tensor:
-    """One step of a plain recurrent network, h' = tanh(W x + U h + b). Lesson 03 (Elman, 1990).
+    """One step of a plain recurrent network, h' = tanh(W x + U h + b) (Elman, 1990).
 
     x: the word's vector (..., D); h: what is remembered so far (..., H); W: (H, D); U: (H, H); b:
     (H,).
@@ -29,7 +29,7 @@ def rnn_step(x: Tensor, h: Tensor, W: Tensor, U: Tensor, b: Tensor) -> Tensor:
 
 
 def run_rnn(xs: Tensor, W: Tensor, U: Tensor, b: Tensor, h: Tensor | None = None) -> Tensor:
-    """Reads a whole sequence with `rnn_step`, one step after the other. Lesson 03.
+    """Reads a whole sequence with `rnn_step`, one step after the other.
 
     xs: (..., T, D), for example (B, T, D); h: where to start, (..., H), zeros when None.
     Returns the state after each step, (..., T, H). Raises ValueError as `rnn_step` does.
@@ -43,7 +43,7 @@ def run_rnn(xs: Tensor, W: Tensor, U: Tensor, b: Tensor, h: Tensor | None = None
 
 
 def gru_step(x: Tensor, h: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """One step of a gated recurrent unit, in PyTorch's form. Lesson 03 (Cho et al., 2014).
+    """One step of a gated recurrent unit, in PyTorch's form (Cho et al., 2014).
 
         r = σ(W_r x + b_r + U_r h + c_r)          reset: how much of h the candidate may see
         z = σ(W_z x + b_z + U_z h + c_z)          update: how much of h stays
@@ -68,7 +68,7 @@ def gru_step(x: Tensor, h: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor) -
 def run_gru(
     xs: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor, h: Tensor | None = None
 ) -> Tensor:
-    """Reads a whole sequence with `gru_step`: xs (..., T, D) to the states (..., T, H). Lesson 03.
+    """Reads a whole sequence with `gru_step`: xs (..., T, D) to the states (..., T, H).
 
     h: where to start, (..., H), zeros when None. Raises ValueError as `gru_step` does.
     """
@@ -90,7 +90,7 @@ def _check_sizes(x: Tensor, h: Tensor, W: Tensor, U: Tensor, rows: int) -> None:
 
 
 def gradient_by_distance(network: nn.RNN | nn.GRU, xs: Tensor) -> Tensor:
-    """How strongly the last state depends on each step's input, however far back. Lesson 03.
+    """How strongly the last state depends on each step's input, however far back.
 
     network: an nn.RNN or nn.GRU with batch_first=True; xs: (B, T, D).
     Returns (T,): the size of the gradient of the last state's sum with respect to the input that
@@ -108,7 +108,7 @@ def gradient_by_distance(network: nn.RNN | nn.GRU, xs: Tensor) -> Tensor:
 
 
 class TextEncoder(nn.Module):
-    """g: tokens (B, T), padded with 0, to feature vectors (B, dim). Lesson 03.
+    """g: tokens (B, T), padded with 0, to feature vectors (B, dim).
 
     Words become vectors (an embedding), a GRU (Cho et al., 2014) reads them one by one, and its
     hidden state after the last word is the message's feature vector. Packing keeps the padding out
@@ -160,7 +160,7 @@ class TextEncoder(nn.Module):
 
 @torch.no_grad()
 def read_along(reader: nn.Module, tokens: Tensor, stop: int | None = None) -> Tensor:
-    """What a reader says after each word of a message. Lesson 03.
+    """What a reader says after each word of a message.
 
     reader: a model with an `encoder` (a TextEncoder) and a linear `head`, as `cnn.Reader` is;
     tokens: (B, T). stop: the number of a word, such as the full stop, that is read after each
@@ -178,8 +178,6 @@ def read_along(reader: nn.Module, tokens: Tensor, stop: int | None = None) -> Te
 
 def shuffle_words(tokens: Tensor, generator: torch.Generator) -> Tensor:
     """The same messages with their words in random order: the same bag of words, no order.
-
-    Lesson 03.
 
     tokens: (B, T) padded with 0 on the right, and so is the result; the padding stays where it is.
     """

@@ -23,12 +23,14 @@ BLANK = PAD
 """The number of the blank, CTC's "no new word here"; it is also the padding of the targets."""
 LONGEST_SECONDS = 9.0
 """The longest recording that the recogniser takes: training heard at most this much."""
+LOWEST_PITCH, HIGHEST_PITCH = 70.0, 400.0
+"""Between these, in hertz, a voice's pitch is looked for."""
 
 # --- CTC by hand
 
 
 def collapse(path: Sequence[int]) -> list[int]:
-    """What a path says: repeated numbers become one, then the blanks go. Lesson 09.
+    """What a path says: repeated numbers become one, then the blanks go.
 
     [0, 5, 5, 0, 5] says [5, 5] (Graves et al., 2006).
     """
@@ -36,7 +38,7 @@ def collapse(path: Sequence[int]) -> list[int]:
 
 
 def paths_of(target: Sequence[int], frames: int, words: int) -> list[tuple[int, ...]]:
-    """All paths of `frames` numbers below `words` that say the target. Lesson 09.
+    """All paths of `frames` numbers below `words` that say the target.
 
     There are words ** frames paths to look at, so this is for small cases only.
     """
@@ -46,7 +48,7 @@ def paths_of(target: Sequence[int], frames: int, words: int) -> list[tuple[int, 
 
 
 def ctc_log_likelihood(log_p: Tensor, target: Sequence[int]) -> Tensor:
-    """log p(target): the sum over all paths that say it, without listing them. Lesson 09.
+    """log p(target): the sum over all paths that say it, without listing them.
 
     log_p: (T, V), the log probability of every word at each frame. The forward recursion of Graves
     et al. (2006): a table over the target with a blank before, between and after its words, whose
@@ -70,7 +72,7 @@ def ctc_log_likelihood(log_p: Tensor, target: Sequence[int]) -> Tensor:
 
 
 def ctc_loss(log_p: Tensor, target: Tensor) -> Tensor:
-    """nn.CTCLoss for whole batches: log_p (B, T, V), target (B, L) padded with 0. Lesson 09.
+    """nn.CTCLoss for whole batches: log_p (B, T, V), target (B, L) padded with 0.
 
     The mean over the batch of -log p(target), each divided by its number of words.
     """
@@ -82,7 +84,7 @@ def ctc_loss(log_p: Tensor, target: Tensor) -> Tensor:
 
 
 def greedy_words(log_p: Tensor) -> list[list[int]]:
-    """The likeliest number at each frame, collapsed: (B, T, V) to B lists of words. Lesson 09."""
+    """The likeliest number at each frame, collapsed: (B, T, V) to B lists of words."""
     return [collapse(path) for path in log_p.argmax(2).tolist()]
 
 
@@ -90,7 +92,7 @@ def greedy_words(log_p: Tensor) -> list[list[int]]:
 
 
 def add_noise(waveform: Tensor, snr_db: float, generator: torch.Generator) -> Tensor:
-    """Adds white noise, `snr_db` decibels weaker than the sound: (T,) to (T,). Lesson 09.
+    """Adds white noise, `snr_db` decibels weaker than the sound: (T,) to (T,).
 
     The signal-to-noise ratio in decibels is 10 · log10(power of the sound / power of the noise): at
     0 dB both are equally strong.
@@ -101,10 +103,7 @@ def add_noise(waveform: Tensor, snr_db: float, generator: torch.Generator) -> Te
 
 
 def check_recording(waveform: Tensor) -> None:
-    """Raises ValueError for a recording that is silent, or longer than training ever heard.
-
-    Lesson 09.
-    """
+    """Raises ValueError for a recording that is silent, or longer than training ever heard."""
     seconds = len(waveform) / preprocessing.SAMPLE_RATE
     if seconds > LONGEST_SECONDS:
         raise ValueError(
@@ -122,7 +121,7 @@ def mels_of(waveforms: Sequence[Tensor]) -> dict[str, Tensor]:
     (N,)}.
 
     The powers are those whose logarithm is `preprocessing.log_mel`; "power" is the mean square of
-    each waveform, for adding noise. Lesson 09. Raises as `check_recording` does.
+    each waveform, for adding noise. Raises as `check_recording` does.
     """
     for waveform in waveforms:
         check_recording(waveform)
@@ -136,15 +135,15 @@ def mels_of(waveforms: Sequence[Tensor]) -> dict[str, Tensor]:
 
 
 @cache
-def white_noise(seconds: int = 30) -> Tensor:
-    """Mel powers of white noise of variance 1: (40, frames)."""
+def white_noise() -> Tensor:
+    """Mel powers of half a minute of white noise of variance 1: (40, 3001)."""
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(seconds * preprocessing.SAMPLE_RATE, generator=generator)
+    noise = torch.randn(30 * preprocessing.SAMPLE_RATE, generator=generator)
     return preprocessing.log_mel(noise).exp()
 
 
 def distort(inputs: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """An `augment`: other voices and worse microphones, out of the ones at hand. Lesson 09.
+    """An `augment`: other voices and worse microphones, out of the ones at hand.
 
     Shifts the bands up or down (a smaller or larger mouth), stretches the time by up to 15 % (a
     slower or faster speaker), adds white noise of 15 to -15 dB to every second recording, and
@@ -179,25 +178,25 @@ def distort(inputs: dict[str, Tensor], generator: torch.Generator) -> dict[str, 
 
 
 class Recogniser(nn.Module):
-    """Mel powers of speech to words. Lesson 09.
+    """Mel powers of speech to words.
 
     {"mel": (B, 40, T), "frames": (B,)} to log probabilities (B, T // 8, V) of every word and the
     blank, one row every 80 ms. Three convolutions over time, with stride 2 each, find sounds; a GRU
     that reads in both directions finds words. After a recording's end the blank is certain.
     """
 
-    def __init__(self, vocabulary_size: int, hidden: int = 64):
+    def __init__(self, vocabulary_size: int):
         super().__init__()
         self.sounds = nn.Sequential(
             nn.Conv1d(40, 64, 5, stride=2, padding=2), nn.BatchNorm1d(64), nn.ReLU(),
             nn.Conv1d(64, 64, 5, stride=2, padding=2), nn.BatchNorm1d(64), nn.ReLU(),
             nn.Conv1d(64, 64, 5, stride=2, padding=2), nn.BatchNorm1d(64), nn.ReLU(),
         )  # fmt: skip
-        self.gru = nn.GRU(64, hidden, batch_first=True, bidirectional=True)
-        self.out = nn.Linear(2 * hidden, vocabulary_size)
+        self.gru = nn.GRU(64, 64, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(128, vocabulary_size)
 
     def states(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The GRU's states (B, T // 8, 2 * hidden), and where a recording is over (B, T // 8)."""
+        """The GRU's states (B, T // 8, 128), and where a recording is over (B, T // 8)."""
         mel = log_standardised(inputs["mel"], inputs["frames"])
         sounds = self.sounds(mel).transpose(1, 2)  # (B, T // 8, 64)
         length = ((inputs["frames"] + 7) // 8).clamp(1, sounds.shape[1])
@@ -213,7 +212,7 @@ class Recogniser(nn.Module):
 
 
 class WithPicture(nn.Module):
-    """A trained recogniser that stays as it is, and what the picture adds to it. Lesson 09.
+    """A trained recogniser that stays as it is, and what the picture adds to it.
 
     scores = W h + b + P ((A h + a) ⊙ f): the states h ask the picture's features f, as lesson 06's
     decoder does. Only A, a and P learn, so without a picture (f = 0) nothing is added. The inputs
@@ -271,7 +270,7 @@ WORD_KINDS = {
 
 
 def align(true: Sequence[str], written: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs (true word, written word) with the fewest errors; "" where one is missing. Lesson 09.
+    """Pairs (true word, written word) with the fewest errors; "" where one is missing.
 
     Levenshtein's distance (1966): each wrong, missing or surplus word costs 1.
     """
@@ -295,7 +294,7 @@ def align(true: Sequence[str], written: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def error_rates(written: Sequence[str], true: Sequence[str]) -> dict[str, float]:
-    """The word error rate, and for each kind of word the share that is wrong or missing. Lesson 09.
+    """The word error rate, and for each kind of word the share that is wrong or missing.
 
     "all": by torchmetrics, wrong, missing and surplus words divided by the number of true words.
     """
@@ -315,8 +314,8 @@ def error_rates(written: Sequence[str], true: Sequence[str]) -> dict[str, float]
 # --- The voice as a third witness of the mood
 
 
-def pitch(waveform: Tensor, low: float = 70.0, high: float = 400.0) -> float:
-    """The voice's median pitch in hertz, by autocorrelation. Lesson 09.
+def pitch(waveform: Tensor) -> float:
+    """The median pitch in hertz of a voice, (T,) samples, by autocorrelation; NaN without a voice.
 
     A voiced sound repeats itself: shifted by one period it looks the same. For each 40 ms the shift
     with the largest correlation is taken (Rabiner, 1977), where it is above one half.
@@ -327,7 +326,7 @@ def pitch(waveform: Tensor, low: float = 70.0, high: float = 400.0) -> float:
     spectrum = torch.fft.rfft(pieces, 2 * size)
     correlation = torch.fft.irfft(spectrum.abs().square())[:, :size]  # (pieces, shift)
     correlation = correlation / correlation[:, :1].clamp(min=1e-9)
-    first, last = int(rate / high), int(rate / low)
+    first, last = int(rate / HIGHEST_PITCH), int(rate / LOWEST_PITCH)
     best, shift = correlation[:, first:last].max(1)
     voiced = best > 0.5
     if not bool(voiced.any()):
@@ -336,7 +335,7 @@ def pitch(waveform: Tensor, low: float = 70.0, high: float = 400.0) -> float:
 
 
 def pace(waveform: Tensor, text: str) -> float:
-    """Letters a second. Lesson 09."""
+    """Letters a second, from the first loud moment of the (T,) samples to the last."""
     loud = (waveform.abs() > 0.01).nonzero()[:, 0]
     seconds = (loud[-1] - loud[0]).item() / preprocessing.SAMPLE_RATE
     return sum(letter.isalpha() for letter in text) / seconds
@@ -345,7 +344,7 @@ def pace(waveform: Tensor, text: str) -> float:
 def best_weights(readings: Tensor, m: Tensor) -> Tensor:
     """The exact best weights of K readings (K, N) of the moods m (N,), and the intercept: (K + 1,).
 
-    Least squares, as `fusion.best_weights`, for any number of witnesses. Lesson 09.
+    Least squares, as `fusion.best_weights`, for any number of witnesses.
     """
     columns = torch.cat([readings, torch.ones_like(readings[:1])]).double().T  # (N, K + 1)
     return torch.linalg.lstsq(columns, m.double()).solution
@@ -391,7 +390,7 @@ def recognise(
     image: Tensor,
     vocabulary: preprocessing.Vocabulary,
 ) -> list[str]:
-    """Writes what was said in each recording, greedily; image (N, 48). Lesson 09.
+    """Writes what was said in each recording, greedily; image (N, 48).
 
     Raises ValueError for a recording that is silent or too long.
     """

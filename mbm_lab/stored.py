@@ -131,7 +131,8 @@ class Model(NamedTuple):
     """A trained model, and what is needed to build it again.
 
     name: that of its file, as in "dual_encoder"; sizes: the arguments of its class; words: what it
-    reads or writes; half: numbers of 16 bits are enough.
+    reads or writes; half: numbers of 16 bits, of which three digits are kept, are enough, and the
+    file is half as large.
     """
 
     name: str
@@ -322,6 +323,7 @@ class Result(NamedTuple):
 
     @property
     def less_is_better(self) -> bool:
+        """Whether it is something, as an error rate, of which less is better."""
         return self.at_most is not None
 
     @property

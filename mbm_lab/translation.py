@@ -34,7 +34,7 @@ AMBIGUOUS = {
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Looks up: a weighted mean of the values, by how well each key fits the query. Lesson 10.
+    """Looks up: a weighted mean of the values, by how well each key fits the query.
 
     query (B, D), keys (B, T, D), values (B, T, E), mask (B, T): True where there is a word. The
     weights are softmax(query · key / √D), 0 where there is none (Bahdanau et al., 2015; in this
@@ -50,7 +50,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[T
 
 
 class Translator(nn.Module):
-    """English tokens and a picture's features to scores of words of another language. Lesson 10.
+    """English tokens and a picture's features to scores of words of another language.
 
     {"source": (B, S), "image": (B, 48), "prefix": (B, T)} to (B, T, V). A GRU that reads in both
     directions gives a state for each English word. The decoder's state h asks them (`attend`), and
@@ -106,7 +106,7 @@ class Translator(nn.Module):
 
 
 def encode_source(sentences: Sequence[str], vocabulary: preprocessing.Vocabulary) -> Tensor:
-    """English sentences as tokens (N, S), EOS at the end. Lesson 10.
+    """English sentences as tokens (N, S), EOS at the end.
 
     Raises ValueError when one is empty, has more than LONGEST_SOURCE words, or has no word that the
     vocabulary knows.
@@ -131,7 +131,7 @@ def translate(
     language: str = "zh",
 ) -> list[str]:
     """Translates greedily: source (N, S), image (N, 48), to N sentences of `language`, whose words
-    the vocabulary numbers. Lesson 10."""
+    the vocabulary numbers."""
     here = device_of(model)
     state = model.start(source.to(here), image.to(here))
     return writing.write(model, state, vocabulary, language)
@@ -143,7 +143,7 @@ def trace(
     """What one sentence's translation looks at: source (1, S), image (1, 48), prefix (1, T).
 
     Returns the attention (T, S), and how far the picture moves the scores at each place, (T,): the
-    standard deviation over the vocabulary of what it adds. Lesson 10.
+    standard deviation over the vocabulary of what it adds.
     """
     attention, moved = [], []
     with lent(model, source.device), training.evaluating(model):
@@ -160,14 +160,14 @@ def trace(
 
 
 def is_ambiguous(captions: Sequence[str]) -> Tensor:
-    """Whether each English caption has a word of AMBIGUOUS: (N,) bool. Lesson 10."""
+    """Whether each English caption has a word of AMBIGUOUS: (N,) bool."""
     return torch.tensor(
         [captioning.factor_in(caption, "object") in AMBIGUOUS for caption in captions]
     )
 
 
 def text_limit(english: Sequence[str], chinese: Sequence[str]) -> float:
-    """How often the best possible reader of the text alone names the right object. Lesson 10.
+    """How often the best possible reader of the text alone names the right object.
 
     Of all sentences with the same English words, it always says the most frequent Chinese object.
     """
@@ -180,7 +180,7 @@ def text_limit(english: Sequence[str], chinese: Sequence[str]) -> float:
 
 
 def in_all_colours(english: Sequence[str], chinese: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Each pair of sentences six times, once for each colour: 6 N English, 6 N Chinese. Lesson 10.
+    """Each pair of sentences six times, once for each colour: 6 N English, 6 N Chinese.
 
     Training cards do not show every object in every colour. Told so often enough, a model would
     guess the kind of bat from the colour of the face. (Such counterfactual data: Zmigrod et al.,

@@ -25,7 +25,7 @@ OPPOSITE = {"happier": "sadder", "sadder": "happier", "left": "right", "right": 
 
 
 def differences(frames: Tensor) -> Tensor:
-    """What changes from each frame to the next: (T, …) to (T - 1, …). Lesson 08.
+    """What changes from each frame to the next: (T, …) to (T - 1, …).
 
     Raises ValueError when there is only one frame, in which nothing can change.
     """
@@ -45,7 +45,7 @@ class FrameEncoder(nn.Module):
     """The convolutions of a trained picture encoder, averaged over 2 x 2 places: (B, 3, 64, 64) to
     (B, 512).
 
-    Unlike the encoder's last layer, the maps still tell where something is. Lesson 08.
+    Unlike the encoder's last layer, the maps still tell where something is.
     """
 
     def __init__(self, encoder: nn.Module):
@@ -60,7 +60,7 @@ class FrameEncoder(nn.Module):
 def frame_features(clips: Tensor, seed: int = 0) -> Tensor:
     """Each frame of each film through the `FrameEncoder`: (N, T, 3, 64, 64) to (N, T, 512).
 
-    Lesson 08. Raises ValueError when the films have one frame.
+    Raises ValueError when the films have one frame.
     """
     if clips.ndim != 5:
         raise ValueError(f"Films have the shape (N, T, 3, 64, 64), and not {tuple(clips.shape)}.")
@@ -74,18 +74,18 @@ def frame_features(clips: Tensor, seed: int = 0) -> Tensor:
 
 
 class FilmEncoder(nn.Module):
-    """Features of frames (B, T, 512) to one vector (B, dim): a GRU reads them in their order.
+    """Features of frames (B, T, 512) to one vector (B, 48): a GRU reads them in their order.
 
-    order=False takes the mean over the frames instead, which forgets the order. Lesson 08.
+    order=False takes the mean over the frames instead, which forgets the order.
     Raises ValueError when there is one frame.
     """
 
-    def __init__(self, dim: int = 48, hidden: int = 64, order: bool = True):
+    def __init__(self, order: bool = True):
         super().__init__()
         self.look = nn.Sequential(nn.Linear(FRAME, 48), nn.LayerNorm(48))
-        self.gru = nn.GRU(48, hidden, batch_first=True) if order else None
-        self.project = nn.Linear(hidden if order else 48, dim)
-        self.norm = nn.LayerNorm(dim)
+        self.gru = nn.GRU(48, 64, batch_first=True) if order else None
+        self.project = nn.Linear(64 if order else 48, captioning.FEATURES)
+        self.norm = nn.LayerNorm(captioning.FEATURES)
 
     def forward(self, frames: Tensor) -> Tensor:
         _check_length(frames.shape[1])
@@ -94,30 +94,30 @@ class FilmEncoder(nn.Module):
             h = seen.mean(1)  # (B, 48)
         else:
             _, last = self.gru(seen)
-            h = last[0]  # (B, hidden)
-        return self.norm(self.project(h))  # (B, dim)
+            h = last[0]  # (B, 64)
+        return self.norm(self.project(h))  # (B, 48)
 
 
 class Summariser(nn.Module):
-    """Films and prefixes to scores of the next words, as `captioning.Captioner`. Lesson 08.
+    """Films and prefixes to scores of the next words, as `captioning.Captioner`.
 
     {"frames": (B, T, 512), "prefix": (B, K, W)} to (B, K, W, V).
     """
 
-    def __init__(self, vocabulary_size: int, dim: int = 48, order: bool = True):
+    def __init__(self, vocabulary_size: int, order: bool = True):
         super().__init__()
-        self.encoder = FilmEncoder(dim, order=order)
-        self.decoder = captioning.Decoder(vocabulary_size, dim)
+        self.encoder = FilmEncoder(order)
+        self.decoder = captioning.Decoder(vocabulary_size)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         prefix = inputs["prefix"]  # (B, K, W)
-        film = self.encoder(inputs["frames"])  # (B, dim)
-        film = film.repeat_interleave(prefix.shape[1], 0)  # (B * K, dim)
+        film = self.encoder(inputs["frames"])  # (B, 48)
+        film = film.repeat_interleave(prefix.shape[1], 0)  # (B * K, 48)
         return self.decoder(film, prefix.flatten(0, 1)).unflatten(0, prefix.shape[:2])
 
 
 def summarise(model: Summariser, frames: Tensor, vocabulary: preprocessing.Vocabulary) -> list[str]:
-    """Writes one sentence for each film (N, T, 512). Lesson 08.
+    """Writes one sentence for each film (N, T, 512).
 
     Raises ValueError when the films have one frame.
     """
@@ -134,7 +134,7 @@ def filmed(cards: datasets.Postcards) -> datasets.Postcards:
 
 
 def retold(card: postcards.Card, backwards: bool, mirrored: bool) -> str:
-    """The summary of a card's film that is played backwards, mirrored, or both. Lesson 08.
+    """The summary of a card's film that is played backwards, mirrored, or both.
 
     Backwards every change is its own reverse; in a mirror left is right.
     """
@@ -151,7 +151,7 @@ def retold(card: postcards.Card, backwards: bool, mirrored: bool) -> str:
 def turned_around(
     clips: Tensor, cards: Sequence[postcards.Card], seed: int = 0
 ) -> tuple[Tensor, list[str]]:
-    """Every film four times, with true summaries: as it is, backwards, mirrored, both. Lesson 08.
+    """Every film four times, with true summaries: as it is, backwards, mirrored, both.
 
     clips (N, T, 3, 64, 64) to features (4 N, T, 512) and 4 N sentences.
     """
@@ -167,14 +167,14 @@ def turned_around(
 
 
 def shuffle_frames(frames: Tensor, seed: int = 0) -> Tensor:
-    """Each film's frames in an order of its own: (N, T, …). Lesson 08."""
+    """Each film's frames in an order of its own: (N, T, …)."""
     generator = torch.Generator().manual_seed(seed)
     orders = torch.rand(frames.shape[:2], generator=generator).argsort(1)  # (N, T)
     return frames[torch.arange(len(frames))[:, None], orders]
 
 
 def single_frame_limit(cards: Sequence[postcards.Card], frame: int, draws: int = 12) -> float:
-    """How often the best possible reader of one frame says what changes. Lesson 08.
+    """How often the best possible reader of one frame says what changes.
 
     Gives each card `draws` films of its own and reads off the frame exactly what it shows: the
     expression, how far the face stands from its usual place, and the mixture of weathers. Films

@@ -40,7 +40,7 @@ def read(
     return training.predict(f, cards.images), training.predict(g, tokens)
 
 
-def retrain(seed: int = 0, epochs: int = 30) -> list[stored.Model]:
+def retrain(seed: int, epochs: int = 30) -> list[stored.Model]:
     """Both readers of `data/weights`, trained anew (two minutes).
 
     Each learns its own rating, the expression or the sentiment, and never sees the mood.

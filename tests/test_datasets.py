@@ -171,7 +171,7 @@ def test_idx_files_are_read_as_they_are(mnist):
     [
         (lambda whole: b"<html>no such page</html>", "is not a whole gzip file"),
         (lambda whole: whole[: len(whole) // 2], "is not a whole gzip file"),
-        (lambda whole: b"", "is not a whole IDX file|is not a whole gzip file"),
+        (lambda whole: b"", "is not a whole IDX file"),
         (lambda whole: gzip.compress(gzip.decompress(whole)[:-1]), "is not a whole IDX file"),
         (lambda whole: gzip.compress(b"\1" + gzip.decompress(whole)[1:]), "not a whole IDX file"),
         (lambda whole: idx(np.zeros((2, 28, 28), np.uint8)), "do not belong together"),

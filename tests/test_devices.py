@@ -232,7 +232,7 @@ CASES = {
     "stored.save_weights": lambda: Case(small_reader(), lambda put: None),
     "stored.load_weights": lambda: Case(small_reader(), lambda put: None),
     "cnn.seen_pixels": lambda: Case(
-        m := cnn.ImageEncoder().convolutions.eval(), lambda put: cnn.seen_pixels(m, 3, 3, tries=2)
+        m := cnn.ImageEncoder().convolutions.eval(), lambda put: cnn.seen_pixels(m, 3, 3)
     ),
     "cnn.saliency": lambda: reader_case(
         "image_reader", lambda model, _, put: cnn.saliency(model, put(IMAGES))

@@ -211,7 +211,7 @@ def test_fusions_by_hand():
 
 
 def test_low_rank_tensor_is_the_full_tensor_product(features):
-    layer = fusion.LowRankTensor(NAMES, 32, rank=4)
+    layer = fusion.LowRankTensor(NAMES, 32)
     one = torch.ones(5, 1)
     f1, g1 = (torch.cat([features[name], one], 1) for name in NAMES)  # [f; 1], [g; 1]
     W, U = (
@@ -227,7 +227,7 @@ def test_low_rank_tensor_is_the_full_tensor_product(features):
 
 
 def test_cross_attention_is_torch_attention(features):
-    layer = fusion.CrossAttention(NAMES, 32, pieces=4)
+    layer = fusion.CrossAttention(NAMES, 32)
     cut = {name: features[name].view(5, 4, 8) + layer.place[name] for name in NAMES}
     q, k, v = layer.query(cut["image"]), layer.key(cut["message"]), layer.value(cut["message"])
     heard = nn.functional.scaled_dot_product_attention(q, k, v)

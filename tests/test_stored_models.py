@@ -118,9 +118,7 @@ def test_two_words_that_changed_places_are_an_error(path, tmp_path):
     one = words[0] if isinstance(words[0], list) else words
     one[-1], one[-2] = one[-2], one[-1]
     rewritten(path, tmp_path, words=json.dumps(words, ensure_ascii=False))
-    with pytest.raises(
-        ValueError, match="was changed after it was written: .* weights (0|1)"
-    ):
+    with pytest.raises(ValueError, match="was changed after it was written: .* weights (0|1)"):
         stored.load(*named(path), tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Lesson 05's module: the loop, its checkpoints, and how well the whole model learns."""
+"""training.py: the loop, and how well the whole model learns."""
 
 import copy
 import math
@@ -456,7 +456,7 @@ def test_the_whole_model_comes_close_to_the_oracle_on_fresh_cards(cards, seed):
 
 @pytest.mark.slow
 def test_fit_costs_little_over_a_bare_loop(cards):
-    """`mbm-lab bench` asks for 0.95; beside other work, a third of that is enough."""
+    """`mbm-lab bench` asks for 0.97; beside other work, a third of that is enough."""
     inputs, mood = cards["train"][1]["message"][:640], cards["train"][0].mood[:640]
     fitted = cnn.Reader(rnn.TextEncoder(len(stored.load("message_reader")[1])))
     bare = copy.deepcopy(fitted)
@@ -473,7 +473,7 @@ def test_fit_costs_little_over_a_bare_loop(cards):
             value.backward()
             adam.step()
         theirs.append(time.perf_counter() - start)
-    assert sorted(theirs)[2] / sorted(ours)[2] > 0.95 / 3
+    assert sorted(theirs)[2] / sorted(ours)[2] > 0.97 / 3
 
 
 # --- Gradient descent against random search

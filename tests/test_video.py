@@ -99,7 +99,6 @@ def test_shuffling_keeps_the_frames_and_changes_their_order():
     films = torch.arange(60.0).view(10, 6, 1)
     shuffled = video.shuffle_frames(films, 1)
     assert torch.equal(shuffled.sort(1).values, films)
-    assert not torch.equal(shuffled, films)
     assert len({tuple((film - film.min()).flatten().tolist()) for film in shuffled}) > 5
 
 

@@ -214,12 +214,11 @@ def sentence_and_score(rng: random.Random) -> tuple[str, float]:
     return form.format(first, second), score
 
 
-def message_for(
-    sentiment: float, rng: random.Random, names: tuple[str, ...] = NAMES
-) -> tuple[str, float]:
+def message_for(sentiment: float, rng: random.Random, names: tuple[str, ...]) -> tuple[str, float]:
     """Writes a message whose sentiment is within 0.015 of the one asked for, or the nearest of 400.
 
-    Returns the message and its exact sentiment, which is what a careful reader would say.
+    names: those whom it may greet. Returns the message and its exact sentiment, which is what a
+    careful reader would say.
     """
     best, best_score = "", math.inf
     for _ in range(400):
@@ -274,7 +273,7 @@ def summary_of(colour: str, weather: str, change: str, change_to: str) -> str:
 # --- Drawing the factors of a card
 
 
-def sample_card(seed: int, index: int, split: str = "fresh", combinations: str = "all") -> Card:
+def sample_card(seed: int, index: int, split: str, combinations: str) -> Card:
     """Draws one card's factors and texts (no pixels yet).
 
     combinations: "all", "seen" or "unseen" pairs of (colour, object). The same (seed, index, split,

@@ -36,16 +36,19 @@ class Pen:
         return round(self.left + x * self.size), round(self.top + y * self.size)
 
     def line_width(self, width: float) -> int:
+        """From the pen's units to whole pixels, at least one."""
         return max(1, round(width * self.size))
 
     def oval(
         self, x0: float, y0: float, x1: float, y1: float, fill: Colour | None, width: float = 0.045
     ) -> None:
+        """An ellipse with an outline, from its left top to its right bottom."""
         self.draw.ellipse(
             [self.at(x0, y0), self.at(x1, y1)], fill=fill, outline=INK, width=self.line_width(width)
         )
 
     def line(self, points: Iterable[Point], fill: Colour = INK, width: float = 0.055) -> None:
+        """A line from point to point."""
         self.draw.line(
             [self.at(*point) for point in points],
             fill=fill,
@@ -54,6 +57,7 @@ class Pen:
         )
 
     def shape(self, points: Iterable[Point], fill: Colour, width: float = 0.045) -> None:
+        """A polygon with an outline."""
         corners = [self.at(*point) for point in points]
         self.draw.polygon(corners, fill=fill)
         self.draw.line(
@@ -66,6 +70,7 @@ class Pen:
     def box(
         self, x0: float, y0: float, x1: float, y1: float, fill: Colour, width: float = 0.045
     ) -> None:
+        """A rectangle with an outline, from its left top to its right bottom."""
         self.draw.rectangle(
             [self.at(x0, y0), self.at(x1, y1)], fill=fill, outline=INK, width=self.line_width(width)
         )
@@ -81,6 +86,8 @@ class Pen:
         fill: Colour = INK,
         width: float = 0.055,
     ) -> None:
+        """A part of an ellipse's outline, from `start` to `end`, in degrees, clockwise from the
+        right."""
         self.draw.arc(
             [self.at(x0, y0), self.at(x1, y1)], start, end, fill=fill, width=self.line_width(width)
         )
@@ -95,11 +102,11 @@ def turned(points: Iterable[Point], degrees: float) -> list[Point]:
     ]
 
 
-def curve(start: Point, control: Point, end: Point, steps: int = 16) -> list[Point]:
-    """Points of a quadratic Bézier curve."""
+def curve(start: Point, control: Point, end: Point) -> list[Point]:
+    """17 points of a quadratic Bézier curve."""
     out = []
-    for i in range(steps + 1):
-        t = i / steps
+    for i in range(17):
+        t = i / 16
         a, b, c = (1 - t) ** 2, 2 * t * (1 - t), t * t
         out.append(
             (a * start[0] + b * control[0] + c * end[0], a * start[1] + b * control[1] + c * end[1])
@@ -108,6 +115,7 @@ def curve(start: Point, control: Point, end: Point, steps: int = 16) -> list[Poi
 
 
 def paint_eyeglasses(pen: Pen) -> None:
+    """A pair of glasses to look through."""
     for x in (0.02, 0.56):
         pen.oval(x, 0.34, x + 0.42, 0.76, (214, 240, 250), 0.075)
     pen.line([(0.43, 0.5), (0.57, 0.5)], width=0.075)
@@ -116,6 +124,7 @@ def paint_eyeglasses(pen: Pen) -> None:
 
 
 def paint_tumblers(pen: Pen) -> None:
+    """Two glasses to drink from."""
     for x in (0.02, 0.53):
         pen.shape(
             [(x, 0.16), (x + 0.44, 0.16), (x + 0.37, 0.94), (x + 0.07, 0.94)], (232, 246, 252)
@@ -128,6 +137,7 @@ def paint_tumblers(pen: Pen) -> None:
 
 
 def paint_bat_animal(pen: Pen) -> None:
+    """A bat, the animal, its wings spread."""
     wings = [
         (0.5, 0.42),
         (0.36, 0.3),
@@ -152,6 +162,7 @@ def paint_bat_animal(pen: Pen) -> None:
 
 
 def paint_bat_sport(pen: Pen) -> None:
+    """A bat to hit a ball with, and the ball."""
     wood = [
         (0.46, 0.98),
         (0.44, 0.66),
@@ -171,6 +182,7 @@ def paint_bat_sport(pen: Pen) -> None:
 
 
 def paint_mouse_animal(pen: Pen) -> None:
+    """A mouse with a tail."""
     pen.line(curve((0.14, 0.82), (-0.12, 0.62), (0.08, 0.36)), (214, 150, 160), 0.06)
     pen.oval(0.08, 0.42, 0.76, 0.94, (168, 164, 170))
     pen.shape([(0.6, 0.5), (0.99, 0.76), (0.62, 0.9)], (168, 164, 170))
@@ -181,6 +193,7 @@ def paint_mouse_animal(pen: Pen) -> None:
 
 
 def paint_mouse_computer(pen: Pen) -> None:
+    """The mouse of a computer."""
     pen.line(curve((0.5, 0.3), (0.46, -0.06), (0.86, 0.04)), INK, 0.06)
     pen.draw.rounded_rectangle(
         [pen.at(0.22, 0.22), pen.at(0.78, 0.98)],
@@ -195,6 +208,7 @@ def paint_mouse_computer(pen: Pen) -> None:
 
 
 def paint_crane_bird(pen: Pen) -> None:
+    """A crane, the bird, on its legs."""
     pen.line([(0.44, 0.68), (0.44, 1.0)], width=0.045)
     pen.line([(0.56, 0.68), (0.58, 1.0)], width=0.045)
     pen.shape(
@@ -211,6 +225,7 @@ def paint_crane_bird(pen: Pen) -> None:
 
 
 def paint_crane_machine(pen: Pen) -> None:
+    """A crane, the machine, that lifts a load."""
     yellow = (248, 196, 40)
     pen.box(0.14, 0.9, 0.56, 1.0, (120, 120, 128))
     pen.box(0.27, 0.18, 0.41, 0.92, yellow)
@@ -225,6 +240,7 @@ def paint_crane_machine(pen: Pen) -> None:
 
 
 def paint_bow_ribbon(pen: Pen) -> None:
+    """A bow of ribbon."""
     red = (232, 64, 96)
     pen.shape([(0.46, 0.52), (0.28, 0.96), (0.44, 0.86), (0.52, 0.6)], red)
     pen.shape([(0.54, 0.52), (0.72, 0.96), (0.56, 0.86), (0.48, 0.6)], red)
@@ -234,6 +250,7 @@ def paint_bow_ribbon(pen: Pen) -> None:
 
 
 def paint_bow_weapon(pen: Pen) -> None:
+    """A bow and its arrow."""
     pen.line([(0.36, 0.02), (0.16, 0.5), (0.36, 0.98)], (250, 250, 250), 0.03)
     pen.line(curve((0.36, 0.02), (1.06, 0.5), (0.36, 0.98)), INK, 0.14)
     pen.line(curve((0.36, 0.02), (1.06, 0.5), (0.36, 0.98)), (166, 104, 52), 0.075)
@@ -243,6 +260,7 @@ def paint_bow_weapon(pen: Pen) -> None:
 
 
 def paint_fan_hand(pen: Pen) -> None:
+    """A fan to hold in the hand."""
     rim = [
         (0.5 + 0.52 * math.cos(math.radians(a)), 0.86 + 0.74 * math.sin(math.radians(a)))
         for a in range(205, 336, 13)
@@ -256,6 +274,7 @@ def paint_fan_hand(pen: Pen) -> None:
 
 
 def paint_fan_electric(pen: Pen) -> None:
+    """A fan with blades."""
     pen.box(0.44, 0.62, 0.56, 0.94, (190, 196, 204))
     pen.box(0.24, 0.9, 0.76, 1.0, (120, 126, 136))
     pen.oval(0.12, 0.0, 0.88, 0.74, (228, 240, 246), 0.06)
@@ -269,12 +288,14 @@ def paint_fan_electric(pen: Pen) -> None:
 
 
 def paint_hat(pen: Pen) -> None:
+    """A hat."""
     pen.box(0.24, 0.14, 0.76, 0.8, (58, 56, 70))
     pen.box(0.24, 0.58, 0.76, 0.72, (214, 60, 60), 0.02)
     pen.box(0.0, 0.76, 1.0, 0.9, (58, 56, 70))
 
 
 def paint_balloon(pen: Pen) -> None:
+    """A balloon on its string."""
     pen.line(curve((0.5, 0.74), (0.36, 0.86), (0.52, 1.0)), INK, 0.035)
     pen.shape([(0.5, 0.68), (0.42, 0.8), (0.58, 0.8)], (236, 72, 72))
     pen.oval(0.18, 0.0, 0.82, 0.74, (240, 80, 76))
@@ -282,6 +303,7 @@ def paint_balloon(pen: Pen) -> None:
 
 
 def paint_umbrella(pen: Pen) -> None:
+    """An open umbrella."""
     pen.line([(0.5, 0.06), (0.5, 0.84)], width=0.055)
     pen.arc(0.5, 0.76, 0.72, 0.98, 0, 180, width=0.06)
     dome = [
@@ -306,6 +328,7 @@ def paint_umbrella(pen: Pen) -> None:
 
 
 def paint_flower(pen: Pen) -> None:
+    """A flower."""
     pen.line([(0.5, 0.5), (0.5, 1.0)], (52, 140, 66), 0.08)
     pen.shape(
         curve((0.5, 0.9), (0.7, 0.62), (0.92, 0.72)) + curve((0.9, 0.74), (0.8, 0.94), (0.5, 0.92)),
@@ -319,6 +342,7 @@ def paint_flower(pen: Pen) -> None:
 
 
 def paint_boat(pen: Pen) -> None:
+    """A boat with two sails."""
     pen.line([(0.46, 0.02), (0.46, 0.7)], width=0.06)
     pen.shape([(0.53, 0.04), (0.53, 0.58), (0.94, 0.58)], (250, 250, 250))
     pen.shape([(0.4, 0.14), (0.4, 0.58), (0.1, 0.58)], (250, 220, 130))
@@ -326,6 +350,7 @@ def paint_boat(pen: Pen) -> None:
 
 
 def paint_fish(pen: Pen) -> None:
+    """A fish."""
     pen.shape([(0.3, 0.5), (0.0, 0.2), (0.04, 0.5), (0.0, 0.82)], (248, 146, 50))
     pen.shape([(0.46, 0.3), (0.64, 0.08), (0.74, 0.32)], (248, 146, 50))
     pen.oval(0.2, 0.22, 1.0, 0.8, (252, 164, 64))
@@ -335,6 +360,7 @@ def paint_fish(pen: Pen) -> None:
 
 
 def paint_key(pen: Pen) -> None:
+    """A key."""
     gold = (246, 202, 70)
     pen.shape(
         [
@@ -356,6 +382,7 @@ def paint_key(pen: Pen) -> None:
 
 
 def paint_candle(pen: Pen) -> None:
+    """A candle that burns."""
     pen.oval(0.16, 0.82, 0.84, 1.0, (170, 124, 70))
     pen.box(0.34, 0.4, 0.66, 0.92, (252, 244, 226))
     pen.line([(0.5, 0.4), (0.5, 0.3)], width=0.04)
@@ -521,14 +548,14 @@ def layout(card: Card) -> Layout:
     )
 
 
-def picture(card: Card, weather_seed: str = "weather") -> Image.Image:
+def picture(card: Card) -> Image.Image:
     """Paints a card: an RGB image of (card.width, card.height) pixels.
 
     The face and the object lie inside the middle square of the card; the weather fills all of it.
     """
     width, height = OVERSAMPLE * card.width, OVERSAMPLE * card.height
     canvas = Image.new("RGB", (width, height))
-    paint_weather(canvas, card.weather, random.Random(f"{card.name}/{weather_seed}"))
+    paint_weather(canvas, card.weather, random.Random(f"{card.name}/weather"))
     square = min(width, height)
     left, top = (width - square) / 2, (height - square) / 2
     draw = ImageDraw.Draw(canvas)

@@ -59,14 +59,16 @@ def read_aloud(card: Card, text: str) -> np.ndarray:
         settings = ["-v", card.voice, "-p", pitch, "-s", pace, "-w", path]
         subprocess.run([program, *settings, text], check=True)
         samples, rate = soundfile.read(path, dtype="float32")
-    return resample(samples, rate, SPEECH_RATE)
+    return resample(samples, rate)
 
 
-def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """Changes the sample rate of (T,) samples, first removing what the new rate cannot carry."""
-    if rate == wanted:
+def resample(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Changes the sample rate of (T,) samples to SPEECH_RATE, first removing what that cannot
+    carry.
+    """
+    if rate == SPEECH_RATE:
         return samples
     from scipy.signal import resample_poly
 
-    divisor = math.gcd(rate, wanted)
-    return resample_poly(samples, wanted // divisor, rate // divisor).astype(np.float32)
+    divisor = math.gcd(rate, SPEECH_RATE)
+    return resample_poly(samples, SPEECH_RATE // divisor, rate // divisor).astype(np.float32)

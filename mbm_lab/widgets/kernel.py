@@ -22,7 +22,8 @@ class KernelPlayground(ipywidgets.VBox):
     """Nine sliders for the numbers of a 3 × 3 kernel, over a grey picture.
 
     image: (H, W), from 0 to 1. The result is shown as grey where it is 0; the text says it for one
-    window, the one in the middle of the frame.
+    window, the one in the middle of the frame. Raises ValueError when the image is not (H, W), or
+    smaller than the kernel.
     """
 
     def __init__(self, image: Tensor, row: int = 40, column: int = 32):

@@ -31,6 +31,8 @@ class FusionPlayground(ipywidgets.VBox):
     worse: the readers then read again, a moment later. "Train" walks down by gradient descent, step
     by step, and can be paused. Use everything with the mouse, or with Tab, arrow keys and Space.
     `said` holds the line of text.
+
+    Raises ValueError when there is not one f and one g for each card.
     """
 
     def __init__(

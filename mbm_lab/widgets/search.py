@@ -97,9 +97,11 @@ class AlbumPlayground(ComposePlayground):
     second or two for twenty pictures; it knows the words of their captions.
     """
 
-    def __init__(self, album: albums.Album, steps: int = 300):
+    STEPS = 300
+
+    def __init__(self, album: albums.Album):
         encoder = stored.load("captioner")[0].encoder
-        model, vocabulary = real_data.search_model(encoder, album, steps)
+        model, vocabulary = real_data.search_model(encoder, album, self.STEPS)
         features = training.predict(encoder, album.images)
         super().__init__(model, vocabulary, real_data.album_gallery(album), features)
         self.alpha.value, self.beta.value = 0.0, 1.0

@@ -15,15 +15,12 @@ class SentencePlayground(ipywidgets.VBox):
     reader: g, with a TextEncoder inside; vocabulary: its words.
     """
 
-    def __init__(
-        self,
-        reader: cnn.Reader,
-        vocabulary: preprocessing.Vocabulary,
-        sentence: str = "The food was awful but the sea was not really terrible.",
-    ):
+    FIRST = "The food was awful but the sea was not really terrible."
+
+    def __init__(self, reader: cnn.Reader, vocabulary: preprocessing.Vocabulary):
         self.reader, self.vocabulary = reader.eval(), vocabulary
         self.sentence = ipywidgets.Text(
-            value=sentence, description="sentence", continuous_update=False
+            value=self.FIRST, description="sentence", continuous_update=False
         )
         self.sentence.layout.width = "640px"
         self.count = ipywidgets.IntSlider(

@@ -46,10 +46,13 @@ class Later:
         self.action()
 
 
-def is_echo(value: float, sent: Iterable[float], near: float = 0.006) -> bool:
+ROUNDING = 0.006
+"""How far JupyterLab's rounding can move the value of a slider with two decimals."""
+
+
+def is_echo(value: float, sent: Iterable[float]) -> bool:
     """Whether a slider's new value may be one that code has sent it, and no hand on the slider.
 
-    JupyterLab sends values back, late and rounded its own way. sent: the values that code has set;
-    near: how far rounding can move them, for a slider with two decimals.
+    JupyterLab sends values back, late and rounded its own way. sent: the values that code has set.
     """
-    return any(abs(one - value) < near for one in sent)
+    return any(abs(one - value) < ROUNDING for one in sent)

@@ -10,6 +10,7 @@ import base64
 import html
 import inspect
 import io
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -164,6 +165,20 @@ def seed_dots(results: dict[str, Tensor], limit: float, limit_label: str, xlabel
     return figure
 
 
-def source(thing: object) -> Code:
-    """The code of a class or function, as it stands in the course, for a notebook to show whole."""
-    return Code(inspect.getsource(thing), language="python")
+class Source(Code):
+    """Python code in the colours of the reader's own page, light or dark; IPython's `Code` brings a
+    light style sheet of its own with every piece."""
+
+    def _repr_html_(self) -> None:
+        return None
+
+    def _repr_latex_(self) -> None:
+        return None
+
+    def _repr_markdown_(self) -> str:
+        return f"```python\n{self.data}```"
+
+
+def source(thing: type | Callable) -> Source:
+    """The code of a class or function, as it stands in the course, for a lesson to show whole."""
+    return Source(inspect.getsource(thing), language="python")

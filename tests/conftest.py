@@ -1,6 +1,7 @@
 """What several test files use."""
 
 import pytest
+import torch
 from hypothesis import settings
 
 # Property tests try the same examples everywhere, however slow the computer, and store none.
@@ -22,3 +23,13 @@ def said(capsys, tmp_path, monkeypatch):
         return " ".join(capsys.readouterr().out.split())
 
     return check
+
+
+@pytest.fixture
+def on_one_thread(monkeypatch):
+    """Training is compared bit for bit, on the CPU."""
+    monkeypatch.setenv("MBM_DEVICE", "cpu")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -22,15 +22,7 @@ from tests.small_runs import (
     train,
 )
 
-
-@pytest.fixture(autouse=True)
-def on_one_thread(monkeypatch):
-    """Training is compared bit for bit, on the CPU."""
-    monkeypatch.setenv("MBM_DEVICE", "cpu")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("on_one_thread")
 
 
 @pytest.mark.parametrize("options", [{}, {"one_cycle": True}, {"patience": 4}])

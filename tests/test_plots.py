@@ -1,8 +1,12 @@
 """plots.py: pictures are not compared by nbval, so the figures are tested here."""
 
+import inspect
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import Code
 
 from mbm_lab import fusion, plots
 
@@ -119,3 +123,12 @@ def test_a_player_has_its_label_and_its_sound(monkeypatch):
     plots.play(b"OggS", 'A "note"')
     assert "data:audio/ogg;base64,T2dnUw==" in shown[0]
     assert 'aria-label="A &quot;note&quot;"' in shown[0]
+
+
+def test_a_lesson_shows_code_whole_in_the_colours_of_the_page():
+    shown = plots.source(plots.strip)
+    assert isinstance(shown, Code)
+    data, _ = InteractiveShell.instance().display_formatter.format(shown)
+    assert set(data) == {"text/plain", "text/markdown"}
+    assert data["text/plain"] == inspect.getsource(plots.strip).rstrip()
+    assert data["text/markdown"] == f"```python\n{inspect.getsource(plots.strip)}```"

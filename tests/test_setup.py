@@ -142,6 +142,42 @@ def test_a_module_imports_no_later_lesson_and_no_widgets(name):
         assert "welcome" not in found
 
 
+def test_no_modules_import_each_other_in_a_circle():
+    """Also where an import stands inside a function; only stored.py names modules as texts."""
+    needs = {}
+    for path in MODULES.values():
+        needs.setdefault(place_of(path), set()).update(imports_of(path) - {place_of(path)})
+    while needs:
+        free = {place for place, others in needs.items() if not others & needs.keys()}
+        assert free, f"in circles: {needs}"
+        needs = {place: others for place, others in needs.items() if place not in free}
+
+
+@pytest.mark.slow
+def test_every_module_can_be_imported_first_and_in_any_order():
+    program = """
+import importlib, random, sys, torch, matplotlib.pyplot
+names = sys.argv[1:]
+def anew(order):
+    for name in [name for name in sys.modules if name.split(".")[0] == "mbm_lab"]:
+        del sys.modules[name]
+    for name in order:
+        importlib.import_module(name)
+for name in names:
+    anew([name])
+for seed in range(5):
+    anew(random.Random(seed).sample(names, len(names)))
+print(len(names))
+"""
+    names = [
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+        for path in MODULES.values()
+    ]
+    command = [sys.executable, "-c", program, *names]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout == f"{len(names)}\n", done.stderr
+
+
 def test_every_module_says_what_it_is_for():
     for path in MODULES.values():
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path

@@ -12,15 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from mbm_lab import cnn, datasets, fusion, preprocessing, rnn, stored, training
 from tests.small_runs import MSE, PowerCut, cut_after, same, small_model, small_task, train
 
-
-@pytest.fixture(autouse=True)
-def on_one_thread(monkeypatch):
-    """Training is compared bit for bit, on the CPU."""
-    monkeypatch.setenv("MBM_DEVICE", "cpu")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("on_one_thread")
 
 
 # --- The measure

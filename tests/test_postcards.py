@@ -345,6 +345,25 @@ def test_cards_without_voice_or_clip_say_so():
         postcards.clip(card)
 
 
+def test_the_tone_sets_pitch_and_pace(monkeypatch):
+    """What the synthesizer is told; it is not needed here."""
+    told = []
+
+    def speak(command, check):
+        told.append(command)
+        soundfile.write(command[command.index("-w") + 1], np.zeros(220), 22_050)
+
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", speak)
+    card = replace(postcards.draw(1, seed=0)[0], voice="en-us+m3")
+    for tone, pitch, pace in ((0.0, "50", "175"), (1.0, "82", "220"), (-0.5, "34", "152")):
+        assert len(postcards.voice(replace(card, tone=tone))) == 160, "at 16,000 a second"
+        program, *settings, text = told.pop()
+        assert (program, text) == ("/bin/espeak-ng", card.message)
+        said = dict(zip(settings[::2], settings[1::2], strict=True))
+        assert (said["-v"], said["-p"], said["-s"]) == ("en-us+m3", pitch, pace)
+
+
 def test_a_synthesizer_that_fails_is_an_error(monkeypatch):
     """Python itself, which cannot speak."""
     (card,) = [postcards.with_voice(card, 1) for card in postcards.draw(1, seed=0)]

@@ -142,11 +142,11 @@ class Faults(ast.NodeVisitor):
         text = new if isinstance(new, str) else ast.unparse(new)
         if isinstance(new, ast.BinOp | ast.BoolOp | ast.Compare | ast.UnaryOp):
             text = f"({text})"
-        before, after = self.lines[: node.lineno - 1], self.lines[node.end_lineno :]
+        above, below = self.lines[: node.lineno - 1], self.lines[node.end_lineno :]
         changed = self.lines[node.lineno - 1][: node.col_offset] + text.encode()
         changed += self.lines[node.end_lineno - 1][node.end_col_offset :]
         old = b"".join(self.lines[node.lineno - 1 : node.end_lineno])
-        code = b"".join([*before, changed, *after])
+        code = b"".join([*above, changed, *below])
         old, changed = (" ".join(part.decode().split()) for part in (old, changed))
         self.found.append(Mutant(self.path, node.lineno, kind, old, changed, code))
 
@@ -422,9 +422,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--stages", type=int, default=3, choices=(1, 2, 3), metavar="S", help=further)
     options = parser.parse_args(argv)
 
+    modules = options.module or MODULES
+    for module in modules:
+        if not (REPOSITORY / files_of(module)[0]).is_file():
+            parser.error(f"there is no module {module}")
     judge, ends, survived = Judge(stages=options.stages), {}, []
     print("| place | kind | before → after | killed by |\n|---|---|---|---|")
-    for module in options.module or MODULES:
+    for module in modules:
         found = [one for one in mutants_of(module) if options.line in (None, one.line)]
         if options.per_module is not None:
             found = draw(found, options.per_module, random.Random(f"{options.seed}/{module}"))

@@ -180,6 +180,9 @@ def test_the_command_prints_a_table_and_fails_for_a_survivor(capsys, monkeypatch
     assert "| tests/test_albums.py::test_one |" in said
     assert "| albums | 2 | 1 | 0 | 1 |\n| all | 2 | 1 | 0 | 1 |" in said
     assert said.count("\n- ") == said.count("\n+ ") == 1
+    with pytest.raises(SystemExit):
+        mutants.main(["--module", "nowhere"])
+    assert "there is no module nowhere" in capsys.readouterr().err
     line = int(said.split("albums.py:")[1].split(" ")[0])
     assert mutants.main(["--module", "albums", "--line", str(line), "--list"]) == 0
     assert f"| mbm_lab/albums.py:{line} |" in capsys.readouterr().out

@@ -133,7 +133,8 @@ def translate(
     """Translates greedily: source (N, S), image (N, 48), to N sentences of `language`, whose words
     the vocabulary numbers."""
     here = device_of(model)
-    state = model.start(source.to(here), image.to(here))
+    with training.evaluating(model):
+        state = model.start(source.to(here), image.to(here))
     return writing.write(model, state, vocabulary, language)
 
 

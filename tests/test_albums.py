@@ -306,6 +306,23 @@ def test_an_example_album_is_a_folder_without_faults():
     assert albums.example_album() != folder  # nothing is overwritten
 
 
+@pytest.mark.parametrize(
+    ("photographs", "captions", "said"),
+    [
+        (2, 3, "2 of 8,091 photographs and 3 of 40,455 captions: a part, going by the numbers"),
+        (8_091, 40_455, "8,091 of 8,091 photographs and 40,455 of 40,455 captions: all of it"),
+        (8_091, 40_454, "40,454 of 40,455 captions: a part"),
+    ],
+)
+def test_how_much_of_flickr8k_is_here(tmp_path, monkeypatch, photographs, captions, said):
+    (tmp_path / "Images").mkdir()
+    (tmp_path / "captions.txt").write_text("image,caption\n" + captions * "0.jpg,x\n")
+    files = [Path(f"{i}.{'jpg' if i % 2 else 'JPG'}") for i in range(photographs)]
+    monkeypatch.setattr(downloads, "path", lambda name: tmp_path)
+    monkeypatch.setattr(Path, "iterdir", lambda folder: [*files, Path("notes.txt")])
+    assert said in albums.count_photographs()
+
+
 @pytest.mark.skipif(not downloads.find("flickr8k"), reason="needs flickr8k")
 def test_the_real_photographs_load():
     loaded = albums.load_flickr8k(most=200)

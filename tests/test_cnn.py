@@ -191,6 +191,22 @@ def test_a_mask_is_where_the_part_is_painted(part, monkeypatch):
         assert (box(pixels) - box(mask)).abs().max() <= 1, card
 
 
+@pytest.mark.parametrize("part", ["mouth", "eyes"])
+def test_a_mask_stays_inside_the_outline_of_the_face(part, monkeypatch):
+    """It takes no pixel of the face that has a neighbour outside the face."""
+    for seed in range(8):
+        (card,) = postcards.draw(1, seed)
+        card = replace(card, width=128, height=128, face_radius=0.29)
+        twins = [replace(card, colour=colour) for colour in postcards.COLOURS]
+        with monkeypatch.context() as patch:
+            patch.setattr(painting, "PAINTERS", dict.fromkeys(postcards.OBJECTS, paint_nothing))
+            whole = datasets.paint(twins)
+            patch.setattr(painting, "paint_face", paint_nothing)
+            face = ((whole - datasets.paint(twins)).abs().amax(1) > 0.05).any(0)
+        edge = nn.functional.max_pool2d(1 - face[None].float(), 3, 1, 1)[0] > 0
+        assert not (cnn.part_mask(card, part) & edge).any(), card
+
+
 def test_looking_inside_needs_evaluation_mode(test_cards):
     with pytest.raises(ValueError, match="training mode"):
         cnn.saliency(cnn.Reader(cnn.ImageEncoder()), test_cards.images[:1])

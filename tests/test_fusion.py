@@ -127,6 +127,7 @@ def test_first_step_of_descent_by_hand():
     path = fusion.descend(f, g, m, start=(0.0, 0.0), learning_rate=0.1, steps=1)
     # v = 0, so the slope of α is 2 · mean(-m f) = -2, and that of β and the intercept is 0
     assert path.tolist() == [[0.0, 0.0, 0.0], pytest.approx([0.2, 0.0, 0.0])]
+    assert not path.requires_grad, "what came before is not kept"
 
 
 def test_error_surface_is_the_error_at_each_point(readings):
@@ -211,7 +212,8 @@ def test_fusions_by_hand():
 
 
 def test_low_rank_tensor_is_the_full_tensor_product(features):
-    layer = fusion.LowRankTensor(NAMES, 32)
+    layer = fusion.LowRankTensor(NAMES, 32, rank=4)
+    assert layer.out_dim == 16
     one = torch.ones(5, 1)
     f1, g1 = (torch.cat([features[name], one], 1) for name in NAMES)  # [f; 1], [g; 1]
     W, U = (
@@ -232,6 +234,21 @@ def test_cross_attention_is_torch_attention(features):
     q, k, v = layer.query(cut["image"]), layer.key(cut["message"]), layer.value(cut["message"])
     heard = nn.functional.scaled_dot_product_attention(q, k, v)
     torch.testing.assert_close(layer(features)[:, :32], features["image"] + heard.flatten(1))
+
+
+def test_cross_attention_hears_all_others_of_its_own_card(features):
+    """With three modalities, each hears the pieces of both others, side by side."""
+    names = (*NAMES, "voice")
+    features["voice"] = torch.randn(5, 32)
+    layer = fusion.CrossAttention(names, 32, pieces=4)
+    cut = {name: features[name].view(5, 4, 8) + layer.place[name] for name in names}
+    others = torch.cat([cut["image"], cut["voice"]], dim=1)  # (B, 8, size)
+    q, k, v = layer.query(cut["message"]), layer.key(others), layer.value(others)
+    heard = nn.functional.scaled_dot_product_attention(q, k, v)
+    fused = layer(features)
+    torch.testing.assert_close(fused[:, 32:64], features["message"] + heard.flatten(1))
+    alone = layer({name: values[2:3] for name, values in features.items()})
+    torch.testing.assert_close(alone, fused[2:3])
 
 
 @pytest.mark.parametrize("make", FUSIONS)

@@ -1,7 +1,10 @@
 """postcards/ and data/: what is committed is what the program draws, and what its card says."""
 
+import random
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +14,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from mbm_lab import datasets, fusion, postcards, training
+from mbm_lab.postcards import cards as cards_module
 
 DATA_CARD = (datasets.DATA / "README.md").read_text(encoding="utf-8")
 AMBIGUOUS = {"glasses", "a bat", "a mouse", "a crane", "a bow", "a fan"}
@@ -306,6 +310,15 @@ def test_ratings_are_what_the_messages_say(cards):
         )
 
 
+def test_a_message_is_the_nearest_of_400_sentences(monkeypatch):
+    """No sentence is ever near enough, and the best comes last."""
+    scores = iter([-k / 1000 for k in range(400, 0, -1)] + [0.5])
+    monkeypatch.setattr(cards_module, "sentence_and_score", lambda rng: ("words", next(scores)))
+    _, sentiment = postcards.message_for(0.5, random.Random(0))
+    assert sentiment == -0.001
+    assert next(scores) == 0.5, "400 were drawn, and no more"
+
+
 # --- drawing
 
 
@@ -330,6 +343,33 @@ def test_cards_without_voice_or_clip_say_so():
         postcards.voice(card)
     with pytest.raises(ValueError, match="has no clip"):
         postcards.clip(card)
+
+
+def test_the_tone_sets_pitch_and_pace(monkeypatch):
+    """What the synthesizer is told; it is not needed here."""
+    told = []
+
+    def speak(command, check):
+        told.append(command)
+        soundfile.write(command[command.index("-w") + 1], np.zeros(220), 22_050)
+
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", speak)
+    card = replace(postcards.draw(1, seed=0)[0], voice="en-us+m3")
+    for tone, pitch, pace in ((0.0, "50", "175"), (1.0, "82", "220"), (-0.5, "34", "152")):
+        assert len(postcards.voice(replace(card, tone=tone))) == 160, "at 16,000 a second"
+        program, *settings, text = told.pop()
+        assert (program, text) == ("/bin/espeak-ng", card.message)
+        said = dict(zip(settings[::2], settings[1::2], strict=True))
+        assert (said["-v"], said["-p"], said["-s"]) == ("en-us+m3", pitch, pace)
+
+
+def test_a_synthesizer_that_fails_is_an_error(monkeypatch):
+    """Python itself, which cannot speak."""
+    (card,) = [postcards.with_voice(card, 1) for card in postcards.draw(1, seed=0)]
+    monkeypatch.setattr(shutil, "which", lambda name: sys.executable)
+    with pytest.raises(subprocess.CalledProcessError):
+        postcards.voice(card)
 
 
 def test_the_face_follows_the_expression():
@@ -358,6 +398,10 @@ def test_build_writes_what_load_reads(tmp_path):
     drawn = datasets.draw_postcards(3, seed=5)
     assert torch.equal(loaded.images, drawn.images)
     assert [tuple(clip.shape) for clip in loaded.clips] == [(8, 3, 64, 64)] * 3
+    for path in (out / "clips").iterdir():
+        film = Image.open(path)
+        film.load()
+        assert (film.info["duration"], film.info["loop"]) == (150, 0), "150 ms each, for ever"
 
 
 def test_build_never_overwrites(tmp_path):

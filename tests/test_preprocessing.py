@@ -104,6 +104,17 @@ def test_augment_moves_and_mirrors_and_nothing_else():
     assert len(found) == 18
 
 
+def test_augment_moves_by_two_pixels_unless_told_otherwise():
+    """A picture of columns that count: the corner says how far it was moved."""
+    image = torch.arange(64.0).expand(1, 1, 64, 64)
+    generator, moves = torch.Generator().manual_seed(0), set()
+    for _ in range(100):
+        row = preprocessing.augment(image, generator)[0, 0, 0]
+        row = row.flip(0) if row[0] > row[-1] else row
+        moves.add(int(row[32]) - 32)
+    assert moves == {-2, -1, 0, 1, 2}
+
+
 # --- texts
 
 

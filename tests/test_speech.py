@@ -150,6 +150,7 @@ def test_every_parameter_learns_and_padding_is_silence():
     model = speech.Recogniser(12)
     log_p = model(inputs_of())
     assert log_p.shape == (3, 20, 12)
+    assert torch.allclose(log_p.logsumexp(2), torch.zeros(3, 20), atol=1e-5)
     assert (log_p[2, 5:].argmax(1) == speech.BLANK).all()
     speech.ctc_loss(log_p, torch.tensor([[3, 4], [5, 0], [6, 0]])).backward()
     for name, parameter in model.named_parameters():
@@ -185,6 +186,98 @@ def test_distortions_keep_shapes_and_sometimes_take_the_picture():
         assert (out["mel"] >= 0).all()
         kept.append(out["image"][:, 0].mean().item())
     assert 0.6 < sum(kept) / 20 < 0.9
+
+
+# Distortions: each is looked at alone, in recordings that are otherwise all alike
+
+
+def alike(mel, power=0.0, count=64):
+    """Inputs of `count` recordings that are all the same; without power no noise is added."""
+    return {
+        "mel": mel.expand(count, *mel.shape).clone(),
+        "frames": torch.full((count,), mel.shape[1]),
+        "power": torch.full((count,), power),
+        "image": torch.ones(count, 48),
+    }
+
+
+def distorted(inputs, seed):
+    return speech.distort(inputs, torch.Generator().manual_seed(seed))
+
+
+def test_noise_and_pictures_are_drawn_for_each_recording_and_not_for_the_batch():
+    """Nothing but noise is in these recordings, so what comes out is its strength."""
+    out = distorted(alike(torch.zeros(40, 100), power=2.0, count=2000), 0)
+    level = out["mel"].flatten(1).median(1).values / speech.white_noise().median()
+    noisy = level > 1e-3
+    assert noisy.float().mean() == pytest.approx(1 / 2, abs=0.03), "every second recording"
+    decibels = 10 * (2 / level[noisy]).log10()
+    assert len(decibels.unique()) > 0.9 * len(decibels)
+    assert decibels.max() - decibels.min() == pytest.approx(30, abs=0.2)
+    assert decibels.mean() == pytest.approx(0, abs=1.5)
+    shown = out["image"][:, 0]
+    assert shown.mean() == pytest.approx(3 / 4, abs=0.03), "one picture in four is taken away"
+    assert torch.equal(out["image"], shown[:, None].expand(2000, 48)), "as a whole"
+    assert shown[noisy].mean() == pytest.approx(3 / 4, abs=0.05), "by a draw of its own"
+
+
+def test_voices_are_shifted_by_three_bands_at_most_and_every_shift_occurs():
+    """A sound that never changes: nothing in time can be seen, and only the bands move."""
+    bands = torch.arange(1.0, 41.0)
+    inputs, shifts = alike(bands[:, None].expand(40, 100), count=2), set()
+    for seed in range(60):
+        mel = distorted(inputs, seed)["mel"]
+        place = int(mel[0, :, 50].argmin())  # where the lowest band is
+        shifts.add((place + 20) % 40 - 20)
+        wanted = bands.roll(place)[:, None].expand(mel.shape[1:])
+        assert torch.allclose(mel[0], wanted, rtol=1e-4)
+        assert torch.equal(mel[0], mel[1])
+    assert shifts == set(range(-3, 4))
+
+
+def test_time_is_stretched_by_15_percent_at_most_and_the_frames_are_counted_along():
+    inputs = alike(torch.rand(40, 200) + 0.1, count=2)
+    inputs["frames"] = torch.tensor([200, 120])
+    sizes = []
+    for seed in range(60):
+        out = distorted(inputs, seed)
+        size = out["mel"].shape[2]
+        assert (out["frames"] - torch.tensor([1.0, 0.6]) * size).abs().max() <= 1
+        sizes.append(size)
+    assert 170 <= min(sizes) < 176
+    assert 224 < max(sizes) <= 230
+
+
+def test_six_bands_and_two_moments_of_twelve_frames_are_blotted_out():
+    """What is blotted out has its band's usual power in every recording, and says nothing."""
+    mel = torch.rand(40, 200, generator=torch.Generator().manual_seed(0)) + 0.1
+    firsts, places, counts = set(), [], []
+    for seed in range(300):
+        out = distorted(alike(mel, count=2), seed)["mel"]
+        blotted = (out - out.mode(2, keepdim=True).values).abs() < 1e-6  # (2, 40, T)
+        assert torch.equal(blotted[0], blotted[1])
+        bands, moments = (blotted[0].all(dim).nonzero()[:, 0].tolist() for dim in (1, 0))
+        assert bands == list(range(bands[0], bands[0] + 6))
+        for first, last in runs(moments):
+            assert last - first >= 11
+            places += [first / out.shape[2], last / out.shape[2]]
+        band = (bands[0] + 20) % 40
+        usual, rest = out[0, band, moments[0]], out[0, band, ~blotted[0].all(0)]
+        assert usual.log().item() == pytest.approx(rest.log().mean().item(), abs=0.1)
+        firsts.add(bands[0])
+        counts.append(len(moments))
+    assert set(range(34)) <= firsts <= set(range(35))
+    assert min(places) < 0.02
+    assert max(places) > 0.95
+    assert min(counts) >= 12
+    assert max(counts) == 24
+
+
+def runs(places):
+    """The first and last of each run of neighbours."""
+    ends = [i for i, (a, b) in enumerate(itertools.pairwise(places)) if b > a + 1]
+    starts = [0, *(i + 1 for i in ends)]
+    return [(places[i], places[j]) for i, j in zip(starts, [*ends, -1], strict=True)]
 
 
 # Errors and witnesses
@@ -238,6 +331,10 @@ def test_pitch_finds_a_sine_and_pace_counts_letters():
     for hertz in (100, 150, 220):
         tone = 0.3 * torch.sin(2 * math.pi * hertz * seconds)
         assert speech.pitch(tone) == pytest.approx(hertz, rel=0.03)
+    for hertz, heard in ((72, 72), (390, 390), (430, 215), (66, 70.5)):
+        # above 400 Hz two periods are taken for one; below 70 Hz the longest shift fits best
+        tone = 0.3 * torch.sin(2 * math.pi * hertz * seconds)
+        assert speech.pitch(tone) == pytest.approx(heard, rel=0.03)
     assert math.isnan(speech.pitch(0.1 * torch.randn(16_000)))
     sound = torch.cat([torch.zeros(8_000), 0.3 * torch.ones(16_000), torch.zeros(8_000)])
     assert speech.pace(sound, "ten letters, 2 go.") == pytest.approx(12, rel=0.1)
@@ -275,6 +372,18 @@ def test_shuffled_pictures_hurt():
     own, shuffled, none = (rates["shown"] for rates in wrong)
     assert own < 0.4
     assert shuffled > none > own + 0.2
+
+
+def test_what_is_written_of_a_recording_does_not_depend_on_the_others_of_its_batch():
+    cards, (helped, vocabulary) = speech.noted("test")[:6], stored.load("recogniser")
+    features = captioning.image_features(cards.images)
+    together = speech.recognise(helped, cards.notes, features, vocabulary)
+    alone = [
+        speech.recognise(helped, [note], features[i : i + 1], vocabulary)[0]
+        for i, note in enumerate(cards.notes)
+    ]
+    assert together == alone
+    assert speech.error_rates(together, cards.note_texts)["all"] < 0.1
 
 
 def test_test_voices_are_never_heard_in_training():

@@ -28,6 +28,23 @@ def test_r_squared_by_hand():
         training.r_squared(target[:, None], target)
 
 
+# --- Inputs of one modality or several
+
+
+def test_every_modality_goes_along():
+    """To another device, and into a batch. The device "meta" is on every computer."""
+    inputs = {"image": torch.arange(6.0).view(3, 2), "message": torch.arange(3)}
+    there = training.to_device(inputs, torch.device("meta"))
+    assert {name: values.device.type for name, values in there.items()} == dict.fromkeys(
+        inputs, "meta"
+    )
+    assert training.to_device(inputs["image"], torch.device("meta")).device.type == "meta"
+    taken = training.take(inputs, torch.tensor([2, 0]))
+    assert {name: values.tolist() for name, values in taken.items()} == {
+        "image": [[4, 5], [0, 1]], "message": [2, 0]
+    }  # fmt: skip
+
+
 # --- The loop
 
 

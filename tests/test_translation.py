@@ -184,7 +184,11 @@ def test_the_picture_moves_the_object_and_little_else(vocabularies, test_cards):
     source = translation.encode_source([test_cards.captions[card]], vocabularies[0])
     image = captioning.image_features(test_cards.images[card : card + 1])
     words = writing.encode(test_cards.captions_zh[card], "zh", vocabularies[1])
+    model.train()
     attention, moved = translation.trace(model, source, image, torch.tensor([words[:-1]]))
+    assert model.training
+    assert not attention.requires_grad
+    assert not moved.requires_grad
     assert attention.shape == (len(words) - 1, source.shape[1])
     assert torch.allclose(attention.sum(1), torch.ones(len(attention)), atol=1e-5)
     spelled = vocabularies[1].decode(words[1:])

@@ -1,5 +1,7 @@
 """video.py: frames, their order, and the sentence about them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -116,6 +118,43 @@ def test_the_limit_of_one_frame_is_what_can_be_worked_out():
     # middle: all weathers are told; mood or place, and which way, is a guess among four at worst
     assert 1 / 3 + 2 / 3 / 4 < middle < 0.85
     assert middle > first
+
+
+def test_the_limit_of_one_frame_by_hand(monkeypatch):
+    """Five films: the first three look alike, and two of them are told alike."""
+    card = postcards.with_clip(postcards.draw(1, 0)[0], 0)
+    films = [
+        ("mood", "happier", 0.50, 0.001), ("mood", "happier", 0.54, -0.001),
+        ("place", "left", 0.47, 0.004), ("place", "right", 0.60, 0.0), ("place", "left", 0.5, 0.02),
+    ]  # fmt: skip
+
+    def shown(film, frame):
+        *_, expression, place = films[int(film.name)]
+        return postcards.Frame(expression, place, 0.0)
+
+    def filmed(card, draw):
+        change, to, *_ = films[draw]
+        return replace(card, name=str(draw), change=change, change_to=to)
+
+    monkeypatch.setattr(postcards, "with_clip", filmed)
+    monkeypatch.setattr(postcards, "frame_of", shown)
+    assert video.single_frame_limit([card], frame=0, draws=5) == pytest.approx(4 / 5)
+    assert video.single_frame_limit([card] * 3, frame=0, draws=3) == pytest.approx(2 / 3)
+
+
+def test_a_frame_shows_the_mixture_of_its_weathers(monkeypatch):
+    """Two films of the weather are told apart when both weathers show, whatever the order."""
+    card = replace(postcards.draw(1, 0)[0], weather="sun")
+    changes = {"rain": 0.0, "snow": 0.0}
+    monkeypatch.setattr(
+        postcards, "with_clip",
+        lambda card, draw: replace(card, change="weather", change_to=list(changes)[draw]),
+    )  # fmt: skip
+    for blend, limit in ((0.0, 1 / 2), (0.3, 1.0), (1.0, 1.0)):
+        monkeypatch.setattr(
+            postcards, "frame_of", lambda film, k, blend=blend: postcards.Frame(0.1, 0.0, blend)
+        )
+        assert video.single_frame_limit([card], frame=3, draws=2) == limit
 
 
 # The model

@@ -120,6 +120,14 @@ def test_the_beam_of_a_trained_model_is_never_less_likely_than_greedy(vocabulary
 # Sentences as numbers
 
 
+def test_a_vocabulary_begins_with_the_languages_however_often_words_occur():
+    captions = [("en", ["a red face", "a face", "a cat"]), ("zh", ["一张脸", "脸"])]
+    for min_count, rare in ((1, {"cat", "red", "一张"}), (2, set())):
+        start, chinese, most, *rest = writing.build_vocabulary(captions, min_count).words[4:]
+        assert (start, chinese, most) == ("<en>", "<zh>", "a")
+        assert set(rest) == {"face", "脸"} | rare
+
+
 def test_prefix_and_target_are_shifted_by_one(vocabulary):
     captions = [("en", ["a red face", "a sad blue face"]), ("zh", ["一张红色的脸", "一张蓝色的脸"])]
     prefix, target = writing.teacher_forcing(captions, vocabulary)

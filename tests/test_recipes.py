@@ -1,0 +1,191 @@
+"""How the stored models are trained and examined: each lesson's retrain and exam on a few cards."""
+
+import importlib
+import re
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from mbm_lab import datasets, postcards, stored, training
+from tests.small_runs import same
+
+COUNT = 28
+"""The first cards of training and test; all have a note and a clip."""
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """The first training and test cards, with all their parts: {split: cards}."""
+    folder = tmp_path_factory.mktemp("few")
+    cards = [
+        card
+        for card in postcards.read_cards(datasets.POSTCARDS)
+        if card.split != "val" and int(card.name[-4:]) < COUNT
+    ]
+    postcards.write_cards(cards, folder / "cards.csv")
+    postcards.write_captions(cards, folder / "captions.txt")
+    for part, ending in (("images", "png"), ("notes", "ogg"), ("clips", "webp")):
+        (folder / part).mkdir()
+        for card in cards:
+            shutil.copy(datasets.POSTCARDS / part / f"{card.name}.{ending}", folder / part)
+    return {
+        split: datasets.load_postcards(split, ("image", "note", "clip"), folder)
+        for split in ("train", "test")
+    }
+
+
+def show(monkeypatch, cards):
+    """Lets the lessons load these cards, {split: cards}."""
+    monkeypatch.setattr(datasets, "load_postcards", lambda split="train", parts=(): cards[split])
+
+
+# Training: what is said here is how the stored weights were made
+
+RECIPES = {
+    # epochs, batch size, learning rate, clip norm, what is done to the inputs: of each run
+    "00": [(30, 64, 6e-3, None, "augment"), (30, 64, 6e-3, None, None)],
+    "06": [(60, 32, 6e-3, None, "move_pictures")],
+    "07": [(30, 128, 5e-3, None, "pick_variant"), *[(10, 128, 5e-3, None, None)] * 3],
+    "08": [(40, 32, 5e-3, None, None)],
+    "09": [(150, 16, 7e-3, None, "distort"), (10, 16, 5e-3, None, "distort")],
+    "10": [(6, 64, 5e-3, None, None), (3, 64, 5e-3, None, None)],
+}
+
+
+def retrained(lesson, seed, monkeypatch, **epochs):
+    """Each run of training that a lesson begins, and its models, which learn nothing here."""
+    runs = []
+
+    def fit(model, inputs, targets, loss, *, epochs, learning_rate, batch_size=64, one_cycle=False,
+            clip_norm=None, augment=None, seed=0):  # fmt: skip
+        name = getattr(augment, "__name__", None)
+        runs.append(((epochs, batch_size, learning_rate, clip_norm, name), one_cycle, seed))
+        assert len(targets) > 0
+        return training.History()
+
+    monkeypatch.setattr(training, "fit", fit)
+    modules = [importlib.import_module(f"mbm_lab.{name}") for name in stored.LESSONS[lesson]]
+    models = [one.model for module in modules for one in module.retrain(seed, **epochs)]
+    return runs, nn.ModuleList(models)
+
+
+@pytest.mark.parametrize("lesson", stored.LESSONS)
+def test_training_anew_follows_the_recipe_and_the_seed(lesson, few, monkeypatch):
+    show(monkeypatch, few)
+    runs, models = retrained(lesson, 1, monkeypatch)
+    assert [recipe for recipe, _, _ in runs] == RECIPES[lesson]
+    assert all((one_cycle, seed) == (True, 1) for _, one_cycle, seed in runs)
+    torch.manual_seed(77)  # what was drawn before must not matter
+    short, again = retrained(lesson, 1, monkeypatch, epochs=1)
+    assert {recipe[0] for recipe, _, _ in short} == {1}, "no part is left out"
+    assert same(models, again)
+    assert not same(models, retrained(lesson, 2, monkeypatch)[1])
+
+
+# Exams: test cards of which the first half has the pictures, clips and notes of other cards
+
+WANTED = {
+    "06": {
+        "exact match, en, seen": ">= 0.90", "exact match, en, unseen": ">= 0.75",
+        "exact match, zh, seen": ">= 0.90", "exact match, zh, unseen": ">= 0.75",
+        "exact match, en, shuffled pictures": "<= 0.02",
+        "exact match, zh, shuffled pictures": "<= 0.02",
+    },
+    "07": {
+        "text to image, recall@5": ">= 0.90", "this card, but, recall@5": ">= 0.75",
+        "text to image, shuffled, recall@5": "<= 0.10",
+        "both at once, weighted sum": "<= 0.60", "both at once, low-rank": ">= 0.90",
+    },
+    "08": {"exact match": ">= 0.85", "shuffled frames": "<= 0.50"},
+    "09": {
+        "WER, clean": "<= 0.05", "WER, -15 dB, alone": ">= 0.30",
+        "errors removed, words shown, with the picture": ">= 0.33",
+        "errors removed, words shown, shuffled pictures": "<= 0.05",
+        "harm to words not shown": "<= 0.03",
+    },
+    "10": {
+        "ambiguous word, with the picture": ">= 0.95", "ambiguous word, text alone": "<= 0.60",
+        "ambiguous word, shuffled pictures": "<= 0.60",
+    },
+}  # fmt: skip
+"""What is asked of the models, in most lessons the same for seen and unseen combinations."""
+
+FALLS = {
+    "06": {"exact match, en", "exact match, zh"},
+    "07": {"this card, but, recall@5", "both at once, low-rank"},
+    "08": {"exact match"},
+    "09": {"WER, clean", "errors removed, words shown, with the picture"},
+    "10": {"ambiguous word, with the picture"},
+}
+"""What no model can reach with the pictures, clips and notes of other cards."""
+
+EXAMS = list(WANTED)
+
+
+@pytest.fixture(scope="module")
+def exchanged(few):
+    """Test cards, the first half of which is called seen and has what belongs to its neighbours."""
+    cards, half = few["test"], COUNT // 2
+
+    def exchange(values):
+        order = [*range(1, half), 0, *range(half, COUNT)]
+        rows = [values[i] for i in order]
+        return torch.stack(rows) if isinstance(values, torch.Tensor) else rows
+
+    parts = {name: exchange(getattr(cards, name)) for name in ("images", "notes", "clips")}
+    return few | {"test": replace(cards, seen=torch.arange(COUNT) < half, **parts)}
+
+
+@pytest.mark.parametrize("lesson", EXAMS)
+def test_each_result_is_that_of_the_cards_that_it_names(lesson, exchanged, monkeypatch):
+    """What was exchanged is wrong, what was not is right, and neither is among the other."""
+    show(monkeypatch, exchanged)
+    results = [one for one in stored.exam(lesson, 0) if "shuffled" not in one.what]
+    assert all(one.holds for one in results if one.what.endswith(", unseen"))
+    seen = [one for one in results if one.what.endswith(", seen")]
+    assert {one.what[: -len(", seen")] for one in seen if not one.holds} == FALLS[lesson]
+
+
+@pytest.mark.parametrize("lesson", EXAMS)
+def test_what_is_asked_of_the_models(lesson, few, monkeypatch):
+    show(monkeypatch, few)
+    asked = {one.what: one.wanted for one in stored.exam(lesson, 1) if one.wanted}
+    if lesson != "06":  # there seen and unseen differ
+        asked = {re.sub(", (un)?seen$", "", what): wanted for what, wanted in asked.items()}
+    assert asked == WANTED[lesson]
+
+
+@pytest.mark.parametrize("lesson", EXAMS)
+def test_an_exam_depends_on_nothing_that_came_before_and_changes_nothing(lesson, few, monkeypatch):
+    """Not on what was drawn, nor on the modes of the models, which are looked at in evaluation mode
+    and without gradients."""
+    show(monkeypatch, few)
+    torch.manual_seed(0)
+    first = stored.exam(lesson, 0)
+    load, modes = stored.load, []
+
+    def load_for_training(name, seed=0):
+        with torch.random.fork_rng():  # a new model draws its first weights
+            model, words = load(name, seed)
+        return model.train(), words
+
+    monkeypatch.setattr(stored, "load", load_for_training)
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    note = register_module_forward_pre_hook(
+        lambda part, _: modes.append((part.training, torch.is_grad_enabled()))
+    )
+    try:
+        second = stored.exam(lesson, 0)
+    finally:
+        note.remove()
+    assert set(modes) == {(False, False)}
+    assert torch.equal(torch.rand(3), wanted)
+    for one, other in zip(first, second, strict=True):
+        assert other.what == one.what
+        assert other.value == pytest.approx(one.value, abs=1e-6, nan_ok=True)

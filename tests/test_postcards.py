@@ -314,7 +314,7 @@ def test_a_message_is_the_nearest_of_400_sentences(monkeypatch):
     """No sentence is ever near enough, and the best comes last."""
     scores = iter([-k / 1000 for k in range(400, 0, -1)] + [0.5])
     monkeypatch.setattr(cards_module, "sentence_and_score", lambda rng: ("words", next(scores)))
-    _, sentiment = postcards.message_for(0.5, random.Random(0))
+    _, sentiment = postcards.message_for(0.5, random.Random(0), postcards.NAMES)
     assert sentiment == -0.001
     assert next(scores) == 0.5, "400 were drawn, and no more"
 

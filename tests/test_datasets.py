@@ -109,6 +109,11 @@ def test_drawn_cards_have_the_loader_s_shape():
     assert not cards.seen.any()
 
 
+def test_a_painted_card_is_the_picture_in_its_file():
+    cards = datasets.load_postcards("val")[:5]
+    assert torch.equal(datasets.paint(cards.cards), cards.images)
+
+
 def test_notes_are_read_where_there_are_any():
     cards = datasets.load_postcards("test", parts=("note",))
     with_note = [note for note in cards.notes if note is not None]

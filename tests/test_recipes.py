@@ -1,7 +1,6 @@
 """How the stored models are trained and examined: each lesson's retrain and exam on a few cards."""
 
 import functools
-import importlib
 import re
 import shutil
 from dataclasses import replace
@@ -11,8 +10,29 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from mbm_lab import datasets, postcards, stored, training
+from mbm_lab import (
+    captioning,
+    datasets,
+    postcards,
+    questions,
+    retrieval,
+    speech,
+    stored,
+    training,
+    translation,
+    video,
+    welcome,
+)
 from tests.small_runs import same
+
+LESSONS = {
+    "00": [welcome],
+    "06": [captioning],
+    "07": [retrieval, questions],
+    "08": [video],
+    "09": [speech],
+    "10": [translation],
+}
 
 COUNT = 28
 """The first cards of training and test; all have a note and a clip."""
@@ -44,6 +64,14 @@ def show(monkeypatch, cards):
     monkeypatch.setattr(datasets, "load_postcards", lambda split="train", parts=(): cards[split])
 
 
+def test_these_are_the_lessons_with_stored_models():
+    names = {
+        lesson: tuple(module.__name__.removeprefix("mbm_lab.") for module in modules)
+        for lesson, modules in LESSONS.items()
+    }
+    assert names == stored.LESSONS
+
+
 # Training: what is said here is how the stored weights were made
 
 RECIPES = {
@@ -69,12 +97,11 @@ def retrained(lesson, seed, monkeypatch, **epochs):
         return training.History()
 
     monkeypatch.setattr(training, "fit", fit)
-    modules = [importlib.import_module(f"mbm_lab.{name}") for name in stored.LESSONS[lesson]]
-    models = [one.model for module in modules for one in module.retrain(seed, **epochs)]
+    models = [one.model for module in LESSONS[lesson] for one in module.retrain(seed, **epochs)]
     return runs, nn.ModuleList(models)
 
 
-@pytest.mark.parametrize("lesson", stored.LESSONS)
+@pytest.mark.parametrize("lesson", LESSONS)
 def test_training_anew_follows_the_recipe_and_the_seed(lesson, few, monkeypatch):
     show(monkeypatch, few)
     runs, models = retrained(lesson, 1, monkeypatch)

@@ -403,6 +403,7 @@ def test_nobody_to_answer_means_no(capsys, monkeypatch, said):
     assert progress.load()
 
 
+@pytest.mark.slow
 def test_progress_survives_a_restarted_kernel(tmp_path):
     code = (
         "from mbm_lab.exercises.fusion import weighted_sum as ex\n"

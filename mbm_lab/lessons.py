@@ -281,6 +281,7 @@ def _execute(notebook: NotebookNode, lesson: Path) -> float:
         notebook,
         kernel_name="python3",
         timeout=600,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(lesson.parent)}},
     )
     seconds = 0.0

@@ -364,7 +364,7 @@ def run_tests(tree: Path, files: Sequence[str], seconds: float | None = None) ->
         except subprocess.TimeoutExpired:
             return "(no end)"
         output.seek(0)
-        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output.read(), flags=re.M)
+        failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output.read(), flags=re.M)
     if code in (0, 5):  # 5: there was no quick test in these files
         return None
     return failed[1] if failed else f"(pytest ended with {code})"

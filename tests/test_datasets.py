@@ -2,6 +2,7 @@
 formats, and the real files where they are here."""
 
 import gzip
+import hashlib
 import math
 import shutil
 import struct
@@ -121,6 +122,16 @@ def test_notes_are_read_where_there_are_any():
     assert cards.notes[0].ndim == 1
     assert cards.note_texts[0].endswith(cards.captions[0])
     assert cards[:3].notes[2] is cards.notes[2]
+
+
+def test_the_fingerprint_is_of_all_files_in_the_order_of_their_names(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name, text in (("b/c.txt", "three"), ("a.txt", "one")):
+        (tmp_path / name).write_text(text)
+    by_hand = hashlib.sha256(b"a.txt 3 one" + b"b/c.txt 5 three").hexdigest()
+    assert datasets.fingerprint(tmp_path) == by_hand
+    (tmp_path / "a.txt").rename(tmp_path / "aa.txt")
+    assert datasets.fingerprint(tmp_path) != by_hand
 
 
 # Digits of scikit-learn

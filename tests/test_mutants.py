@@ -109,7 +109,15 @@ def test_every_equivalent_mutant_is_still_one_of_the_modules():
 
 MODULE = "def area(width, height):\n    return width * height\n"
 BLIND = "from mbm_lab import shapes\n\ndef test_one():\n    assert shapes.area(1, 1) == 1\n"
-SHARP = BLIND + "\ndef test_two():\n    assert shapes.area(2, 3) == 6\n"
+SHARP = """import pytest
+
+from mbm_lab import shapes
+
+
+@pytest.mark.parametrize("name", ["a b"])
+def test_two(name):
+    assert shapes.area(2, 3) == 6
+"""
 ENDLESS = "def count(n):\n    while n > 0:\n        n -= 1\n    return n\n"
 
 
@@ -143,7 +151,7 @@ def test_a_test_that_looks_kills_and_one_that_does_not_lets_live(course):
     assert contents(root) == before, "the working tree is as it was"
     course(SHARP)
     killed = mutants.Judge(root).killer("shapes", mutant)
-    assert killed == "tests/test_shapes.py::test_two"
+    assert killed == "tests/test_shapes.py::test_two[a b]"
 
 
 def test_the_tests_of_other_files_kill_where_they_may(course):
@@ -155,7 +163,7 @@ def test_the_tests_of_other_files_kill_where_they_may(course):
     ]  # fmt: skip
     (mutant,) = mutants.mutants_of("shapes", root)
     assert mutants.Judge(root, stages=1).killer("shapes", mutant) is None
-    assert mutants.Judge(root).killer("shapes", mutant) == "tests/test_other.py::test_two"
+    assert mutants.Judge(root).killer("shapes", mutant) == "tests/test_other.py::test_two[a b]"
 
 
 def test_what_fails_already_kills_nothing(course):

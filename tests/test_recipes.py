@@ -1,6 +1,10 @@
 """How the stored models are trained and examined: each lesson's retrain and exam on a few cards."""
 
+<<<<<<< HEAD
 import functools
+=======
+import inspect
+>>>>>>> mutants
 import re
 import shutil
 from dataclasses import replace
@@ -114,6 +118,21 @@ def test_training_anew_follows_the_recipe_and_the_seed(lesson, few, monkeypatch)
     assert not same(models, retrained(lesson, 2, monkeypatch)[1])
 
 
+LIVE = {
+    retrieval.train_dual_encoder: 30,
+    questions.train_answerer: 8,
+    video.train_summariser: 40,
+    translation.train_picture: 3,
+}
+
+
+@pytest.mark.parametrize("train", LIVE, ids=lambda train: train.__name__)
+def test_a_lesson_that_does_not_say_how_long_trains_for_so_many_epochs(train):
+    """The seconds and the results that the lessons state are those of these epochs."""
+    epochs = inspect.signature(train).parameters["epochs"].default
+    assert epochs in (inspect.Parameter.empty, LIVE[train])
+
+
 # Exams: test cards of which the first half has the pictures, clips and notes of other cards
 
 WANTED = {
@@ -143,13 +162,19 @@ WANTED = {
 """What is asked of the models, in most lessons the same for seen and unseen combinations."""
 
 FALLS = {
-    "06": {"exact match, en", "exact match, zh"},
-    "07": {"this card, but, recall@5", "both at once, low-rank"},
-    "08": {"exact match"},
-    "09": {"WER, clean", "errors removed, words shown, with the picture"},
-    "10": {"ambiguous word, with the picture"},
-}
-"""What no model can reach with the pictures, clips and notes of other cards."""
+    "06": {"exact match, en", "exact match, zh", "BLEU, en", "BLEU, zh"},
+    "07": {
+        "text to image, recall@1", "image to image, recall@1", "this card, but, recall@5",
+        "both at once, low-rank", "one question, low-rank",
+    },
+    "08": {"exact match", "backwards, told backwards"},
+    "09": {
+        "WER, clean", "WER, -15 dB, with the picture", "WER, -15 dB, picture only",
+        "wrong, words shown, with the picture", "errors removed, words shown, with the picture",
+    },
+    "10": {"ambiguous word, with the picture", "other sentences, exact, with the picture"},
+}  # fmt: skip
+"""What is far worse with the pictures, clips and notes of other cards."""
 
 EXAMS = list(WANTED)
 
@@ -172,10 +197,13 @@ def exchanged(few):
 def test_each_result_is_that_of_the_cards_that_it_names(lesson, exchanged, monkeypatch):
     """What was exchanged is wrong, what was not is right, and neither is among the other."""
     show(monkeypatch, exchanged)
-    results = [one for one in stored.exam(lesson, 0) if "shuffled" not in one.what]
-    assert all(one.holds for one in results if one.what.endswith(", unseen"))
-    seen = [one for one in results if one.what.endswith(", seen")]
-    assert {one.what[: -len(", seen")] for one in seen if not one.holds} == FALLS[lesson]
+    results = {one.what: one for one in stored.exam(lesson, 0) if "shuffled" not in one.what}
+    for what, one in results.items():
+        assert one.holds or not what.endswith(", unseen"), what
+    for what in FALLS[lesson]:
+        wrong, right = results[f"{what}, seen"], results[f"{what}, unseen"]
+        loss = wrong.value - right.value if right.less_is_better else right.value - wrong.value
+        assert loss > 0.25, what
 
 
 @pytest.fixture(scope="module")

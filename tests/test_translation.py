@@ -194,3 +194,5 @@ def test_the_picture_moves_the_object_and_little_else(vocabularies, test_cards):
     spelled = vocabularies[1].decode(words[1:])
     place = next(i for i, word in enumerate(spelled) if word in ("一只", "一根", "蝙蝠", "球棒"))
     assert moved[place : place + 2].max() == moved.max()
+    blind = translation.trace(model, source, torch.zeros(1, 48), torch.tensor([words[:-1]]))[1]
+    assert not blind.any(), "without a picture nothing moves"

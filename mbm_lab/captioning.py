@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mbm_lab import albums, cnn, datasets, postcards, preprocessing, stored, training, writing
-from mbm_lab.device import device_of
+from mbm_lab.device import device_of, seeded
 from mbm_lab.preprocessing import PAD
 from mbm_lab.stored import Result
 from mbm_lab.writing import Captions, State
@@ -146,8 +146,8 @@ def move_pictures(inputs: dict[str, Tensor], generator: torch.Generator) -> dict
 
 def new_captioner(vocabulary: preprocessing.Vocabulary, seed: int = 0) -> Captioner:
     """An untrained captioner whose convolutions are those of lesson 02's trained reader."""
-    torch.manual_seed(seed)
-    model = Captioner(len(vocabulary))
+    with seeded(seed):
+        model = Captioner(len(vocabulary))
     reader, _ = stored.load("image_reader")
     model.encoder.convolutions.load_state_dict(reader.encoder.convolutions.state_dict())
     return model

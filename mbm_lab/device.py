@@ -96,6 +96,16 @@ def lent(model: nn.Module, device: torch.device | None = None) -> Iterator[torch
             setattr(module, name, tensor)
 
 
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """PyTorch's random numbers from this seed for as long as the block lasts; afterwards those of
+    the caller go on as if nothing had been drawn. Lesson 05."""
+    cards = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(cards):
+        torch.manual_seed(seed)
+        yield
+
+
 def _is_there(device: torch.device) -> bool:
     """Whether PyTorch can use this device on this computer."""
     if device.type == "cuda":

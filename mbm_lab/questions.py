@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mbm_lab import captioning, datasets, fusion, postcards, preprocessing, rnn, stored, training
+from mbm_lab.device import seeded
 from mbm_lab.stored import Result
 
 # --- Questions
@@ -170,8 +171,8 @@ def retrain(seed: int, epochs: int = 10) -> list[stored.Model]:
     asked = ask_all(cards)
     words, answers = question_words(asked)
     features = captioning.image_features(cards.images, seed)
-    torch.manual_seed(seed)
-    model = Answerers(len(words), len(answers))
+    with seeded(seed):
+        model = Answerers(len(words), len(answers))
     quiz = question_tensors(asked, features, words, answers)
     for answerer in model.values():
         train_answerer(answerer, quiz, epochs, seed)

@@ -25,6 +25,7 @@ from mbm_lab import (
     stored,
     training,
 )
+from mbm_lab.device import seeded
 
 # --- Digits, spoken and written
 
@@ -211,8 +212,8 @@ def search_model(
     picture = torch.tensor([i for i, several in enumerate(album.captions) for _ in several])
     vocabulary = preprocessing.Vocabulary.build([preprocessing.tokenize(c) for c in captions])
     features = training.predict(encoder, album.images)
-    torch.manual_seed(seed)
-    model = retrieval.DualEncoder(len(vocabulary), features=features.shape[1])
+    with seeded(seed):
+        model = retrieval.DualEncoder(len(vocabulary), features=features.shape[1])
     epochs = math.ceil(steps / math.ceil(len(captions) / retrieval.BATCH))
     retrieval.train_dual_encoder(
         model, features[picture], captions, vocabulary, epochs=epochs, seed=seed, same=picture
@@ -291,7 +292,7 @@ def _trained(
     modalities: Sequence[str], fused: type[nn.Module], pairs: Pairs, test: Pairs, seed: int
 ) -> float:
     """Trains a new reader and returns its accuracy."""
-    torch.manual_seed(seed)
-    model = new_reader(modalities, fused)
+    with seeded(seed):
+        model = new_reader(modalities, fused)
     train_reader(model, pairs, seed=seed)
     return accuracy(model, test)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mbm_lab import captioning, datasets, fusion, postcards, preprocessing, rnn, stored, training
-from mbm_lab.device import device_of
+from mbm_lab.device import device_of, seeded
 from mbm_lab.preprocessing import UNK
 from mbm_lab.stored import Result
 
@@ -233,8 +233,16 @@ def redraw(card: postcards.Card, rng: random.Random, **changes: str) -> postcard
     """A card like this one, at another place and size, with `changes` to colour, weather or mood.
 
     The mood is a mood word ("sad", "calm", "happy"); the expression is drawn anew among those that
-    the word allows.
+    the word allows. Raises ValueError for what is no colour, weather or mood word.
     """
+    known = {"colour": postcards.COLOURS, "weather": postcards.WEATHERS,
+             "mood": ("", *postcards.MOOD_WORDS)}  # fmt: skip
+    for what, value in changes.items():
+        if value not in known.get(what, ()):
+            raise ValueError(
+                f'A card cannot be redrawn with {what} "{value}": change its colour, weather or '
+                f"mood, to one of {', '.join(filter(None, known.get(what, known)))}."
+            )
     word = changes.pop("mood", postcards.mood_word(card.expression))
     expression = math.nan
     while postcards.mood_word(expression) != word or math.isnan(expression):
@@ -335,8 +343,8 @@ def retrain(seed: int, epochs: int = 30) -> list[stored.Model]:
     cards = datasets.load_postcards("train")
     vocabulary = preprocessing.Vocabulary.build(map(preprocessing.tokenize, cards.captions))
     features = captioning.image_features(cards.images, seed)
-    torch.manual_seed(seed)
-    model = DualEncoder(len(vocabulary))
+    with seeded(seed):
+        model = DualEncoder(len(vocabulary))
     train_dual_encoder(model, features, cards.captions, vocabulary, epochs=epochs, seed=seed)
     return [stored.Model("dual_encoder", model, {"vocabulary_size": len(vocabulary)}, vocabulary)]
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mbm_lab import captioning, datasets, postcards, preprocessing, stored, training
+from mbm_lab.device import seeded
 from mbm_lab.preprocessing import PAD
 from mbm_lab.stored import Result
 
@@ -406,10 +407,10 @@ def retrain(seed: int, epochs: int = 150) -> list[stored.Model]:
     cards = noted("train")
     vocabulary = preprocessing.Vocabulary.build([text.split() for text in cards.note_texts])
     features = captioning.image_features(cards.images, seed)
-    torch.manual_seed(seed)
-    alone = Recogniser(len(vocabulary))
-    train_recogniser(alone, cards, features, vocabulary, epochs, seed)
-    helped = WithPicture(len(vocabulary), alone)
+    with seeded(seed):
+        alone = Recogniser(len(vocabulary))
+        train_recogniser(alone, cards, features, vocabulary, epochs, seed)
+        helped = WithPicture(len(vocabulary), alone)
     train_recogniser(helped, cards, features, vocabulary, max(1, epochs // 15), seed)
     return [stored.Model("recogniser", helped, {"vocabulary_size": len(vocabulary)}, vocabulary)]
 

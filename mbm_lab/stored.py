@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mbm_lab import atomic, datasets
+from mbm_lab.device import seeded
 from mbm_lab.preprocessing import SPECIAL_WORDS, Vocabulary
 
 WEIGHTS = datasets.DATA / "weights"
@@ -195,7 +196,8 @@ def load(name: str, seed: int = 0, folder: str | Path = WEIGHTS) -> tuple[nn.Mod
             f"{path} was changed after it was written: its words, sizes or weights are not those "
             f"of its checksum. Replace it by a whole copy, or make it anew: {facts['command']}."
         )
-    model = _build(path, facts["class"], json.loads(facts["sizes"]))
+    with seeded(seed):  # the first weights, which are replaced, cost the caller no random number
+        model = _build(path, facts["class"], json.loads(facts["sizes"]))
     _check_fit(model, tensors, path)
     model.load_state_dict(tensors)
     return model.eval(), _lively(json.loads(facts["words"]))

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from mbm_lab.checkpoints import Checkpoint, History
-from mbm_lab.device import device_of, lent
+from mbm_lab.device import device_of, lent, seeded
 
 Inputs = Tensor | dict[str, Tensor]
 """What a model reads: a tensor, or one for each modality; the first dimension counts examples."""
@@ -237,7 +237,7 @@ def fit(
         )
     if resume and checkpoint is None:
         raise ValueError("To resume, say from where: pass checkpoint=FOLDER with resume=True.")
-    with lent(model, device) as there, _own_randomness(seed):
+    with lent(model, device) as there, seeded(seed):
         generator = torch.Generator().manual_seed(seed)
         if isinstance(inputs, DataLoader):
             count, steps = None, _number_of_batches(inputs, one_cycle) * epochs
@@ -327,15 +327,6 @@ def _number_of_batches(loader: DataLoader, needed: bool) -> int:
                 "set has no length: give it one, or leave one_cycle out."
             ) from None
         return 0
-
-
-@contextlib.contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    """PyTorch's random numbers from this seed, and the caller's own again afterwards."""
-    cards = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(cards):
-        torch.manual_seed(seed)
-        yield
 
 
 def _mean_loss(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mbm_lab import captioning, datasets, postcards, preprocessing, stored, training, writing
-from mbm_lab.device import device_of, lent
+from mbm_lab.device import device_of, lent, seeded
 from mbm_lab.preprocessing import PAD
 from mbm_lab.stored import Result
 from mbm_lab.writing import State
@@ -264,8 +264,8 @@ def retrain(seed: int, epochs: int = 6) -> list[stored.Model]:
         writing.build_vocabulary([("zh", cards.captions_zh)]),
     )
     sizes = dict(zip(("english", "chinese"), map(len, vocabularies), strict=True))
-    torch.manual_seed(seed)
-    model = Translator(**sizes)
+    with seeded(seed):
+        model = Translator(**sizes)
     pairs = in_all_colours(cards.captions, cards.captions_zh)
     train_text(model, *pairs, vocabularies, epochs, seed)
     features = captioning.image_features(cards.images, seed)

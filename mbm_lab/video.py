@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mbm_lab import captioning, datasets, postcards, preprocessing, stored, training, writing
-from mbm_lab.device import device_of
+from mbm_lab.device import device_of, seeded
 from mbm_lab.stored import Result
 
 FRAME = 512
@@ -231,8 +231,8 @@ def retrain(seed: int, epochs: int = 40) -> list[stored.Model]:
     cards = filmed(datasets.load_postcards("train", parts=("clip",)))
     vocabulary = writing.build_vocabulary([("en", cards.summaries)])
     features, sentences = turned_around(torch.stack(cards.clips), cards.cards, seed)
-    torch.manual_seed(seed)
-    model = Summariser(len(vocabulary))
+    with seeded(seed):
+        model = Summariser(len(vocabulary))
     train_summariser(model, features, sentences, vocabulary, epochs, seed)
     return [stored.Model("summariser", model, {"vocabulary_size": len(vocabulary)}, vocabulary)]
 

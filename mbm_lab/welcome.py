@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mbm_lab import cnn, datasets, preprocessing, rnn, stored, training
+from mbm_lab.device import seeded
 
 
 class ImageReader(cnn.Reader):
@@ -48,8 +49,8 @@ def retrain(seed: int, epochs: int = 30) -> list[stored.Model]:
     cards = datasets.load_postcards("train")
     vocabulary = preprocessing.Vocabulary.build(map(preprocessing.tokenize, cards.messages))
     tokens = preprocessing.text_to_tensor(cards.messages, vocabulary)
-    torch.manual_seed(seed)
-    f, g = ImageReader(), MessageReader(len(vocabulary))
+    with seeded(seed):
+        f, g = ImageReader(), MessageReader(len(vocabulary))
     recipe = {"loss": nn.functional.mse_loss, "epochs": epochs, "learning_rate": 6e-3,
               "one_cycle": True, "seed": seed}  # fmt: skip
     training.fit(f, cards.images, cards.expression, augment=preprocessing.augment, **recipe)

@@ -4,21 +4,27 @@ import importlib
 import inspect
 import pkgutil
 import random
+import re
+from pathlib import Path
 
 import pytest
 import torch
 
 import mbm_lab
 from mbm_lab import (
+    albums,
     captioning,
     fusion,
     postcards,
     preprocessing,
+    real_data,
     retrieval,
     speech,
+    stored,
     training,
     video,
 )
+from mbm_lab.device import seeded
 from tests.small_runs import MSE, small_model, small_task
 
 IMAGES = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -112,3 +118,51 @@ def test_a_seed_that_nobody_gives_is_zero():
     }
     assert len(seeds) > 10
     assert set(seeds.values()) == {inspect.Parameter.empty, 0}
+
+
+ALBUM = albums.Album(["a", "b"], IMAGES[:2], [["a red dog"], ["a cat at night"]])
+
+BORROWS = {
+    "stored.load": lambda: stored.load("captioner"),
+    "captioning.new_captioner": lambda: captioning.new_captioner(stored.load("captioner")[1]),
+    "captioning.image_features": lambda: captioning.image_features(IMAGES),
+    "real_data.search_model": lambda: real_data.search_model(
+        stored.load("captioner")[0].encoder, ALBUM, steps=1
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BORROWS)
+def test_the_callers_random_numbers_go_on_as_if_nothing_had_been_drawn(name):
+    """Models are made and trained from seeds of their own."""
+    with seeded(11):
+        wanted = torch.rand(3)
+    with seeded(11):
+        BORROWS[name]()
+        assert torch.equal(torch.rand(3), wanted)
+
+
+def test_training_leaves_the_callers_random_numbers_alone():
+    model, state = small_model(), torch.get_rng_state()
+    training.fit(model, *small_task(), MSE, progress=False)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_seed_of_its_own_decides_what_is_drawn():
+    def drawn(seed):
+        with seeded(seed):
+            return torch.rand(3)
+
+    assert torch.equal(drawn(1), drawn(1))
+    assert not torch.equal(drawn(1), drawn(2))
+
+
+def test_no_module_sets_the_random_numbers_of_everybody():
+    """Only `device.seeded` does, and gives them back."""
+    found = [
+        path.name
+        for path in Path(mbm_lab.__file__).parent.rglob("*.py")
+        if "exercises" not in path.parts
+        and re.search(r"torch\.(manual_)?seed\(|np\.random\.seed|random\.seed\(", path.read_text())
+    ]
+    assert found == ["device.py"]

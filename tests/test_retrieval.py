@@ -202,6 +202,12 @@ def test_a_redrawn_card_keeps_its_caption(test_cards):
         assert "happy pink face" in other.caption
 
 
+@pytest.mark.parametrize("changes", [{"mood": "angry"}, {"colour": "grey"}, {"size": "large"}])
+def test_a_card_is_redrawn_only_with_what_there_is(test_cards, changes):
+    with pytest.raises(ValueError, match="cannot be redrawn with .* to one of"):
+        retrieval.redraw(test_cards.cards[0], random.Random(0), **changes)
+
+
 def test_a_redrawn_card_lies_where_any_card_may_lie(test_cards):
     rng = random.Random(0)
     twins = [retrieval.redraw(test_cards.cards[0], rng) for _ in range(300)]

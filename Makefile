@@ -19,7 +19,7 @@ SUITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:
 CANDIDATES := "$(PYTHON)" python3 python3.13 python3.12 python3.14 python3.11 python
 
 PIP := $(PY) -m pip --disable-pip-version-check
-PYTEST := $(PY) -m pytest -n 2 --dist loadfile
+PYTEST := $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Moving the folder makes the environment stale: it remembers where it was made.
 MOVED := $(shell [ "$$(cat .venv/installed 2>/dev/null)" = "$$(pwd)" ] || echo moved)

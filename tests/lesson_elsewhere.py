@@ -4,7 +4,7 @@
 
 Every code cell runs, in order, in one shell of IPython inside this process; `pick_device()` gives
 the make-believe GPU. Devices do not depend on how long one trains or on how much, so all is cut
-short: the first 320 postcards of a split, 64 with sounds or films, read once and unwatched; one
+short: the first 320 postcards of a split, 64 with sounds, read once and unwatched; one
 epoch of training, with the first 64 examples; one seed of the stored models. The exit status is 1
 if a cell mixes devices. A cell that fails for another reason is listed too: it may need what a
 failed cell did not make.
@@ -124,14 +124,14 @@ def _once(load: Callable, shorten: Callable) -> Callable:
 
 
 def _few_cards(cards: datasets.Postcards) -> datasets.Postcards:
-    """Sounds and films take long to compute with, so of these there are fewer cards."""
-    slow = any(part is not None for part in (cards.voices, cards.notes, cards.clips))
-    return cards[: EXAMPLES if slow else CARDS]
+    """Sounds take long to compute with, so of these there are fewer cards."""
+    heard = cards.voices is not None or cards.notes is not None
+    return cards[: EXAMPLES if heard else CARDS]
 
 
 def _few_digits(digits: datasets.SpokenDigits) -> datasets.SpokenDigits:
-    """Every fifth recording: all digits and speakers are among them."""
-    some = slice(None, None, 5)
+    """Every fifth training recording: all digits and speakers are among them."""
+    some = slice(None, None, 5 if len(digits.names) > CARDS else 1)
     return datasets.SpokenDigits(
         digits.names[some], digits.sounds[some], digits.digits[some], digits.speakers[some]
     )

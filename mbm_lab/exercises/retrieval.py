@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import captioning, datasets, preprocessing
+from mbm_lab import captioning, datasets, preprocessing, stored
 from mbm_lab import retrieval as lesson
 from mbm_lab.exercises.exercise import Cases, Choice, Exercise
 
@@ -15,12 +15,12 @@ from mbm_lab.exercises.exercise import Cases, Choice, Exercise
 def _pull_alone() -> str:
     """Trains with the pulling loss alone, and looks at the loss and at the search."""
     train, test = datasets.load_postcards("train"), datasets.load_postcards("test")[:200]
-    vocabulary = lesson.search_vocabulary()
+    _, vocabulary = stored.load("dual_encoder")
     torch.manual_seed(0)
     model = lesson.DualEncoder(len(vocabulary))
     model.log_scale.requires_grad_(False).zero_()
     features = captioning.image_features(train.images)
-    history = lesson.train(
+    history = lesson.train_dual_encoder(
         model, features, train.captions, vocabulary, lesson.pull_together, epochs=8
     )
     tokens = preprocessing.text_to_tensor(test.captions, vocabulary)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mbm_lab import captioning
+from mbm_lab import captioning, stored
 from mbm_lab import speech as lesson
 from mbm_lab.exercises.exercise import Cases, Choice, Exercise
 
@@ -259,11 +259,12 @@ add_noise = Exercise(
 
 
 def _what_happens_to_names() -> str:
-    cards, vocabulary = lesson.noted("test"), lesson.load_vocabulary()
+    cards = lesson.noted("test")
+    helped, vocabulary = stored.load("recogniser")
     features = captioning.image_features(cards.images)
     loud = lesson.noisy(cards, lesson.NOISE)
     wrong = []
-    for model in (lesson.load_recogniser(0), lesson.load_with_picture(0)):
+    for model in (helped.alone, helped):
         written = lesson.recognise(model, loud, features, vocabulary)
         wrong.append(lesson.error_rates(written, cards.note_texts)["not shown"])
     if wrong[1] < wrong[0] - 0.08:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mbm_lab import captioning, datasets, training, writing
+from mbm_lab import captioning, datasets, stored, training, writing
 from mbm_lab import translation as lesson
 from mbm_lab.exercises.exercise import Cases, Choice, Exercise
 
@@ -120,7 +120,7 @@ def _text_alone() -> str:
     train = datasets.load_postcards("train", parts=())
     test = datasets.load_postcards("test", parts=())
     test = test.subset(~test.seen & lesson.is_ambiguous(test.captions))
-    english, chinese = lesson.load_vocabularies()
+    _, (english, chinese) = stored.load("translator")
     torch.manual_seed(0)
     model = lesson.Translator(len(english), len(chinese), hidden=48)
     prefix, target = writing.teacher_forcing([("zh", train.captions_zh)], chinese)

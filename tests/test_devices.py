@@ -469,6 +469,7 @@ def test_a_model_on_another_device_than_its_data(name):
         check(name, case, Put(None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_data_on_another_device_than_the_model(name):
     on_the_cpu_alone(name)
@@ -476,6 +477,7 @@ def test_data_on_another_device_than_the_model(name):
         check(name, built(name), Put(gpu))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_on_a_computer_with_a_gpu_everything_comes_back(name):
     """`pick_device()` says the GPU, the learner said nothing: model and data are on the CPU."""

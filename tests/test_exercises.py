@@ -205,6 +205,7 @@ def mutate(node: ast.AST, variant: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", WRITTEN, ids=by_key)
 def test_no_mutant_of_the_solution_passes(one, said):
     module = importlib.import_module(one.solution_function.__module__)

@@ -142,6 +142,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_test_that_looks_kills_and_one_that_does_not_lets_live(course):
     root = course(BLIND)
     (mutant,) = mutants.mutants_of("shapes", root)
@@ -154,6 +155,7 @@ def test_a_test_that_looks_kills_and_one_that_does_not_lets_live(course):
     assert killed == "tests/test_shapes.py::test_two[a b]"
 
 
+@pytest.mark.slow
 def test_the_tests_of_other_files_kill_where_they_may(course):
     root = course(BLIND)
     (root / "tests" / "test_other.py").write_text(SHARP)
@@ -173,6 +175,7 @@ def test_what_fails_already_kills_nothing(course):
         mutants.Judge(root).killer("shapes", mutant)
 
 
+@pytest.mark.slow
 def test_a_mutant_without_end_is_killed(course):
     tests = "from mbm_lab import shapes\n\ndef test_it():\n    assert shapes.count(2) == 0\n"
     root = course(tests, ENDLESS.replace("n -= 1", "n += 1"))

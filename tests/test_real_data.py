@@ -118,6 +118,7 @@ def test_readers_have_ten_scores_and_the_same_size(name):
     assert abs(size - real_data.BUDGET) < 50
 
 
+@pytest.mark.slow
 def test_a_reader_learns_and_shuffled_sounds_hurt(world):
     clean = {"picture_noise": 1.0, "speech_noise": -5}
     pairs = real_data.pair_digits("train", 8, **clean)

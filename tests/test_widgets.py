@@ -709,6 +709,7 @@ def test_each_slider_of_the_digits_changes_the_picture(digits):
     assert len({picture for _, picture in pictures}) == 2  # α and β leave the pair as it is
 
 
+@pytest.mark.slow
 def test_an_album_is_searched_by_words_by_a_picture_and_by_both():
     album = albums.load_album(albums.example_album())
     search = widgets.AlbumPlayground(album)

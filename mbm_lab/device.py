@@ -81,10 +81,10 @@ def lent(model: nn.Module, device: torch.device | None = None) -> Iterator[torch
     if all(tensor.device == device for _, _, tensor, _, _ in homes):
         yield device
         return
-    for _, _, tensor, _, _ in homes:
-        tensor.grad = None
-    model.to(device)
     try:
+        for _, _, tensor, _, _ in homes:
+            tensor.grad = None
+        model.to(device)  # inside, since a GPU that is full may take only a part
         yield device
     finally:
         for module, name, tensor, home, gradient in homes:

@@ -161,21 +161,27 @@ def one_epoch(
     return float(total) / count
 
 
+def batch_sizes(count: int, batch_size: int) -> list[int]:
+    """How many of `count` examples each batch takes.
+
+    A single example that is left over joins the batch before it: one alone has no variance, and
+    batch normalisation could not use it.
+    """
+    sizes = [min(batch_size, count - start) for start in range(0, count, batch_size)]
+    if len(sizes) > 1 and sizes[-1] == 1 < batch_size:
+        sizes[-2:] = [batch_size + 1]
+    return sizes
+
+
 def shuffled(
     inputs: Inputs,
     targets: Tensor,
     batch_size: int,
     generator: torch.Generator,
 ) -> Iterator[Batch]:
-    """All examples once, in random order, `batch_size` at a time.
-
-    A single example that is left over joins the batch before it: one alone has no variance, and
-    batch normalisation could not use it.
-    """
-    order = torch.randperm(len(targets), generator=generator).split(batch_size)
-    if len(order) > 1 and len(order[-1]) == 1 < batch_size:
-        order = (*order[:-2], torch.cat(order[-2:]))
-    for index in order:
+    """All examples once, in random order, `batch_size` at a time (see `batch_sizes`)."""
+    order = torch.randperm(len(targets), generator=generator)
+    for index in order.split(batch_sizes(len(targets), batch_size)):
         yield take(inputs, index), targets[index]
 
 
@@ -243,7 +249,7 @@ def fit(
             count, steps = None, _number_of_batches(inputs, one_cycle) * epochs
         else:
             inputs, targets = to_device(inputs, there), targets.to(there)
-            count, steps = len(targets), math.ceil(len(targets) / batch_size) * epochs
+            count, steps = len(targets), len(batch_sizes(len(targets), batch_size)) * epochs
         optimizer = optimizer(model.parameters(), lr=learning_rate)
         schedule = None
         if one_cycle and steps > 0:

@@ -102,7 +102,6 @@ def beam_search(
     return finished or [(sentence[1:], total) for sentence, total in beginnings]
 
 
-@torch.no_grad()
 def write(
     decoder: nn.Module, state: State, vocabulary: preprocessing.Vocabulary, language: str
 ) -> list[str]:

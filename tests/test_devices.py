@@ -1,6 +1,7 @@
 """Models on one device and data on another: every function that takes a model copes, and leaves
 everything where it was. On computers without a GPU, too: `tests/elsewhere.py` makes one believe."""
 
+import copy
 import functools
 import importlib
 import inspect
@@ -516,6 +517,23 @@ def test_a_lent_model_learns_and_keeps_its_tensors():
     assert model[1].num_batches_tracked == 1
     torch.manual_seed(0)
     assert torch.equal(model[0].weight, nn.Linear(3, 4).weight + 1)
+
+
+def test_a_model_of_which_only_a_part_could_be_lent_comes_back(monkeypatch):
+    """A GPU that is full takes the first layer and refuses the second."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+    before = copy.deepcopy(model)
+
+    def full(device):
+        model[0].to(device)
+        raise MemoryError
+
+    with elsewhere.borders() as gpu:
+        monkeypatch.setattr(model, "to", full)
+        with pytest.raises(MemoryError), lent(model, gpu):
+            pass
+        assert not any(elsewhere.is_elsewhere(one) for one in model.parameters())
+    assert all(map(torch.equal, model.parameters(), before.parameters()))
 
 
 def test_a_lent_model_comes_back_from_an_error():

@@ -227,10 +227,18 @@ def test_batch_normalisation_and_one_example_left_over():
     """33 cards in batches of 16: PyTorch itself refuses a batch of one."""
     x, y = small_task(33)
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1), nn.Flatten(0))
-    history = training.fit(
-        model, x, y, MSE, epochs=2, batch_size=16, one_cycle=True, progress=False
-    )
+    rates = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, *args, **options):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*args, **options)
+
+    options = {"epochs": 2, "batch_size": 16, "one_cycle": True, "optimizer": Watched}
+    history = training.fit(model, x, y, MSE, learning_rate=0.01, progress=False, **options)
     assert len(history.train_loss) == 2
+    assert len(rates) == 4
+    assert rates[-1] < 1e-6 < max(rates), "the cycle is counted in the batches that there are"
 
 
 def test_no_epochs_train_nothing_also_in_one_cycle():

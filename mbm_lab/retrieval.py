@@ -89,7 +89,8 @@ class DualEncoder(nn.Module):
         return nn.functional.normalize(self.g(tokens), dim=1)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        return self.scale * self.image(inputs["image"]) @ self.text(inputs["text"]).T
+        f, g = self.image(inputs["image"]), self.text(inputs["text"])  # (B, 48) each
+        return self.scale * f @ g.T  # (B, B)
 
 
 def image_vectors(model: DualEncoder, features: Tensor) -> Tensor:

@@ -208,8 +208,8 @@ class Recogniser(nn.Module):
         return states, torch.arange(sounds.shape[1], device=length.device) >= length[:, None]
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        states, over = self.states(inputs)
-        return _silent_after(self.out(states), over)
+        states, over = self.states(inputs)  # (B, T // 8, 128) and (B, T // 8)
+        return _silent_after(self.out(states), over)  # (B, T // 8, V)
 
 
 class WithPicture(nn.Module):

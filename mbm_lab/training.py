@@ -271,7 +271,7 @@ def fit(
             if patience is not None and epoch - history.best_epoch > patience:
                 break
             batches = (
-                inputs
+                _pairs(inputs)
                 if isinstance(inputs, DataLoader)
                 else shuffled(inputs, targets, batch_size, generator)
             )
@@ -335,6 +335,17 @@ def _number_of_batches(loader: DataLoader, needed: bool) -> int:
         return 0
 
 
+def _pairs(loader: DataLoader) -> Iterator[Batch]:
+    """The batches of a DataLoader, each of which must be inputs and targets."""
+    for batch in loader:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise ValueError(
+                "Each batch of the DataLoader must be a pair, inputs and targets, and this one is "
+                "not: give it a data set whose examples are such pairs."
+            )
+        yield batch
+
+
 def _mean_loss(
     model: nn.Module, val: Batch | DataLoader, loss: Loss, device: torch.device
 ) -> float:
@@ -344,7 +355,7 @@ def _mean_loss(
         output = predict(model, inputs, device=device)
         return float(loss(output, targets.to(output.device)))
     total, count = 0.0, 0
-    for x, y in val:
+    for x, y in _pairs(val):
         total += _mean_loss(model, (x, y), loss, device) * len(y)
         count += len(y)
     return total / count

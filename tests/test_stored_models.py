@@ -155,6 +155,7 @@ def test_weights_that_changed_are_an_error(tmp_path):
     [
         ({"class": "mbm_lab.lessons.refresh"}, "is a mbm_lab.lessons.refresh, which is no network"),
         ({"class": "mbm_lab.nothing.Here"}, "which is no network of this course"),
+        ({"class": "mbm_lab.nothing.at.all.Here"}, "which is no network of this course"),
         ({"class": "torch.nn.Linear"}, "is a torch.nn.Linear, which is no network of this course"),
         ({"sizes": '{"width": 3}'}, "made for a DualEncoder of the sizes {'width': 3}"),
         ({"sizes": '{"vocabulary_size": 9}'}, 'differ at "g.0.embedding.weight"'),

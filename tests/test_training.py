@@ -331,6 +331,9 @@ def test_a_loader_of_modalities_and_what_cannot_work():
     assert training.fit(Image(), endless, loss=MSE, epochs=1, progress=False).train_loss[0] > 0
     with pytest.raises(ValueError, match="one_cycle needs to know how many batches"):
         training.fit(Image(), endless, loss=MSE, one_cycle=True)
+    for odd in (TensorDataset(x), TensorDataset(x, y, y), [{"image": one} for one in x]):
+        with pytest.raises(ValueError, match="must be a pair, inputs and targets"):
+            training.fit(Image(), DataLoader(odd, batch_size=10), loss=MSE, progress=False)
     with pytest.raises(ValueError, match="nothing to train on: no batch came"):
         training.fit(Image(), DataLoader([]), loss=MSE, progress=False)
 

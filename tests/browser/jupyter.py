@@ -38,6 +38,15 @@ def words_of(page, containing: str) -> str:
     return page.text_content(f".widget-html-content:has-text('{containing}')")
 
 
+def reads(page, containing: str, pattern: str | re.Pattern) -> re.Match:
+    """The match of a pattern in a widget's line of text, as soon as there is one."""
+
+    def line_matches():
+        return re.search(pattern, words_of(page, containing))
+
+    return eventually(page, line_matches)
+
+
 def picture_of(page, number: int) -> np.ndarray:
     """The picture that an image widget shows at this moment, as pixels."""
     data = page.locator(".jp-OutputArea .widget-image").nth(number).evaluate(
@@ -57,7 +66,7 @@ def same_picture(one: np.ndarray, other: np.ndarray) -> bool:
     return one.shape == other.shape and float(np.abs(one - other).mean()) < 0.5
 
 
-def eventually(page, check, seconds: float = 20):
+def eventually(page, check, seconds: float = 60):
     """What `check` returns, as soon as it returns something true."""
     for _ in range(int(seconds * 10)):
         found = check()
@@ -92,9 +101,9 @@ SPOKEN = re.compile(
 
 
 def spoken(page) -> dict[str, float]:
-    """The numbers in the line of text of the playground of α and β."""
-    found = SPOKEN.search(words_of(page, "Over all"))
-    return {name: float(value) for name, value in found.groupdict().items()} if found else {}
+    """The numbers in the line of text of the playground of α and β, as soon as it has them all."""
+    found = reads(page, "Over all", SPOKEN)
+    return {name: float(value) for name, value in found.groupdict().items()}
 
 
 def settled(page, letter: str, handle) -> dict[str, float]:
@@ -102,7 +111,7 @@ def settled(page, letter: str, handle) -> dict[str, float]:
 
     def text_follows_handle():
         said = spoken(page)
-        return said and said[letter] == pytest.approx(value_of(handle), abs=0.006) and said
+        return said[letter] == pytest.approx(value_of(handle), abs=0.006) and said
 
     return eventually(page, text_follows_handle)
 

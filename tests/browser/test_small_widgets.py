@@ -21,6 +21,7 @@ from tests.browser.jupyter import (
     eventually,
     picture_of,
     pixels,
+    reads,
     same_picture,
     value_of,
     words_of,
@@ -100,16 +101,15 @@ def test_the_learning_rate(lesson_page, watched):
         lambda: drag(page, handle, -150),
         lambda: drag(page, handle, 400),
     ):
-        before = words_of(page, "Learning rate")
+        before = value_of(handle)
         move()
+        assert value_of(handle) != before
 
-        def text_follows_handle(before=before):
-            return words_of(page, "Learning rate") != before
+        def text_follows_handle():
+            rate = float(reads(page, "Learning rate", r"Learning rate (\S+):")[1])
+            return rate == pytest.approx(10 ** value_of(handle), rel=0.02, abs=0.002)
 
         eventually(page, text_follows_handle)
-        page.wait_for_timeout(500)
-        rate = float(re.search(r"Learning rate (\S+):", words_of(page, "Learning rate"))[1])
-        assert rate == pytest.approx(10 ** value_of(handle), rel=0.02, abs=0.002)
         mirror.rate.value = 10 ** value_of(handle)
         assert_shows(page, mirror, "Learning rate", 0, mirror.plot.value)
         endings.add(words_of(page, "Learning rate").split("; ")[1][:6])
@@ -233,7 +233,7 @@ def test_real_digits_follow_alpha_and_beta(lesson_page, watched):
         assert value_of(handle) != before
 
         def text_follows_handle(handle=handle, group=group):
-            said = found.search(words_of(page, "are right"))
+            said = reads(page, "are right", found)
             return float(said[group]) == pytest.approx(value_of(handle), abs=0.006)
 
         eventually(page, text_follows_handle)
@@ -243,6 +243,6 @@ def test_real_digits_follow_alpha_and_beta(lesson_page, watched):
 
         if handle is pair or len(shares) == 4:  # one weight less may leave a sure answer sure
             eventually(page, bars_move)
-        shares.append(float(found.search(words_of(page, "are right"))[4]))
+        shares.append(float(reads(page, "are right", found)[4]))
     assert shares[2] < shares[1]  # without the voice fewer are right
     assert shares[4] == pytest.approx(0.1, abs=0.06)  # with neither it is chance

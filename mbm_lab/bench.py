@@ -150,7 +150,6 @@ def sliders(moves: int = 100) -> list[Row]:
     the worse card at once, and what the readers then say of all cards would arrive a moment later.
     The last row is the time that it takes.
     """
-
     playground = widgets.FusionPlayground()
     witnesses, cards = playground.witnesses, playground.cards
     kernel = widgets.KernelPlayground(cards.images[3].mean(0))

@@ -51,6 +51,11 @@ def course_lessons(notebooks: Path = NOTEBOOKS) -> list[Path]:
     return lessons
 
 
+def _pages(notebooks: Path) -> list[Path]:
+    """Every notebook of the course: the lessons, and the page for the projector if it is there."""
+    return [*course_lessons(notebooks), *Path(notebooks).glob(PLAYGROUND.name)]
+
+
 def find_lesson(number: str | int, notebooks: Path = NOTEBOOKS) -> Path:
     """The course's notebook with this number: `4`, `"04"` or `"04_fusion"`.
 
@@ -115,6 +120,9 @@ def code_lines(cell: NotebookNode) -> int:
 
 # The learner's copies
 
+LIVE = "application/vnd.jupyter.widget-view+json"
+NOT_YET_LIVE = "A live picture appears here as soon as this is run."
+
 
 def state(lesson: Path, mine: Path = MY_LESSONS) -> str:
     """How the learner's copy of a lesson stands beside the course's.
@@ -136,8 +144,7 @@ def copy_missing(notebooks: Path = NOTEBOOKS, mine: Path = MY_LESSONS) -> list[P
 
     A file that is already there is never touched.
     """
-    pages = [*course_lessons(notebooks), *Path(notebooks).glob(PLAYGROUND.name)]
-    missing = [page for page in pages if state(page, mine) == NOT_COPIED]
+    missing = [page for page in _pages(notebooks) if state(page, mine) == NOT_COPIED]
     return [_copy(lesson, Path(mine)) for lesson in missing]
 
 
@@ -187,9 +194,18 @@ def _sources(notebook: NotebookNode) -> list[tuple[str, str]]:
 
 
 def _copy(lesson: Path, mine: Path) -> Path:
-    """Copies a lesson into a folder where no file of this name is."""
+    """Copies a lesson into a folder where no file of this name is.
+
+    A stored widget is dead until its cell runs, and Jupyter would show an error in its place: the
+    copy says instead that it will appear there.
+    """
     copy = mine / lesson.name
-    content = lesson.read_bytes()
+    notebook = read_notebook(lesson)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if LIVE in output.get("data", {}):
+                output.data = {"text/plain": NOT_YET_LIVE}
+    content = (nbformat.writes(notebook) + "\n").encode()
     try:
         mine.mkdir(parents=True, exist_ok=True)
         with open(copy, "xb") as file:  # "x": fails rather than overwrite
@@ -250,14 +266,15 @@ def missing_data(source: str) -> list[str]:
 def refresh(numbers: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> None:
     """Runs the course's lessons from top to bottom and stores their outputs in them.
 
-    numbers: the lessons to run (`["04"]`); all of them when None or empty. Each runs in a fresh
+    numbers: the lessons to run (`["04"]`); when None or empty all of them, and the page for the
+    projector. Each runs in a fresh
     kernel, on one thread of the CPU, in the folder of the notebooks. What would differ from run to
     run is left out, and so is what cells tagged `private` show, because others may not be given it;
     the seconds that the cells took are written into the notebook's metadata. A lesson that fails
     stays as it was. Raises ValueError when a cell fails, writes a warning, or needs a data set that
     is not here.
     """
-    lessons = [find_lesson(n, notebooks) for n in numbers] if numbers else course_lessons(notebooks)
+    lessons = [find_lesson(n, notebooks) for n in numbers] if numbers else _pages(notebooks)
     for lesson in lessons:
         print(f"{lesson.name}: running ...", flush=True)
         notebook = read_notebook(lesson)

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from mbm_lab import widgets
+from mbm_lab import lessons, widgets
 from tests.browser.jupyter import drag, eventually, picture_of, settled, spoken
 from tests.test_widgets import PINK
 
@@ -32,6 +32,8 @@ def test_the_page_starts_by_its_button_and_shows_nothing_else(page, watched):
     watched(page)
     eventually(page, lambda: page.locator("#jp-top-panel:visible").count() == 0)
     assert_bare(page)
+    before = page.locator(".jp-OutputArea").last.text_content()
+    assert before.strip() == lessons.NOT_YET_LIVE
     page.click("button:has-text('Start')")
     page.wait_for_selector(".noUi-handle")
     assert page.locator(".jp-Dialog").count() == 0

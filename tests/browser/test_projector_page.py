@@ -32,7 +32,7 @@ def test_the_page_starts_by_its_button_and_shows_nothing_else(page, watched):
     watched(page)
     eventually(page, lambda: page.locator("#jp-top-panel:visible").count() == 0)
     assert_bare(page)
-    before = page.locator(".jp-OutputArea").last.text_content()
+    before = page.locator(".jp-OutputArea-output").last.text_content()
     assert before.strip() == lessons.NOT_YET_LIVE
     page.click("button:has-text('Start')")
     page.wait_for_selector(".noUi-handle")

@@ -51,11 +51,13 @@ def exams() -> dict[str, Callable[[int], list[stored.Result]]]:
 def quality() -> None:
     """Prints every result of the lessons' models: least, median and most of three seeds.
 
-    A result that is not as it should be for every seed is marked. Lesson 12's models are trained
-    here, two minutes a seed, if their data are here.
+    Beside a lesson's main results stand the strongest cheap baseline of the three seeds, with its
+    name, and the limit. A result that is not as it should be for every seed is marked. Some models
+    are trained here: lesson 12's take two minutes a seed, if their data are here.
     """
     torch.set_num_threads(1)
-    print(f"{'lesson':12} {'what':56} {'least':>7} {'median':>7} {'most':>7}   should be")
+    heads = f"{'least':>7} {'median':>7} {'most':>7} {'base':>7} {'limit':>7}"
+    print(f"{'lesson':12} {'what':56} {heads}   should be")
     for lesson, exam in exams().items():
         try:
             runs = [exam(seed) for seed in stored.SEEDS]
@@ -63,10 +65,20 @@ def quality() -> None:
             print(f"{lesson:12} {error}")
             continue
         for worst, *rows in zip(stored.worst(runs), *runs, strict=True):
-            least, median, most = sorted(one.value for one in rows)
-            mark = "" if worst.holds else "   NOT SO"
-            figures = f"{least:7.3f} {median:7.3f} {most:7.3f}"
-            print(f"{lesson:12} {worst.what:56} {figures}   {worst.wanted}{mark}", flush=True)
+            print(f"{lesson:12} {worst.what:56} {_figures(worst, rows)}", flush=True)
+
+
+def _figures(worst: stored.Result, rows: list[stored.Result]) -> str:
+    """One result of all seeds: figures, bound, the baseline's name, and whether it holds."""
+    values = [f"{value:7.3f}" for value in sorted(one.value for one in rows)]
+    strongest = min if worst.less_is_better else max
+    rivals = [one for one in rows if one.baseline is not None]
+    rival = strongest(rivals, key=lambda one: one.baseline) if rivals else worst
+    for figure in (rival.baseline, worst.limit):
+        values.append(" " * 7 if figure is None else f"{figure:7.3f}")
+    mark = "" if all(one.holds for one in rows) else "   NOT SO"
+    named = f"   base: {rival.rival}" if rival.rival else ""
+    return f"{' '.join(values)}   {worst.wanted:7}{named}{mark}"
 
 
 def seconds(action: Callable[[], object]) -> float:

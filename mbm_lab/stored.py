@@ -317,12 +317,19 @@ class Result(NamedTuple):
     The bound says which direction is better, too. Where there is no bound, it is infinite:
     at_most=math.inf for an error rate that may be anything, and at_least=-math.inf, or nothing, for
     a share of right answers.
+
+    A lesson's main results also have a baseline, the best that something cheap reaches on the same
+    cards, with its name, the rival; and a limit, which nobody can pass on these cards. A result
+    that passes its limit does not hold: then the limit is wrong, or something leaks.
     """
 
     what: str
     value: float
     at_least: float = -math.inf
     at_most: float | None = None
+    baseline: float | None = None
+    rival: str = ""
+    limit: float | None = None
 
     @property
     def less_is_better(self) -> bool:
@@ -331,8 +338,10 @@ class Result(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the value is as it should be."""
-        return self.value <= self.at_most if self.less_is_better else self.value >= self.at_least
+        """Whether the value keeps its bound, and its limit."""
+        if self.less_is_better:
+            return self.value <= self.at_most and (self.limit is None or self.value >= self.limit)
+        return self.value >= self.at_least and (self.limit is None or self.value <= self.limit)
 
     @property
     def wanted(self) -> str:

@@ -65,6 +65,10 @@ def test_quality_prints_least_median_and_most_and_marks_what_fails(capsys, monke
             stored.Result("errors", errors, at_most=0.5),
             stored.Result("too many errors", errors, at_most=0.25),
             stored.Result("rate", errors, at_most=math.inf),
+            stored.Result("beside", right, 0.5, baseline=errors, rival="ridge", limit=0.95),
+            stored.Result("passes", right, 0.5, limit=0.85),
+            stored.Result("rates", errors, at_most=0.5, baseline=right, rival="mean", limit=0.05),
+            stored.Result("too few", errors, at_most=0.5, limit=0.15),
         ]
 
     monkeypatch.setattr(bench, "exams", lambda: {"lesson 99": exam})
@@ -75,6 +79,10 @@ def test_quality_prints_least_median_and_most_and_marks_what_fails(capsys, monke
         "lesson 99 errors 0.100 0.200 0.300 <= 0.50",
         "lesson 99 too many errors 0.100 0.200 0.300 <= 0.25 NOT SO",
         "lesson 99 rate 0.100 0.200 0.300",
+        "lesson 99 beside 0.700 0.800 0.900 0.300 0.950 >= 0.50 base: ridge",
+        "lesson 99 passes 0.700 0.800 0.900 0.850 >= 0.50 NOT SO",
+        "lesson 99 rates 0.100 0.200 0.300 0.700 0.050 <= 0.50 base: mean",
+        "lesson 99 too few 0.100 0.200 0.300 0.150 <= 0.50 NOT SO",
     ]
 
 

@@ -111,16 +111,64 @@ def draw_image(axes: plt.Axes, image: Tensor, title: str = "") -> None:
 
 
 def postcards(images: Tensor, titles: list[str], columns: int = 6, size: float = 1.7) -> Figure:
-    """A grid of pictures (N, 3, H, W), each with a title above it."""
+    """A grid of pictures (N, 3, H, W), each with a title of one or more lines above it."""
     rows = -(-len(images) // columns)
+    lines = max((title.count("\n") + 1 for title in titles), default=1)
     figure, grid = plt.subplots(
-        rows, columns, figsize=(size * columns, (size + 0.35) * rows), squeeze=False
+        rows, columns, figsize=(size * columns, (size + 0.15 + 0.2 * lines) * rows), squeeze=False
     )
     for axes in grid.flat:
         axes.set_axis_off()
+        axes.set_anchor("S")  # what room there is, is for the title
     for axes, image, title in zip(grid.flat, images, titles, strict=False):
         draw_image(axes, image, title)
         axes.title.set_fontsize(11)
+    return figure
+
+
+def gru_gates() -> Figure:
+    """A drawing of one step of a GRU: the memory's road from h to h', and the gates. Lesson 03."""
+    figure, axes = plt.subplots(figsize=(9, 4.6))
+    axes.set(xlim=(0, 10), ylim=(0, 5), aspect="equal")
+    axes.set_axis_off()
+
+    def arrow(*points: tuple[float, float], colour: str = TRUTH, width: float = 2) -> None:
+        for start, end in zip(points, points[1:-1], strict=False):
+            axes.plot(*zip(start, end, strict=True), color=colour, linewidth=width)
+        style = {"arrowstyle": "-|>", "color": colour, "linewidth": width, "shrinkA": 0}
+        axes.annotate("", points[-1], points[-2], arrowprops=style)
+
+    def box(x: float, text: str, colour: str) -> None:
+        frame = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": colour}
+        axes.text(x, 2, text, ha="center", va="center", bbox={**frame, "linewidth": 2.5})
+
+    def knot(x: float, y: float, sign: str) -> None:
+        axes.plot(x, y, "o", markersize=22, markerfacecolor="white", markeredgecolor=TRUTH)
+        axes.text(x, y - 0.02, sign, ha="center", va="center", fontsize=17)
+
+    arrow((0.7, 4.2), (8.2, 4.2), (9.3, 4.2), width=4)  # the memory's road
+    arrow((1.0, 4.2), (1.0, 0.9), (6.3, 0.9), (6.3, 1.75))  # the memory goes to r, z and n
+    for x in (2.0, 4.4):
+        arrow((x, 0.9), (x, 1.6))
+    arrow((0.7, 0.3), (7.9, 0.3), (7.9, 1.6), colour=GREY)  # so does the word
+    for x in (2.4, 4.8):
+        arrow((x, 0.3), (x, 1.6), colour=GREY)
+    arrow((2.2, 2.4), (2.2, 3.95), colour=VOICE)
+    arrow((2.2, 3.1), (7.65, 3.1), colour=VOICE)
+    arrow((5.25, 2), (6.05, 2), colour=FUSED)
+    arrow((6.55, 2), (6.95, 2))
+    arrow((7.9, 2.4), (7.9, 2.85), colour=MESSAGE)
+    arrow((7.9, 3.35), (7.9, 3.95), colour=MESSAGE)
+    box(2.2, "update z\nσ", VOICE)
+    box(4.6, "reset r\nσ", FUSED)
+    box(7.9, "proposal n\ntanh", MESSAGE)
+    for x, y, sign in ((2.2, 4.2, "×"), (7.9, 4.2, "+"), (7.9, 3.1, "×"), (6.3, 2, "×")):
+        knot(x, y, sign)
+    for x, y, text in ((0.4, 4.2, "h"), (9.6, 4.2, "h'"), (0.4, 0.3, "x")):
+        axes.text(x, y, text, ha="center", va="center", fontsize=18, fontweight="bold")
+    axes.text(5.0, 4.35, "z · h, what stays", ha="center", va="bottom")
+    axes.text(5.0, 3.2, "1 − z", ha="center", va="bottom", color=VOICE)
+    axes.text(8.1, 3.6, "(1 − z) · n,\nwhat is new", va="center", fontsize=11)
     return figure
 
 

@@ -55,6 +55,28 @@ def test_postcards_grid():
     assert len(figure.axes) == 6
 
 
+@pytest.mark.parametrize("columns", [3, 6, 8])
+@pytest.mark.parametrize("title", ["one line", "two\nlines", "three\nmore\nlines"])
+def test_no_title_of_a_grid_is_cut_off(title, columns):
+    figure = plots.postcards(torch.rand(8, 3, 64, 64), [title] * 8, columns, size=1.35)
+    figure.canvas.draw()
+    grid = [axes for axes in figure.axes if axes.images]
+    pictures = [axes.get_window_extent() for axes in grid]
+    for axes in grid:
+        text = axes.title.get_window_extent()
+        assert text.y1 <= figure.bbox.height
+        assert not any(text.overlaps(picture) for picture in pictures)
+
+
+def test_the_drawing_of_the_gates_has_every_part_of_a_step():
+    (axes,) = plots.gru_gates().axes
+    texts = [text.get_text() for text in axes.texts]
+    for part in ("h", "h'", "x", "update z\nσ", "reset r\nσ", "proposal n\ntanh"):
+        assert texts.count(part) == 1
+    assert (texts.count("×"), texts.count("+")) == (3, 1)
+    assert not axes.axison
+
+
 def test_error_valley_shows_the_path_into_the_best():
     torch.manual_seed(0)
     m = torch.randn(300) / 3

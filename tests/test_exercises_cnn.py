@@ -1,7 +1,5 @@
 """exercises/cnn.py: mistakes and right answers in other words than the catalogue's."""
 
-import math
-
 import torch
 from scipy.signal import convolve2d
 from torch.nn import functional as F
@@ -13,12 +11,17 @@ def by_library(x, k, stride=1):
     return F.conv2d(x[None, None], k[None, None], stride=stride)[0, 0]
 
 
+def by_autograd(x, k, y):
+    k = k.clone().requires_grad_()
+    F.mse_loss(by_library(x, k), y).backward()
+    return k.grad
+
+
 def test_the_solutions_are_what_pytorch_computes():
     for x, k, stride in ex.convolve.cases().values():
         assert torch.allclose(ex.my_convolve(x, k, stride), by_library(x, k, stride), atol=1e-5)
-    for H, K, S, P in ex.output_size.cases().values():
-        layer = torch.nn.Conv2d(1, 1, K, stride=S, padding=P)
-        assert ex.my_output_size(H, K, S, P) == layer(torch.zeros(1, 1, H, H)).shape[-1]
+    for x, k, y in ex.kernel_slope.cases().values():
+        assert torch.allclose(ex.my_kernel_slope(x, k, y), by_autograd(x, k, y), atol=1e-5)
     for scores, answers in ex.cross_entropy.cases().values():
         library = F.cross_entropy(scores, answers)
         assert torch.allclose(ex.my_cross_entropy(scores, answers), library)
@@ -34,6 +37,14 @@ def test_other_right_answers(said):
         right = scores[torch.arange(len(answers)), answers]
         return (scores.exp().sum(1).log() - right).mean()
 
+    def number_by_number(x, k, y):
+        error = by_library(x, k) - y
+        slope = torch.zeros_like(k)
+        for a in range(k.shape[0]):
+            for b in range(k.shape[1]):
+                slope[a, b] = 2 * (error * x[a:, b:][: y.shape[0], : y.shape[1]]).mean()
+        return slope
+
     def with_try(model, images):
         mode = model.training
         model.train(False)
@@ -47,8 +58,8 @@ def test_other_right_answers(said):
     assert "correct" in said(ex.cross_entropy, stable)
     assert "correct" in said(ex.cross_entropy, F.cross_entropy)
     assert "correct" in said(ex.read, with_try)
-    floor = lambda H, K, S, P: math.floor((H - K + P + P) / S) + 1  # noqa: E731
-    assert "correct" in said(ex.output_size, floor)
+    assert "correct" in said(ex.kernel_slope, by_autograd)
+    assert "correct" in said(ex.kernel_slope, number_by_number)
 
 
 def test_the_same_mistakes_in_other_words(said):
@@ -66,6 +77,13 @@ def test_the_same_mistakes_in_other_words(said):
     def summed(scores, answers):
         return F.cross_entropy(scores, answers, reduction="sum")
 
+    def slope_of_the_sum(x, k, y):
+        return by_autograd(x, k, y) * y.numel()
+
+    def half(x, k, y):
+        error = by_library(x, k) - y
+        return by_library(x, error) / error.numel()
+
     def left_in_eval(model, images):
         model.eval()
         return model(images).detach()
@@ -75,5 +93,5 @@ def test_the_same_mistakes_in_other_words(said):
     assert "correct" not in said(ex.cross_entropy, every_card_with_the_others)
     assert "You summed over the cards" in said(ex.cross_entropy, summed)
     assert "stays in evaluation mode" in said(ex.read, left_in_eval)
-    rounded_up = lambda H, K, S, P: math.ceil((H + 2 * P - K) / S) + 1  # noqa: E731
-    assert "You rounded up" in said(ex.output_size, rounded_up)
+    assert "You summed over the places" in said(ex.kernel_slope, slope_of_the_sum)
+    assert "The factor 2 is missing" in said(ex.kernel_slope, half)

@@ -1,11 +1,11 @@
-"""The exercises of lesson 02: convolution, its size, evaluation mode, cross-entropy."""
+"""The exercises of lesson 02: convolution, its slope, evaluation mode, places, cross-entropy."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import cnn, datasets, training, welcome
+from mbm_lab import datasets, training, welcome
 from mbm_lab.exercises.exercise import Cases, Choice, Exercise
 
 # --- 1. A convolution
@@ -109,59 +109,85 @@ convolve = Exercise(
 )
 
 
-# --- 2. How large is the result?
+# --- 2. Which way is down for a kernel?
 
 
-def my_output_size(H: int, K: int, S: int, P: int) -> int:
-    """The rows that come out: H rows in, a kernel of K rows, stride S, padding P."""
-    return (H + 2 * P - K) // S + 1
+def my_kernel_slope(x: Tensor, k: Tensor, y: Tensor) -> Tensor:
+    """The slope of mean((out - y)²) for each number of k, where out is x (H, W) convolved with k
+    (K, L). y is as large as out. Returns (K, L)."""
+    error = my_convolve(x, k) - y
+    return 2 * my_convolve(x, error) / error.numel()
 
 
-output_size = Exercise(
+def _error(x: Tensor, k: Tensor, y: Tensor) -> Tensor:
+    return my_convolve(x, k) - y
+
+
+def _slope_of(x: Tensor, error: Tensor) -> Tensor:
+    return 2 * my_convolve(x, error) / error.numel()
+
+
+def _slope_cases() -> Cases:
+    generator = torch.Generator().manual_seed(7)
+    x = torch.randint(0, 5, (6, 8), generator=generator).float()
+    k = torch.randint(-2, 3, (3, 2), generator=generator).float()
+    y = torch.randint(-9, 10, (4, 7), generator=generator).float()
+    small, pair = torch.tensor([[1.0, 2, 4], [0, 3, 1]]), torch.tensor([[1.0, -2]])
+    left_right = torch.tensor([[1.0, 0, -1], [1, 0, -1], [1, 0, -1]])
+    return {
+        "a picture of 2 × 3, all that is wanted is 0": (small, pair, torch.zeros(2, 2)),
+        "the same, something else is wanted": (small, pair, torch.tensor([[1.0, 0], [-2, 3]])),
+        "a kernel of 3 × 2": (x, k, y),
+        "a kernel of zeros": (x, 0 * k, y),
+        "what is wanted is what comes out": (x, k, my_convolve(x, k)),
+        "a square kernel": (x, left_right, torch.ones(4, 6)),
+        "every second row (strided tensors)": (x[::2], k[:1], torch.ones(3, 7)),
+        "double precision": (x.double(), k.double(), y.double()),
+    }
+
+
+kernel_slope = Exercise(
     lesson="02",
-    name="output_size",
-    title="How large is the result?",
-    minutes=3,
-    difficulty=1,
+    name="kernel_slope",
+    title="Which way is down for a kernel?",
+    minutes=10,
+    difficulty=3,
     hints=(
-        "The formula stands above. The padding is on both sides, and ⌊ ⌋ means: round down.",
-        "In Python, a // b divides two whole numbers and rounds down.",
-        "(H + 2 * P - K) // S + 1",
+        "First the error at every place: error = out - y, as large as y. How does it change when "
+        "one number of the kernel, k[a, b], moves a little?",
+        "k[a, b] was multiplied by x[i + a, j + b] to make out[i, j]. So the slope of the sum of "
+        "squares is the sum over i and j of 2 · error[i, j] · x[i + a, j + b]. You have seen such "
+        "a sum: it is window (a, b) of a convolution.",
+        "The slope is the convolution of x with the error as its kernel, times 2, divided by the "
+        "number of places, error.numel().",
     ),
-    why="H + 2P is the height with its frame. The first window begins at 0 and the last at "
-    "H + 2P − K or earlier, so there are ⌊(H + 2P − K) / S⌋ steps, and one window more than steps.",
-    solution_function=my_output_size,
-    cases=lambda: {
-        "3 rows, kernel 3": (3, 3, 1, 0),
-        "4 rows, kernel 3": (4, 3, 1, 0),
-        "padding 1": (4, 3, 1, 1),
-        "stride 2": (7, 3, 2, 0),
-        "stride 2, where the last step does not fit": (8, 3, 2, 0),
-        "the encoder's first layer": (64, 5, 2, 2),
-        "stride 3, padding 2": (10, 4, 3, 2),
-        "stride 4, kernel 1": (11, 1, 4, 0),
-    },
+    why="The chain rule: the slope of error² is 2 · error, times what k[a, b] was multiplied by. "
+    "Summed over all places, this is again a convolution of x, with the error as the kernel. "
+    "This is what loss.backward() computes for nn.Conv2d, and why training costs not much more "
+    "than reading.",
+    solution_function=my_kernel_slope,
+    cases=_slope_cases,
     mistakes={
-        "You rounded up: a window that does not fit is left out, so round down (//).": (
-            lambda H, K, S, P: -(-(H + 2 * P - K) // S) + 1
+        "The factor 2 is missing: the slope of error² is 2 · error.": (
+            lambda x, k, y: _slope_of(x, _error(x, k, y)) / 2
         ),
-        "You counted the padding once: it is added above and below, 2 · P.": (
-            lambda H, K, S, P: (H + P - K) // S + 1
+        "You summed over the places. The loss is a mean, so divide by their number.": (
+            lambda x, k, y: 2 * my_convolve(x, _error(x, k, y))
         ),
-        "You forgot the + 1: there is one window more than there are steps.": (
-            lambda H, K, S, P: (H + 2 * P - K) // S
+        "The sign is turned: the error is what comes out, minus what is wanted. As it is, each "
+        "step would lead uphill.": lambda x, k, y: -_slope_of(x, _error(x, k, y)),
+        "You divided by the number of pixels of x. There are fewer places where the kernel fits: "
+        "as many as y has.": (lambda x, k, y: 2 * my_convolve(x, _error(x, k, y)) / x.numel()),
+        "You turned the result by 180°: number (a, b) of the kernel belongs to the pixels "
+        "x[i + a, j + b].": lambda x, k, y: _slope_of(x, _error(x, k, y)).flip(0, 1),
+        "You forgot y: what counts is the error, not what comes out.": (
+            lambda x, k, y: _slope_of(x, my_convolve(x, k))
         ),
-        "You did not subtract the kernel: the last window must fit into the picture.": (
-            lambda H, K, S, P: (H + 2 * P) // S + 1
+        "This would be the slope of the mean distance |error|. Here the errors are squared.": (
+            lambda x, k, y: my_convolve(x, _error(x, k, y).sign()) / y.numel()
         ),
-        "You divided only H by the stride: first add the padding and subtract K, then divide all "
-        "of it.": lambda H, K, S, P: H // S + 2 * P - K + 1,
-        "You added the 1 before dividing: it comes after, outside of ⌊ ⌋.": (
-            lambda H, K, S, P: (H + 2 * P - K + 1) // S
-        ),
-        "Use // instead of /: a picture has no half rows.": (
-            lambda H, K, S, P: (H + 2 * P - K) / S + 1
-        ),
+        "This is the error at each place. Ask for each number of the kernel: which pixels did it "
+        "multiply, and what was the error there?": _error,
     },
 )
 
@@ -275,47 +301,46 @@ read = Exercise(
 )
 
 
-# --- 4. Predict: which cover hurts?
+# --- 4. Predict: the faces move
 
 
-def _what_covering_does() -> str:
-    """The stored reader's squared error with each part covered: the worst and the least."""
+def _what_moving_does() -> str:
+    """R² of the stored reader when all pictures move by 12 pixels to the right."""
     test = datasets.load_postcards("test")[:300]
     reader, *_ = welcome.load_readers()
-    errors = {}
-    for part in ("mouth", "eyes", "object"):
-        f = training.predict(reader, cnn.cover(test.images, test.cards, part))
-        errors[part] = float((f - test.expression).square().mean())
-    order = sorted(errors, key=errors.get)
-    found = {("object", "mouth"): "b", ("object", "eyes"): "a", ("mouth", "object"): "c"}
-    return found.get((order[0], order[-1]), "none of them")
+    moved = nn.functional.pad(test.images, (12, 0, 0, 0), mode="replicate")[..., :64]
+    r2 = training.r_squared(training.predict(reader, moved), test.expression)
+    return "c" if r2 < 0 else "b" if r2 < 0.95 else "a"
 
 
-covers = Choice(
+moved = Choice(
     lesson="02",
-    name="covers",
-    title="Predict: which cover hurts?",
+    name="moved",
+    title="Predict: the faces move",
     minutes=2,
-    difficulty=1,
+    difficulty=2,
     hints=(
-        "Where do you look yourself, to see whether one of these faces is happy?",
-        "The object has nothing to do with the expression: the generator draws it by chance.",
+        "What does a convolution make of a picture that has moved? And what comes after the "
+        "convolutions?",
+        "The linear layer has one weight for each place of the map. Which places has it seen a "
+        "mouth in? `augment` moves a picture by at most two pixels.",
     ),
-    why="Most of the expression is in the mouth, some in brows and eyes, and none in the object. A "
-    "network that has learned faces must show the same order.",
+    why="The maps move along with the picture: that is what a convolution promises. But the linear "
+    "layer at the end has its own weight for each place, and it has learned only where mouths "
+    "were. Twelve pixels on, the mouth meets weights that were made for something else.",
     options={
-        "a": "the eyes most, the object least",
-        "b": "the mouth most, the object least",
-        "c": "the object most (it is the largest), the mouth least",
+        "a": "as good as before: a convolution finds an edge everywhere",
+        "b": "somewhat worse, between 0.7 and 0.95: a part of each picture is cut off",
+        "c": "below 0: worse than always answering the mean",
     },
-    answer="b",
+    answer="c",
     wrong={
-        "a": "Brows and eyes do tell something. But look at the four pictures again: which line "
-        "changes most between a sad and a happy face?",
-        "c": "The object is large, but it says nothing about the expression. Only if the network "
-        "had learned the wrong thing would covering it hurt.",
+        "a": "The maps would only move, true. But f does not end with the convolutions. What does "
+        "the linear layer do with a map that has moved?",
+        "b": "What is cut off holds few mouths, true. But think of the linear layer: does it know "
+        "a mouth in a place where it never saw one?",
     },
-    truth=_what_covering_does,
+    truth=_what_moving_does,
 )
 
 

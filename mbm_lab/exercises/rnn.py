@@ -1,4 +1,4 @@
-"""The exercises of lesson 03: the recurrent step, the gate, the mask, word order."""
+"""The exercises of lesson 03: the recurrent step, clipping, the mask, word order."""
 
 from __future__ import annotations
 
@@ -84,65 +84,93 @@ rnn_step = Exercise(
 )
 
 
-# --- 2. Keep or write?
+# --- 2. A gradient that explodes
 
 
-def my_gru_mix(n: Tensor, h: Tensor, z_before: Tensor) -> Tensor:
-    """The new memory (B, H) from the proposal n, the memory h, and z before its sigmoid."""
-    z = torch.sigmoid(z_before)
-    return (1 - z) * n + z * h
+def my_clip(gradients: list[Tensor], longest: float) -> list[Tensor]:
+    """The gradients, all shortened by one factor, so that together they are no longer than
+    `longest`. Together: as if all their numbers stood in one long list."""
+    length = sum((gradient**2).sum() for gradient in gradients).sqrt()
+    factor = (longest / length).clamp(max=1.0)
+    return [factor * gradient for gradient in gradients]
 
 
-def _mix_cases() -> Cases:
+def _clip_cases() -> Cases:
     generator = torch.Generator().manual_seed(2)
-    n, h, z = torch.randn(3, 4, 5, generator=generator).unbind(0)
-    n, h = n.tanh(), h.tanh()
-    one = torch.tensor
+    W, b = torch.randn(3, 4, generator=generator), torch.randn(3, generator=generator)
+    three_four = [torch.tensor([3.0, 0.0]), torch.tensor([[4.0]])]
     return {
-        "one number, the gate half open": (one([[0.8]]), one([[0.5]]), one([[0.0]])),
-        "one number, z = 0.9": (one([[0.8]]), one([[0.5]]), one([[2.1972]])),
-        "a gate that is almost shut": (one([[0.8]]), one([[0.5]]), one([[-9.0]])),
-        "four texts, a memory of 5": (n, h, z),
-        "a batch of one": (n[:1], h[:1], z[:1]),
-        "strided tensors": (n[:, ::2], h[:, ::2], z[:, ::2]),
-        "double precision": (n.double(), h.double(), z.double()),
+        "3 and 4, which are 5 together, to a length of 1": (three_four, 1.0),
+        "3 and 4, which may be 10 long": (three_four, 10.0),
+        "a matrix and a bias, to a length of 0.5": ([W, b], 0.5),
+        "a gradient a thousand times as long": ([1000 * W, b], 2.0),
+        "one gradient": ([W], 1.5),
+        "a gradient of zeros": ([0 * b], 1.0),
+        "strided tensors": ([W.T, W[:, ::2]], 1.0),
+        "double precision": ([W.double(), b.double()], 1.0),
     }
 
 
-gru_mix = Exercise(
+def _by(gradients: list[Tensor], factor: Tensor | float) -> list[Tensor]:
+    return [factor * gradient for gradient in gradients]
+
+
+def _length(gradients: list[Tensor]) -> Tensor:
+    return torch.cat([gradient.flatten() for gradient in gradients]).norm()
+
+
+def _factor(longest: float, length: Tensor) -> Tensor:
+    return (longest / length).clamp(max=1.0)
+
+
+clip = Exercise(
     lesson="03",
-    name="gru_mix",
-    title="Keep or write?",
-    minutes=4,
-    difficulty=1,
+    name="clip",
+    title="A gradient that explodes",
+    minutes=8,
+    difficulty=2,
     hints=(
-        "First make z a number between 0 and 1. Then mix n and h by the last line of the table.",
-        "z = torch.sigmoid(z_before). With z = 1 the old memory must stay, with z = 0 the proposal "
-        "must take its place.",
-        "(1 - z) * n + z * h",
+        "The length of a list of numbers is the root of the sum of their squares. Here the list "
+        "holds the numbers of all gradients.",
+        "If the length is 5 and 1 is allowed, multiply everything by 1 / 5. If the length is 5 and "
+        "10 is allowed, leave everything as it is: the factor is never larger than 1.",
+        "factor = (longest / length).clamp(max=1.0), where length is "
+        "sum((g**2).sum() for g in gradients).sqrt().",
     ),
-    why="The two shares, 1 − z and z, add up to 1, so the new memory lies between proposal and old "
-    "memory and cannot grow. Each of the H numbers has its own gate.",
-    solution_function=my_gru_mix,
-    cases=_mix_cases,
+    why="One factor for all keeps the direction: the step still leads downhill, it is only "
+    "shorter. Gradients that are short enough stay as they are, so clipping does nothing on an "
+    "ordinary day (Pascanu, Mikolov and Bengio, 2013).",
+    solution_function=my_clip,
+    cases=_clip_cases,
     mistakes={
-        "You swapped the shares: z is the share of the OLD memory. (The paper of Cho and others "
-        "writes it so, PyTorch and this lesson the other way.)": (
-            lambda n, h, z: z.sigmoid() * n + (1 - z.sigmoid()) * h
+        "You shortened each gradient by itself. That changes the direction: what was long loses "
+        "more than what was short.": (
+            lambda gradients, longest: [
+                _factor(longest, gradient.norm()) * gradient for gradient in gradients
+            ]
         ),
-        "You forgot the sigmoid: z_before can be any number, and a gate is between 0 and 1.": (
-            lambda n, h, z: (1 - z) * n + z * h
+        "You cut off each number by itself. That changes the direction, and together they can "
+        "still be longer.": (
+            lambda gradients, longest: [g.clamp(-longest, longest) for g in gradients]
         ),
-        "The proposal counts in full. Its share is only what the memory leaves: 1 − z.": (
-            lambda n, h, z: n + z.sigmoid() * h
+        "Gradients that are short enough must stay as they are: the factor is at most 1.": (
+            lambda gradients, longest: _by(
+                gradients, longest / _length(gradients) if _length(gradients) > 0 else 1.0
+            )
         ),
-        "You multiplied both by z. The proposal gets 1 − z.": (
-            lambda n, h, z: z.sigmoid() * n + z.sigmoid() * h
+        "You forgot the root: the length is the root of the sum of squares.": (
+            lambda gradients, longest: _by(gradients, _factor(longest, _length(gradients) ** 2))
         ),
-        "The old memory is lost: z · h is missing.": lambda n, h, z: (1 - z.sigmoid()) * n,
-        "You used tanh for the gate. It must lie between 0 and 1: the sigmoid.": (
-            lambda n, h, z: (1 - z.tanh()) * n + z.tanh() * h
+        "You added up the lengths of the gradients. Together they are shorter than that: take the "
+        "root of the sum of all squares.": (
+            lambda gradients, longest: _by(
+                gradients, _factor(longest, sum(gradient.norm() for gradient in gradients))
+            )
         ),
+        "You shortened them to length 1, whatever is allowed: the factor is longest / length.": (
+            lambda gradients, longest: _by(gradients, _factor(1.0, _length(gradients)))
+        ),
+        "You left them as they are.": lambda gradients, longest: [g.clone() for g in gradients],
     },
 )
 
@@ -367,8 +395,8 @@ hard_messages = Choice(
         "about the sentiment?",
     ),
     why="A name says nothing about the sentiment, so a network that has learned to pass over names "
-    "loses nothing. A long negation must be carried over several words to its adjective, and "
-    "training had few of them.",
+    "loses nothing. A long negation must be carried over six or seven words to its adjective. It "
+    "is not rare: one message in eight has it.",
     options={
         "a": "an unknown name",
         "b": "a long negation such as “nobody would say that”",
@@ -378,8 +406,8 @@ hard_messages = Choice(
     wrong={
         "a": "g has never seen this name, true. But would a known name have helped it to know the "
         "sentiment?",
-        "c": "One of the two changes what the sentence says, and is rare in the training messages. "
-        "That leaves a trace.",
+        "c": "One of the two changes what the sentence says, and must be carried far. Look at the "
+        "slopes in section 7 again.",
     },
     truth=_what_is_hard,
 )

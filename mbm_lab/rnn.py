@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mbm_lab import cnn, datasets, preprocessing, stored, training
+from mbm_lab import cnn, datasets, postcards, preprocessing, stored, training
 from mbm_lab.device import device_of, seeded
 
 # --- By hand
@@ -180,6 +180,28 @@ def read_along(reader: nn.Module, tokens: Tensor, stop: int | None = None) -> Te
         h = gru_step(x, h, *reader.encoder.gru.parameters())  # one step more from each state
     readings = reader.head(h)[..., 0]  # (B, T)
     return readings.masked_fill(words == preprocessing.PAD, torch.nan).to(tokens.device)
+
+
+WORD_KINDS = {
+    "the, our": {"the", "our"},
+    "noun": {noun.split()[-1] for noun in postcards.NOUNS},
+    "was": {"was"},
+    "not, never": set(postcards.NEGATIONS) - {""},
+    "really …": set(postcards.INTENSIFIERS) - {""},
+    "adjective": set(postcards.ADJECTIVES),
+    "and, but …": {"and", "but", "although"},
+    "full stop": {"."},
+}
+"""The parts of a message's sentence, about in their order, and their words."""
+
+
+def kinds_of_words(tokens: Tensor, vocabulary: preprocessing.Vocabulary) -> Tensor:
+    """Which of the WORD_KINDS each word is, by its place there, or -1: tokens (B, T) to (B, T)."""
+    kinds = [
+        next((k for k, words in enumerate(WORD_KINDS.values()) if word in words), -1)
+        for word in vocabulary.words
+    ]
+    return torch.tensor(kinds, device=tokens.device)[tokens]
 
 
 @torch.no_grad()

@@ -227,24 +227,131 @@ def test_f_reads_digits(seed):
     assert accuracy >= 0.97
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_f_reads_expressions_far_better_than_a_linear_model(seed, test_cards):
-    from sklearn.linear_model import Ridge
+@pytest.fixture(scope="module")
+def cards():
+    """Training, validation and test cards, with their pictures."""
+    return [datasets.load_postcards(split, ("image",)) for split in datasets.SPLITS]
 
-    train = datasets.load_postcards("train")
+
+@pytest.fixture(scope="module")
+def edges(cards):
+    """What the linear formula on edge histograms reads on the test cards."""
+    train, val, test = cards
+    return cnn.edge_ridge(train, val, test.images)
+
+
+def trained(seed, images, expression):
+    """A reader, trained as in the lesson."""
     torch.manual_seed(seed)
     model = cnn.Reader(cnn.ImageEncoder())
-    recipe = {"epochs": 8, "learning_rate": 6e-3, "one_cycle": True, "progress": False}
-    training.fit(model, train.images, train.expression, nn.functional.mse_loss, seed=seed,
-                 augment=preprocessing.augment, **recipe)  # fmt: skip
-    reading = training.predict(model, test_cards.images)
-    small, small_test = (
-        nn.functional.avg_pool2d(cards.images, 2).flatten(1) for cards in (train, test_cards)
-    )
-    ridge = Ridge(alpha=300).fit(small, train.expression)
-    linear = training.r_squared(torch.tensor(ridge.predict(small_test)), test_cards.expression)
-    for chosen in (test_cards.seen, ~test_cards.seen):
-        r2 = training.r_squared(reading[chosen], test_cards.expression[chosen])
-        assert r2 > 0.93
-        assert r2 > linear + 0.1
+    training.fit(model, images, expression, nn.functional.mse_loss, epochs=10, learning_rate=6e-3,
+                 one_cycle=True, seed=seed, augment=preprocessing.augment,
+                 progress=False)  # fmt: skip
+    return model
+
+
+def ends_against_middle(error, expression):
+    """The typical error of the very sad and very happy faces, against that of the calm ones."""
+    rmse = [error[which].square().mean().sqrt() for which in (
+        expression < -0.7, expression > 0.7, (expression > -0.4) & (expression < 0.4))]  # fmt: skip
+    return (rmse[0] + rmse[1]) / 2 / rmse[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_what_the_lesson_says_of_f(seed, cards, edges, monkeypatch):
+    train, _, test = cards
+    model = trained(seed, train.images, train.expression)
+    reading = training.predict(model, test.images)
+    for chosen in (test.seen, ~test.seen):
+        r2 = training.r_squared(reading[chosen], test.expression[chosen])
+        rival = training.r_squared(edges[chosen], test.expression[chosen])
+        assert 0.94 < rival < r2
+        assert r2 > 0.96
+        assert 1 - r2 < 0.6 * (1 - rival)
+    assert ends_against_middle(reading - test.expression, test.expression) > 1.35
+    aside = torch.tensor([card.relation == "beside" for card in test.cards])
+
+    def costs(images):
+        squared = (training.predict(model, images) - test.expression).square()
+        return squared[aside].mean().sqrt() - squared[~aside].mean().sqrt()
+
+    monkeypatch.setattr(painting, "PAINTERS", dict.fromkeys(painting.PAINTERS, paint_nothing))
+    assert costs(datasets.paint(test.cards)) > 0.5 * costs(test.images) > 0
+    for pixels, low, high in ((2, 0.94, 1.0), (4, 0.75, 0.93), (12, -9, 0)):
+        moved = nn.functional.pad(test.images, (pixels, 0, 0, 0), mode="replicate")[..., :64]
+        assert low < training.r_squared(training.predict(model, moved), test.expression) < high
+
+
+@pytest.mark.slow
+def test_with_expressions_spread_evenly_the_ends_are_read_nearly_as_well(cards):
+    train, _, test = cards
+    expression = 2 * torch.rand(len(train), generator=torch.Generator().manual_seed(0)) - 1
+    evenly = [
+        replace(card, expression=round(value, 4))
+        for card, value in zip(train.cards, expression.tolist(), strict=True)
+    ]
+    error = training.predict(trained(1, datasets.paint(evenly), expression), test.images)
+    assert ends_against_middle(error - test.expression, test.expression) < 1.25
+
+
+# --- The rival, and what is learned of a kernel
+
+
+def ramp(degrees):
+    """A picture that becomes darker in one direction: 0 is to the right, 90 downwards."""
+    angle = torch.tensor(degrees).deg2rad()
+    down, across = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    grey = 0.5 - 0.02 * (across * angle.cos() + down * angle.sin())
+    return grey.expand(1, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "shares"),
+    [(0.0, {0: 1.0}), (90.0, {3: 1.0}), (180.0, {6: 1.0}), (270.0, {9: 1.0}),
+     (45.0, {1: 0.5, 2: 0.5}), (352.5, {11: 0.25, 0: 0.75})],
+)  # fmt: skip
+def test_an_edge_counts_for_the_two_directions_next_to_its_own(degrees, shares):
+    histograms = cnn.edge_histograms(ramp(degrees))
+    assert histograms.shape == (1, 12, 4, 4)
+    inner = histograms[0, :, 1:3, 1:3]
+    inner = inner / inner.sum(0)
+    wanted = torch.zeros(12)
+    for direction, share in shares.items():
+        wanted[direction] = share
+    assert torch.allclose(inner, wanted[:, None, None].expand_as(inner), atol=1e-3)
+
+
+def test_a_strong_edge_has_length_one_and_a_plain_square_none():
+    plain = cnn.edge_histograms(torch.full((1, 3, 24, 24), 0.5))
+    assert plain[..., 2:4, 2:4].abs().max() < 1e-3
+    strong = cnn.edge_histograms(20 * ramp(0.0))[0, :, 1:3, 1:3]
+    assert torch.allclose(strong.norm(dim=0), torch.ones(2, 2), atol=0.02)
+
+
+def test_gradient_descent_finds_sobels_kernel_where_the_pictures_tell_kernels_apart():
+    sobel = torch.tensor(cnn.SOBEL)[None, None]
+    for seed in range(3):
+        pictures = datasets.draw_postcards(4, seed).images.mean(1, keepdim=True)
+        smooth = pictures - pictures.mean((2, 3), keepdim=True)
+        generator = torch.Generator().manual_seed(seed)
+        far = []
+        for grain in (0.1, 0.0):
+            noisy = smooth + grain * torch.randn(smooth.shape, generator=generator)
+            edges, k = nn.functional.conv2d(noisy, sobel), torch.zeros(1, 1, 3, 3)
+            for _ in range(300):
+                k.requires_grad_()
+                loss = (nn.functional.conv2d(noisy, k) - edges).square().mean()
+                (slope,) = torch.autograd.grad(loss, k)
+                k = (k - 1.5 * slope).detach()
+            assert loss < 1e-3
+            far.append((k - sobel).abs().max())
+        assert far[0] < 0.01 < 0.05 < far[1]
+
+
+def test_augment_makes_fifty_versions_of_which_twenty_epochs_show_sixteen_or_seventeen():
+    picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    versions = {preprocessing.augment(picture, generator).numpy().tobytes() for _ in range(999)}
+    assert len(versions) == 50
+    assert 16 < 50 * (1 - (49 / 50) ** 20) < 17

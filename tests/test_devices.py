@@ -250,6 +250,10 @@ CASES = {
         "message_reader",
         lambda model, words, put: rnn.read_along(model, put(torch.tensor([[4, 9, 0]])), 7),
     ),
+    "rnn.update_gates": lambda: reader_case(
+        "message_reader",
+        lambda model, words, put: rnn.update_gates(model.encoder, put(torch.tensor([[4, 9, 0]]))),
+    ),
     "welcome.read": lambda: readers_case(
         lambda f, g, vocabulary, cards, put: welcome.read(cards, f, g, vocabulary)
     ),

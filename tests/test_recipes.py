@@ -13,10 +13,12 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mbm_lab import (
     captioning,
+    cnn,
     datasets,
     postcards,
     questions,
     retrieval,
+    rnn,
     speech,
     stored,
     training,
@@ -128,6 +130,39 @@ def test_a_lesson_that_does_not_say_how_long_trains_for_so_many_epochs(train):
     """The seconds and the results that the lessons state are those of these epochs."""
     epochs = inspect.signature(train).parameters["epochs"].default
     assert epochs in (inspect.Parameter.empty, LIVE[train])
+
+
+TRAINED_IN_THE_EXAM = {
+    cnn: ((10, 64, 6e-3, None, "augment"), "R² of the expression", 0.96),
+    rnn: ((20, 64, 6e-3, None, None), "R² of the sentiment", 0.95),
+}
+"""The recipe of the lesson, what is measured of seen and unseen cards, and its bound."""
+
+
+@pytest.mark.parametrize("module", TRAINED_IN_THE_EXAM, ids=lambda module: module.__name__)
+def test_an_exam_that_trains_follows_the_lesson(module, few, monkeypatch):
+    recipe, what, at_least = TRAINED_IN_THE_EXAM[module]
+    show(monkeypatch, few | {"val": few["train"]})
+    runs = []
+
+    def fit(model, inputs, targets, loss, *, epochs, learning_rate, one_cycle, seed, progress,
+            batch_size=64, clip_norm=None, augment=None):  # fmt: skip
+        name = getattr(augment, "__name__", None)
+        runs.append(((epochs, batch_size, learning_rate, clip_norm, name), one_cycle, seed))
+        assert len(targets) == len(few["train"])
+        return training.History()
+
+    monkeypatch.setattr(training, "fit", fit)
+    results = module.exam(1)
+    assert runs == [(recipe, True, 1)]
+    assert [one.what for one in results] == [f"{what}, seen", f"{what}, unseen"]
+    for one in results:
+        assert (one.at_least, one.limit, one.less_is_better) == (at_least, 1.0, False)
+        assert one.rival.startswith("ridge on ")
+        assert one.baseline < 1
+    torch.manual_seed(77)  # what was drawn before must not matter
+    assert module.exam(1) == results
+    assert [one.value for one in module.exam(2)] != [one.value for one in results]
 
 
 # Exams: test cards of which the first half has the pictures, clips and notes of other cards

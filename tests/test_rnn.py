@@ -1,11 +1,11 @@
 """rnn.py: the steps by hand, the encoder, what lesson 03 measures, and its claims."""
 
 import math
+import re
+from dataclasses import replace
 
 import pytest
 import torch
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import RidgeCV
 from torch import nn
 
 from mbm_lab import cnn, datasets, postcards, preprocessing, rnn, stored, training, welcome
@@ -127,6 +127,18 @@ def test_an_open_update_gate_keeps_the_gradient():
     assert opened[20] / opened[0] > 0.2
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_with_six_times_u_the_gradient_explodes_and_an_open_lstm_keeps_it(seed):
+    torch.manual_seed(seed)
+    xs = torch.randn(100, 21, 32)
+    plain, lstm = nn.RNN(32, 32, batch_first=True), nn.LSTM(32, 32, batch_first=True)
+    plain.weight_hh_l0.data *= 6
+    lstm.bias_ih_l0.data[32:64] += 3
+    exploding, kept = (rnn.gradient_by_distance(network, xs) for network in (plain, lstm))
+    assert exploding[20] / exploding[0] > 50
+    assert 0.1 < kept[20] / kept[0] < 2
+
+
 # --- The encoder
 
 
@@ -201,6 +213,24 @@ def test_read_along_with_a_stop_reads_each_beginning_as_a_message(encoder):
         ended = torch.cat([TOKENS[:1, :end], torch.tensor([[3]])], 1)
         assert along[0, end - 1].item() == pytest.approx(reader(ended).item(), abs=1e-6)
     assert along.isnan().equal(TOKENS == 0)
+
+
+def test_update_gates_are_those_of_the_steps(encoder):
+    gates = rnn.update_gates(encoder, TOKENS)
+    assert gates.shape == (3, 4, 8)
+    assert gates.isnan().equal((TOKENS == 0)[..., None].expand(-1, -1, 8))
+    W, U, b, c = encoder.gru.parameters()
+    h = torch.zeros(8)
+    for word, z in zip(TOKENS[0], gates[0], strict=True):
+        x = encoder.embedding.weight[word]
+        assert torch.allclose(z, torch.sigmoid(x @ W[8:16].T + b[8:16] + h @ U[8:16].T + c[8:16]))
+        h = rnn.gru_step(x, h, W, U, b, c)
+
+
+def test_each_word_is_of_its_kind(vocabulary):
+    text = "Dear Ana, our sea was never really awful but the bus was fine."
+    kinds = rnn.kinds_of_words(preprocessing.text_to_tensor([text], vocabulary), vocabulary)
+    assert kinds.tolist() == [[-1, -1, -1, 0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 5, 7]]
 
 
 def test_shuffled_words_are_the_same_words_in_another_order():
@@ -292,41 +322,102 @@ def train_reader(seed, cards, vocabulary, **options):
 
 @pytest.fixture(scope="module")
 def baselines(cards):
-    """R² of ridges on bags of words and of bigrams."""
+    """R² of ridges on words, on pairs too, on triples, on runs of four."""
     train, test = cards
-    scores = []
-    for n in (1, 2):
-        counter = CountVectorizer(ngram_range=(1, n), token_pattern=r"[a-z]+")
-        counts = counter.fit_transform(train.messages)
-        ridge = RidgeCV(alphas=[1, 3, 10, 30]).fit(counts, train.sentiment)
-        prediction = torch.tensor(ridge.predict(counter.transform(test.messages))).float()
-        scores.append(training.r_squared(prediction, test.sentiment))
-    return scores
+    val = datasets.load_postcards("val", parts=["message"])
+    reads = [rnn.ngram_ridge(train, val, longest)[0] for longest in (1, 2, 3, 4)]
+    return [training.r_squared(read(test.messages), test.sentiment) for read in reads]
 
 
 def test_the_baselines_are_where_the_lesson_says(baselines):
-    assert baselines == pytest.approx([0.25, 0.35], abs=0.02)
+    assert baselines == pytest.approx([0.25, 0.37, 0.64, 0.59], abs=0.02)
+
+
+def test_ngrams_are_all_runs_of_neighbours_and_the_brake_is_chosen_on_validation_cards(cards):
+    train, test = cards
+    read, count = rnn.ngram_ridge(train[:1], train[:1], 2)
+    words = preprocessing.tokenize(train.messages[0])
+    assert count == len(set(words)) + len(set(zip(words, words[1:], strict=False)))
+    assert read(test.messages[:3]).shape == (3,)
+    few = train[:300]
+    strict, loose = (rnn.ngram_ridge(few, val, 3)[0] for val in (test, few))
+    errors = [(read(few.messages) - few.sentiment).square().mean() for read in (strict, loose)]
+    assert errors[1] < 0.5 * errors[0], "chosen on its own cards, the least brake is the best"
+
+
+def test_how_often_and_how_far_negation_stands(cards, vocabulary):
+    train, test = cards
+    texts = [preprocessing.tokenize(text) for text in train.messages]
+    adjectives = set(postcards.ADJECTIVES)
+    share, apart = {}, {}
+    for negation in ("not", "never", "nobody"):
+        places = [(words, i) for words in texts for i, w in enumerate(words) if w == negation]
+        share[negation] = sum(negation in words for words in texts) / len(texts)
+        apart[negation] = {
+            next(k for k, word in enumerate(words[i + 1 :]) if word in adjectives)
+            for words, i in places
+        }
+    assert list(share.values()) == pytest.approx([0.14, 0.08, 0.12], abs=0.005)
+    assert apart == {"not": {0, 1}, "never": {0, 1}, "nobody": {6, 7}}
+    assert sum(any(n in words for n in share) for words in texts) / len(texts) > 0.31
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_g_beats_the_baselines_by_word_order(seed, cards, vocabulary, baselines):
+def test_what_the_lesson_says_of_g(seed, cards, vocabulary, baselines):
     train, test = cards
     reader = train_reader(seed, train, vocabulary)
     tokens = preprocessing.text_to_tensor(test.messages, vocabulary)
-    score = training.r_squared(training.predict(reader, tokens), test.sentiment)
-    assert score > 0.95
-    assert score > max(baselines) + 0.55
-    shuffled = rnn.shuffle_words(tokens, torch.Generator().manual_seed(seed))
-    assert training.r_squared(training.predict(reader, shuffled), test.sentiment) < baselines[0]
+    reading = training.predict(reader, tokens)
+    score = training.r_squared(reading, test.sentiment)
+    assert score > 0.97
+    assert score > max(baselines) + 0.3
+    shuffled = rnn.shuffle_words(tokens, torch.Generator().manual_seed(0))
+    assert -0.15 < training.r_squared(training.predict(reader, shuffled), test.sentiment) < 0.15
+
+    error = (reading - test.sentiment).square()
+    texts = [preprocessing.tokenize(text) for text in test.messages]
+    of = {
+        word: error[torch.tensor([word in words for words in texts])].mean()
+        for word in ("not", "never", "nobody")
+    }
+    without = torch.tensor([not any(word in words for word in of) for words in texts])
+    assert error[without].mean() < of["not"] < min(of["never"], of["nobody"])
+
+    z, kinds = rnn.update_gates(reader.encoder, tokens), rnn.kinds_of_words(tokens, vocabulary)
+    names = list(rnn.WORD_KINDS)
+    mean = {name: z[kinds == k].mean() for k, name in enumerate(names)}
+    assert 0.33 < min(mean.values()) == mean["not, never"] < mean["adjective"] < mean["noun"]
+    assert max(mean.values()) < 0.68
+    adjective = kinds == names.index("adjective")
+    two = adjective.sum(1) == 2
+    after = torch.arange(tokens.shape[1]) > adjective.int().argmax(1)[:, None]
+    after = after & (tokens != preprocessing.PAD)
+    assert after.sum(1)[two].float().mean() == pytest.approx(7.1, abs=0.1)
+    assert torch.where(after[..., None], z, 1.0).prod(1)[two].mean() < 0.09
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_trained_on_shuffled_words_most_of_the_margin_is_gone(seed, cards, vocabulary, baselines):
+def test_a_negation_beside_its_adjective_keeps_its_strength(seed, cards, vocabulary):
+    """Written as one word there, in as many messages; what is far keeps 0.40 to 0.45 of 0.6."""
+    train, _ = cards
+    far = r"[Nn]obody would say that ((?:the|our) \w+) was "
+    near = [re.sub(far, r"\1 was nobody ", text) for text in train.messages]
+    reader = train_reader(seed, replace(train, messages=near), vocabulary)
+    clear = [word for word, score in postcards.ADJECTIVES.items() if abs(score) >= 0.3]
+    clauses = [f"{noun} was {word}." for noun in postcards.NOUNS for word in clear]
+    plain = say(reader, clauses, vocabulary)
+    negated = say(reader, [s.replace("was", "was nobody") for s in clauses], vocabulary)
+    assert -0.68 < (plain * negated).sum() / plain.square().sum() < -0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_trained_on_shuffled_words_most_of_the_margin_is_gone(seed, cards, vocabulary):
     train, test = cards
     reader = train_reader(seed, train, vocabulary, augment=rnn.shuffle_words)
     tokens = preprocessing.text_to_tensor(test.messages, vocabulary)
-    shuffled = rnn.shuffle_words(tokens, torch.Generator().manual_seed(seed))
+    shuffled = rnn.shuffle_words(tokens, torch.Generator().manual_seed(0))
     score = training.r_squared(training.predict(reader, shuffled), test.sentiment)
-    assert baselines[0] + 0.15 < score < 0.75
+    assert 0.52 < score < 0.66

@@ -100,8 +100,8 @@ class AlbumPlayground(ComposePlayground):
     """Search in one's own pictures, with words, with a picture, or with both.
 
     album: some pictures with captions, English or Chinese. encoder: gives the pictures' features,
-    (B, dim); lesson 06's unless you bring another. Lesson 07's model is trained on them here, which takes a
-    second or two for twenty pictures; it knows the words of their captions.
+    (B, dim); lesson 06's unless you bring another. Lesson 07's model is trained on them here, which
+    takes a second or two for twenty pictures; it knows the words of their captions.
     """
 
     STEPS = 300

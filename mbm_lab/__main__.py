@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     where = what.add_parser("path", help="print the folder of a data set")
     where.add_argument("name", metavar="NAME")
     where.set_defaults(command=_data_path)
+    sample = what.add_parser("sample", help="write the course's sample of digits anew, from all")
+    sample.add_argument("folder", metavar="FOLDER")
+    sample.set_defaults(command=_data_sample)
     check = what.add_parser("check", help="list everything that is wrong in your own folder")
     check.add_argument("folder", metavar="FOLDER")
     check.set_defaults(command=_data_check)
@@ -184,6 +187,13 @@ def _data_path(options: argparse.Namespace) -> None:
     from mbm_lab import downloads
 
     print(downloads.path(options.name))
+
+
+def _data_sample(options: argparse.Namespace) -> None:
+    from mbm_lab import datasets
+
+    datasets.write_digit_sample(options.folder)
+    print(f"Written: the sample of digits, in {options.folder}")
 
 
 def _data_check(options: argparse.Namespace) -> int:

@@ -273,14 +273,18 @@ def example_album(count: int = 20, seed: int = 0) -> Path:
 # --- Flickr8k
 
 
-def load_flickr8k(most: int | None = None, root: str | Path | None = None) -> Album:
+def load_flickr8k(
+    most: int | None = None,
+    root: str | Path | None = None,
+    size: int = preprocessing.IMAGE_SIZE,
+) -> Album:
     """Flickr8k (Hodosh et al., 2013): photographs with five captions each, as an album.
 
     most: only so many photographs, the first; all that are here can be a part of the 8,091. root:
-    the folder of captions.txt; `downloads.path` finds it. Raises as `load_album`, and
-    FileNotFoundError when the data set is not here.
+    the folder of captions.txt; `downloads.path` finds it. size: of the pictures, in
+    pixels. Raises as `load_album`, and FileNotFoundError when the data set is not here.
     """
-    return load_album(root or downloads.path("flickr8k"), most)
+    return load_album(root or downloads.path("flickr8k"), most, size)
 
 
 def count_photographs() -> str:

@@ -1,5 +1,6 @@
 """Loads the Postcards data set through `preprocessing` (every lesson), scikit-learn's digits
-(lesson 02), and published digits, recordings and sentences (lesson 12).
+(lesson 02), and published digits, recordings and sentences (lesson 12), of which a small sample of
+digits comes with the course.
 
 All loaders give the same kinds of things: pictures (N, 3, 64, 64) in [0, 1], sounds as lists of
 (T,) samples at 16,000 a second, texts as lists, numbers as tensors (N,).
@@ -7,6 +8,7 @@ All loaders give the same kinds of things: pictures (N, 3, 64, 64) in [0, 1], so
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import math
@@ -17,7 +19,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from mbm_lab import downloads, postcards, preprocessing
@@ -302,6 +306,98 @@ def load_spoken_digits(split: str = "train", root: str | Path | None = None) -> 
         digits.append(int(found[1]))
         speakers.append(found[2])
     return SpokenDigits(names, sounds, torch.tensor(digits), speakers)
+
+
+# --- A sample of both that comes with the course
+
+SAMPLE = DATA / "digits"
+SAMPLE_RECORDINGS = {"train": range(5, 11), "val": range(11, 13), "test": range(3)}
+"""The numbers of the sample's recordings, of each digit by each speaker: FSDD's own split."""
+SAMPLE_PICTURES = {"train": 72, "val": 12, "test": 36}
+"""So many pictures of each digit; those of "test" are from MNIST's test files, in its order."""
+SAMPLE_GAP = 160
+"""Samples of silence behind each recording, so that none leaks into the next."""
+
+
+def load_digit_sample(
+    split: str = "train", root: str | Path = SAMPLE
+) -> tuple[Tensor, Tensor, SpokenDigits]:
+    """The course's sample of written and spoken digits: images (N, 1, 28, 28) float32 in [0, 1],
+    their digits (N,), and the recordings, which are of no picture in particular.
+
+    split: "train" (720 pictures, 360 recordings), "val" (120, 120) or "test" (360, 180).
+    data/README.md says what it holds, and `write_digit_sample` how it was made. Lesson 12.
+
+    Raises FileNotFoundError when a file is missing, ValueError for an unknown split, when the files
+    do not belong together, and as `preprocessing.read_image` and `preprocessing.read_audio`.
+    """
+    if split not in SAMPLE_PICTURES:
+        raise ValueError(f'Unknown split {split!r}: the sample has "train", "val" and "test".')
+    root = Path(root)
+    sheet = preprocessing.read_image(root / "written.webp")[0].float() / 255  # a row for each digit
+    with open(root / "spoken.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    lengths = [int(row["samples"]) + SAMPLE_GAP for row in rows]  # 8,000 a second
+    sound = preprocessing.read_audio(root / "spoken.ogg", FSDD_RATE)
+    times = preprocessing.SAMPLE_RATE // FSDD_RATE
+    wide = sum(SAMPLE_PICTURES.values())
+    if sheet.shape != (10 * 28, wide * 28) or len(sound) != times * sum(lengths):
+        raise ValueError(f"The files in {root} do not belong together: get the course anew.")
+    tiles = sheet.view(10, 28, wide, 28).permute(0, 2, 1, 3)  # (10, wide, 28, 28)
+    before = list(SAMPLE_PICTURES).index(split)
+    first = sum(list(SAMPLE_PICTURES.values())[:before])
+    images = tiles[:, first : first + SAMPLE_PICTURES[split]]
+    chosen = [
+        (row["name"], part[: -times * SAMPLE_GAP])
+        for row, part in zip(rows, sound.split([times * n for n in lengths]), strict=True)
+        if int(FSDD_NAME.fullmatch(f"{row['name']}.wav")[3]) in SAMPLE_RECORDINGS[split]
+    ]
+    parts = [name.split("_") for name, _ in chosen]  # digit, speaker, number
+    spoken = SpokenDigits(
+        [name for name, _ in chosen],
+        [part for _, part in chosen],
+        torch.tensor([int(digit) for digit, _, _ in parts]),
+        [speaker for _, speaker, _ in parts],
+    )
+    digits = torch.arange(10).repeat_interleave(images.shape[1])
+    return images.reshape(-1, 1, 28, 28), digits, spoken
+
+
+def write_digit_sample(
+    folder: str | Path, mnist: str | Path | None = None, fsdd: str | Path | None = None
+) -> None:
+    """Writes the sample anew from the whole MNIST and FSDD: `mbm-lab data sample FOLDER`.
+
+    Pictures: one sheet, a row for each digit, with 16 levels of grey instead of 256 (webp without
+    loss). Recordings: the first second of each, one behind the other (Opus, 8,000 a second).
+    Everything else is as published. Existing files of these names are replaced. Raises as
+    `load_mnist` and `load_spoken_digits`, OSError when the folder cannot be written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    strips = []
+    for split, count in SAMPLE_PICTURES.items():
+        images, digits = load_mnist("test" if split == "test" else "train", mnist)
+        skipped = SAMPLE_PICTURES["train"] if split == "val" else 0
+        rows = [images[digits == d][skipped : skipped + count, 0] for d in range(10)]
+        strips.append(torch.stack(rows).permute(0, 2, 1, 3).reshape(10 * 28, count * 28))
+    grey = (torch.cat(strips, 1) * 15).round().byte() * 17
+    sheet = Image.fromarray(grey.numpy())
+    sheet.save(folder / "written.webp", lossless=True, quality=100, method=6)
+    spoken = load_spoken_digits("all", fsdd)
+    numbers = {number for chosen in SAMPLE_RECORDINGS.values() for number in chosen}
+    lines, sounds, gap = ["name,samples"], [], np.zeros(SAMPLE_GAP, np.float32)
+    times = preprocessing.SAMPLE_RATE // FSDD_RATE
+    for name, sound in zip(spoken.names, spoken.sounds, strict=True):
+        if int(name.rpartition("_")[2]) in numbers:
+            samples = sound[::times][:FSDD_RATE].numpy()
+            lines.append(f"{name},{len(samples)}")
+            sounds += [samples, gap]
+    (folder / "spoken.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    soundfile.write(
+        folder / "spoken.ogg", np.concatenate(sounds), FSDD_RATE,
+        format="OGG", subtype="OPUS", compression_level=0.99,
+    )  # fmt: skip
 
 
 # --- Sentences in two languages

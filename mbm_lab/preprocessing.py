@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
 from mbm_lab import atomic
@@ -63,9 +63,25 @@ def _unreadable_image(path: str | Path) -> ValueError:
 def read_image(path: str | Path) -> Tensor:
     """Reads an image file into a (3, H, W) uint8 tensor, whatever its own colour mode.
 
+    A photograph that the camera says to turn (EXIF orientation) is turned. Of a picture with 16
+    bits a pixel the upper 8 are kept.
+
     Raises FileNotFoundError when there is no such file, ValueError when it is no readable image.
     """
-    return torch.from_numpy(np.array(_open_image(path).convert("RGB"))).permute(2, 0, 1)
+    image = _open_image(path)
+    try:
+        image = ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise _unreadable_image(path) from error
+    return torch.from_numpy(np.array(_as_rgb(image))).permute(2, 0, 1)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Any picture in red, green and blue; Pillow alone would make 16 bits all white."""
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64).clip(0, 65_535) // 256
+        image = Image.fromarray(grey.astype(np.uint8))
+    return image.convert("RGB")
 
 
 def crop_square(image: Tensor) -> Tensor:
@@ -185,6 +201,15 @@ def segment(text: str, language: str = "en") -> list[str]:
     if language == "zh":
         return [word for word in _jieba().lcut(text) if word.strip()]
     raise ValueError(f'Unknown language {language!r}: use "en", "de" or "zh".')
+
+
+CHINESE = re.compile(r"[\u3400-\u9fff]")
+"""One Chinese character."""
+
+
+def spaced(text: str) -> str:
+    """A text that holds Chinese with spaces between its words (jieba's); any other as it is."""
+    return " ".join(segment(text, "zh")) if CHINESE.search(text) else text
 
 
 def tokenize(text: str, language: str = "en") -> list[str]:
@@ -361,7 +386,8 @@ def read_clip(path: str | Path, size: int = IMAGE_SIZE) -> Tensor:
     frames, film = [], _open_image(path)
     try:
         for frame in ImageSequence.Iterator(film):
-            pixels = torch.from_numpy(np.array(frame.convert("RGB"))).permute(2, 0, 1)
+            pixels = np.array(_as_rgb(ImageOps.exif_transpose(frame)))
+            pixels = torch.from_numpy(pixels).permute(2, 0, 1)
             frames.append(resize(crop_square(pixels), size))
     except (OSError, SyntaxError, ValueError) as error:
         raise _unreadable_image(path) from error

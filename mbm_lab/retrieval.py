@@ -124,15 +124,20 @@ BATCH = 128
 
 def phrases(caption: str) -> list[str]:
     """The phrases of a caption: "sad", "red face", "beside a bat", "in the rain"; of any other
-    text, "a dog", "on a sofa".
+    text, "a dog", "on a sofa"; of Chinese text, its words.
 
     Raises ValueError when the text is empty.
     """
     if not caption.strip():
         raise ValueError("An empty caption has no phrases.")
     found = CAPTION.fullmatch(caption)
-    parts = found.groups() if found else CHUNK.findall(preprocessing.clean(caption))
-    cut = [phrase.strip(" .,!?") for phrase in parts if phrase]
+    if found:
+        parts = found.groups()
+    elif preprocessing.CHINESE.search(caption):
+        parts = preprocessing.tokenize(caption, "zh")
+    else:
+        parts = CHUNK.findall(preprocessing.clean(caption))
+    cut = [phrase.strip(" .,!?，。！？、") for phrase in parts if phrase]
     return [phrase for phrase in cut if phrase]
 
 
@@ -166,10 +171,10 @@ def query_tokens(text: str, vocabulary: preprocessing.Vocabulary) -> Tensor:
     """
     if not text.strip():
         raise ValueError('The query is empty: write what you look for, for example "in the rain".')
-    tokens = preprocessing.text_to_tensor([text], vocabulary)
+    tokens = preprocessing.text_to_tensor([preprocessing.spaced(text)], vocabulary)
     if bool((tokens == UNK).all()):
-        known = [word for word in vocabulary.words[len(preprocessing.SPECIAL_WORDS) :]
-                 if len(word) > 3][:4]  # fmt: skip
+        words = [w for w in vocabulary.words[len(preprocessing.SPECIAL_WORDS) :] if w.isalpha()]
+        known = ([w for w in words if len(w) > 3 or preprocessing.CHINESE.match(w)] or words)[:4]
         raise ValueError(
             f'None of the words of "{text}" was in the training captions: use words such as '
             f"{', '.join(known)}."

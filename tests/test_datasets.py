@@ -273,6 +273,57 @@ def test_the_real_recordings_become_log_mels_in_time():
     assert len(datasets.load_spoken_digits("test").names) == 300
 
 
+# The sample of both
+
+
+def test_the_sample_holds_what_its_card_says():
+    seen = set()
+    for split, pictures, recordings in (("train", 72, 6), ("val", 12, 2), ("test", 36, 3)):
+        images, digits, spoken = datasets.load_digit_sample(split)
+        assert images.shape == (10 * pictures, 1, 28, 28)
+        assert torch.bincount(digits).tolist() == [pictures] * 10
+        assert torch.bincount(spoken.digits).tolist() == [6 * recordings] * 10
+        assert len(set(spoken.speakers)) == 6
+        assert not seen & set(spoken.names), "a recording is in one split only"
+        seen |= set(spoken.names)
+        assert all(0.1 < sound.std() / sound.abs().mean() < 9 for sound in spoken.sounds)
+        assert max(map(len, spoken.sounds)) <= preprocessing.SAMPLE_RATE
+    with pytest.raises(ValueError, match="Unknown split 'all'"):
+        datasets.load_digit_sample("all")
+    size = sum(file.stat().st_size for file in datasets.SAMPLE.iterdir())
+    assert size <= 450_000
+
+
+def test_files_of_a_sample_that_do_not_belong_together(tmp_path):
+    for file in datasets.SAMPLE.iterdir():
+        shutil.copy(file, tmp_path)
+    rows = (tmp_path / "spoken.csv").read_text().splitlines()
+    (tmp_path / "spoken.csv").write_text("\n".join(rows[:-1]))
+    with pytest.raises(ValueError, match="do not belong together"):
+        datasets.load_digit_sample("val", tmp_path)
+
+
+@needs("mnist", "fsdd")
+@pytest.mark.slow
+def test_the_sample_is_made_anew_from_the_whole(tmp_path):
+    datasets.write_digit_sample(tmp_path)
+    names = []
+    for split in datasets.SAMPLE_PICTURES:
+        images, _, spoken = datasets.load_digit_sample(split)
+        again, _, spoken_again = datasets.load_digit_sample(split, tmp_path)
+        assert torch.equal(images, again)
+        assert spoken.names == spoken_again.names
+        names += [(name, sound) for name, sound in zip(spoken.names, spoken.sounds, strict=True)]
+    whole = datasets.load_spoken_digits("all")
+    published = dict(zip(whole.names, whole.sounds, strict=True))
+    for name, sound in names:
+        both = torch.stack([sound, published[name][: len(sound)]])
+        assert torch.corrcoef(both)[0, 1] > 0.7, name
+    real = datasets.load_mnist("test")[0][:, 0]
+    seven = datasets.load_digit_sample("test")[0][7 * 36, 0]
+    assert (real - seven).abs().amax((1, 2)).min() < 0.04  # half a level of grey
+
+
 # Sentences
 
 

@@ -203,6 +203,16 @@ def digits_case(call, trains=False):
     return Case(model, lambda put: call(model, pairs, put), trains)
 
 
+def added_case(call, trains=False):
+    torch.manual_seed(0)
+    readers = [real_data.new_reader([name], fusion.WeightedSum).eval()
+               for name in real_data.DIGIT_MODALITIES]  # fmt: skip
+    model = real_data.add_readers(readers)
+    inputs = {name: torch.rand(6, 3, 64, 64) for name in real_data.DIGIT_MODALITIES}
+    pairs = real_data.Pairs(inputs, torch.arange(6), ["theo"] * 6)
+    return Case(model, lambda put: call(model, pairs, put), trains)
+
+
 def album_case(call):
     encoder, (model, vocabulary) = stored.load("captioner")[0].encoder, stored.load("dual_encoder")
     cards = few_cards()
@@ -371,6 +381,21 @@ CASES = {
         lambda encoder, model, words, album, put: real_data.album_recall(
             model, words, encoder, album, ks=(1, 2)
         )
+    ),
+    "real_data.add_readers": lambda: added_case(
+        lambda model, pairs, put: real_data.accuracy(model, pairs)
+    ),
+    "real_data.fit_weights": lambda: added_case(
+        lambda model, pairs, put: real_data.fit_weights(model, pairs), True
+    ),
+    "real_data.shuffled_accuracy": lambda: added_case(
+        lambda model, pairs, put: real_data.shuffled_accuracy(model, pairs, 2)
+    ),
+    "real_data.surer_accuracy": lambda: added_case(
+        lambda model, pairs, put: real_data.surer_accuracy(model, pairs)
+    ),
+    "widgets.search.AlbumPlayground": lambda: album_case(
+        lambda encoder, model, words, album, put: widgets.AlbumPlayground(album, encoder).said
     ),
     "widgets.digits.DigitsPlayground": lambda: digits_case(
         lambda model, pairs, put: widgets.DigitsPlayground(model, pairs).said

@@ -208,7 +208,7 @@ def test_no_photograph_and_no_sentence_of_real_data_is_stored():
     for cell in code_cells(lessons.read_notebook(lesson)):
         for output in cell.outputs:
             if "image/png" in output.get("data", {}):
-                assert cell.source.startswith("%%needs mnist fsdd\n")
+                assert not cell.source.startswith("%%needs flickr8k")
             for text in texts(output):
                 assert not any(sentence in text for sentence in forbidden), text
 

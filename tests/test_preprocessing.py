@@ -315,3 +315,42 @@ def test_read_clip(tmp_path):
     (tmp_path / "broken.webp").write_bytes(b"RIFF")
     with pytest.raises(ValueError, match="is not a readable image"):
         preprocessing.read_clip(tmp_path / "broken.webp")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_a_photograph_is_turned_as_its_camera_says(tmp_path, orientation, ending):
+    upright = Image.new("RGB", (32, 16), "blue")
+    upright.paste("red", (0, 0, 16, 16))
+    upright.paste("white", (0, 0, 16, 8))
+    turns = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+             4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+             6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+             8: Image.Transpose.ROTATE_270}  # fmt: skip
+    lying = upright.transpose(turns[orientation]) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"photograph.{ending}"
+    lying.save(path, exif=exif, quality=95)
+    pixels = preprocessing.read_image(path)
+    assert pixels.shape == (3, 16, 32)
+    wanted = torch.from_numpy(np.array(upright)).permute(2, 0, 1)
+    for top, left in ((4, 4), (12, 4), (8, 24)):
+        assert (pixels[:, top, left].int() - wanted[:, top, left].int()).abs().max() < 30
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "LA", "1", "I;16", "I", "F"])
+def test_pictures_of_any_colour_mode_keep_light_and_dark(tmp_path, mode):
+    grey = np.tile(np.linspace(0, 255, 40), (30, 1))
+    if mode in ("I;16", "I"):
+        picture = Image.fromarray((grey * 257).astype(np.uint16))
+        picture = picture.convert("I") if mode == "I" else picture
+    else:
+        picture = Image.fromarray(grey.astype(np.uint8)).convert(mode)
+    path = tmp_path / f"picture.{'tif' if mode in ('CMYK', 'F', 'I') else 'png'}"
+    picture.save(path)
+    row = preprocessing.read_image(path)[:, 15].float().mean(0)
+    assert row[:4].mean() < 60
+    assert row[-4:].mean() > 195
+    if mode != "1":
+        assert 90 < row[18:22].mean() < 165

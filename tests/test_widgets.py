@@ -720,3 +720,17 @@ def test_an_album_is_searched_by_words_by_a_picture_and_by_both():
     search.alpha.value, search.beta.value, search.card.value = 1.0, 0.0, 5
     assert len(found_by(search)) == 5
     assert album.captions[5][0] not in found_by(search)[:1]  # the picture itself is left out
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_small_album_of_large_pictures_is_searched_with_any_encoder(count):
+    images = torch.rand(count, 3, 100, 100, generator=torch.Generator().manual_seed(0))
+    album = albums.Album(list("abc")[:count], images, [["a dog"], ["a cat"], ["snow"]][:count])
+    search = widgets.AlbumPlayground(album, real_data.ColourGrid())
+    search.words.value = "a dog"
+    assert len(found_by(search)) == count
+    search.alpha.value = 1.0
+    if count == 1:
+        assert "the only picture" in search.said
+    else:
+        assert len(found_by(search)) == count - 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipywidgets
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mbm_lab import albums, preprocessing, real_data, retrieval, stored, training
 from mbm_lab.widgets.drawing import png_bytes, spoken
@@ -29,6 +29,8 @@ class ComposePlayground(ipywidgets.VBox):
     ):
         self.model, self.vocabulary, self.gallery = model, vocabulary, gallery
         self.vectors = retrieval.image_vectors(model, features.cpu())
+        size = (preprocessing.IMAGE_SIZE, preprocessing.IMAGE_SIZE)  # an album may have larger ones
+        self.shown = nn.functional.interpolate(gallery.images, size, mode="area")
         style = {"layout": {"width": "420px"}, "style": {"description_width": "60px"}}
         weight = {"min": 0.0, "max": 1.0, "step": 0.05, **style}
         self.alpha = ipywidgets.FloatSlider(value=0.5, description="α", **weight)
@@ -63,7 +65,7 @@ class ComposePlayground(ipywidgets.VBox):
         for number, place in enumerate([self.card.value if self.alpha.value else None, *places]):
             if place is None:
                 continue
-            pixels = (self.gallery.images[place] * 255).byte().permute(1, 2, 0).numpy()
+            pixels = (self.shown[place] * 255).byte().permute(1, 2, 0).numpy()
             left = number * (size + 6) + (24 if number else 0)
             row[:, left : left + size] = pixels.repeat(2, 0).repeat(2, 1)
         return png_bytes(row)
@@ -74,11 +76,15 @@ class ComposePlayground(ipywidgets.VBox):
         try:
             if alpha == 0 and beta == 0:
                 raise ValueError("α and β are both 0, so there is no query: move one of them.")
+            others = len(self.vectors) - (alpha != 0)
+            if others == 0:
+                raise ValueError("This is the only picture: with α = 0, words find it.")
             tokens = retrieval.query_tokens(self.words.value, self.vocabulary)
             g = retrieval.text_vectors(self.model, tokens)
             query = retrieval.compose(self.vectors[card][None], g, alpha, beta)
             itself = torch.tensor([card]) if alpha else None  # the card is a part of the query
-            places = retrieval.search(query, self.vectors, self.FOUND, itself)[0].tolist()
+            most = min(self.FOUND, others)
+            places = retrieval.search(query, self.vectors, most, itself)[0].tolist()
             captions = "; ".join(self.gallery.captions[place] for place in places)
             self.said = (
                 f"{alpha:.2f} · “{self.gallery.captions[card]}” + {beta:.2f} · "
@@ -93,14 +99,16 @@ class ComposePlayground(ipywidgets.VBox):
 class AlbumPlayground(ComposePlayground):
     """Search in one's own pictures, with words, with a picture, or with both.
 
-    album: some pictures with captions. Lesson 07's model is trained on them here, which takes a
-    second or two for twenty pictures; it knows the words of their captions.
+    album: some pictures with captions, English or Chinese. encoder: gives the pictures' features,
+    (B, dim); lesson 06's unless you bring another. Lesson 07's model is trained on them here, which
+    takes a second or two for twenty pictures; it knows the words of their captions.
     """
 
     STEPS = 300
 
-    def __init__(self, album: albums.Album):
-        encoder = stored.load("captioner")[0].encoder
+    def __init__(self, album: albums.Album, encoder: nn.Module | None = None):
+        if encoder is None:
+            encoder = stored.load("captioner")[0].encoder
         model, vocabulary = real_data.search_model(encoder, album, self.STEPS)
         features = training.predict(encoder, album.images)
         super().__init__(model, vocabulary, real_data.album_gallery(album), features)

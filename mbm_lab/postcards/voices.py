@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mbm_lab.postcards.cards import Card, note
+from mbm_lab.postcards.cards import SEED, Card, note, with_voice
 
 SPEECH_RATE = 16_000
 
@@ -34,8 +34,9 @@ def spoken_note(card: Card) -> np.ndarray:
 
     Raises as `voice` does.
     """
-    text = note(card).replace(f" {card.caption}", f": {card.caption}")
-    return read_aloud(card, text)
+    card = card if card.voice else with_voice(card, SEED)
+    number, for_, name, first, and_, second = note(card).split()
+    return read_aloud(card, f"{number} for {name}: {first} and {second}")
 
 
 def read_aloud(card: Card, text: str) -> np.ndarray:

@@ -18,7 +18,7 @@ VOICE_NOISE = 0.30
 """
 
 SPLITS = {"train": 2000, "val": 800, "test": 700}
-VOICED = {"train": 420, "val": 160, "test": 180}
+VOICED = {"train": 420, "val": 100, "test": 180}
 FILMED = {"train": 320, "val": 100, "test": 140}
 """How many cards each split has; how many of them, the first ones, have a voice; and a clip."""
 

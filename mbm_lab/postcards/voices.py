@@ -30,13 +30,14 @@ def voice(card: Card) -> np.ndarray:
 
 
 def spoken_note(card: Card) -> np.ndarray:
-    """Reads a card's note aloud, in its voice and tone: (T,) float32 at SPEECH_RATE. Lesson 09.
+    """Reads a card's note aloud, in its tone and its voice, or in one drawn for it where it has
+    none: (T,) float32 at SPEECH_RATE. Lesson 09.
 
-    Raises as `voice` does.
+    Raises FileNotFoundError when espeak-ng is not installed.
     """
     card = card if card.voice else with_voice(card, SEED)
-    number, for_, name, first, and_, second = note(card).split()
-    return read_aloud(card, f"{number} for {name}: {first} and {second}")
+    *start, first, _, second = note(card).split()
+    return read_aloud(card, f"{' '.join(start)}: {first} and {second}")
 
 
 def read_aloud(card: Card, text: str) -> np.ndarray:

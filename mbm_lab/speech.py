@@ -491,8 +491,9 @@ def picture_words(
         score = (model.usual + model.picture(image.to(device_of(model)))).cpu()
     guesses = []
     for row in score:
-        best = {k: max(ws, key=lambda w: row[vocabulary.encode([w])[0]]) for k, ws in THINGS.items()}
-        kinds = sorted(best, key=lambda k: -row[vocabulary.encode([best[k]])[0]])
+        of = {w: row[vocabulary.encode([w])[0]].item() for ws in THINGS.values() for w in ws}
+        best = {kind: max(words, key=of.get) for kind, words in THINGS.items()}
+        kinds = sorted(best, key=lambda kind: -of[best[kind]])
         guesses.append({kind: best[kind] for kind in kinds})
     return guesses
 

@@ -487,7 +487,7 @@ def picture_words(
     model: WithPicture, image: Tensor, vocabulary: preprocessing.Vocabulary
 ) -> list[dict[str, str]]:
     """The likeliest word of each kind for each picture, image (N, 48); the likeliest kind first."""
-    with torch.no_grad():
+    with training.evaluating(model):
         score = (model.usual + model.picture(image.to(device_of(model)))).cpu()
     guesses = []
     for row in score:
@@ -521,7 +521,7 @@ def rivals(
 ) -> dict[str, list[str]]:
     """What each way of reading writes of noisy notes: {way: N texts}; image (N, 48)."""
     log_p = training.predict(helped.alone, mels_of(noisy(cards, snr_db)))  # (N, T / 8, V)
-    with torch.no_grad():
+    with training.evaluating(helped):
         g = helped.said_by_picture(image.to(device_of(helped))).to(log_p.device)[:, None]
     beta = helped.beta.item()
     guesses = picture_words(helped, image, vocabulary)

@@ -120,7 +120,7 @@ def test_notes_are_read_where_there_are_any():
     with_note = [note for note in cards.notes if note is not None]
     assert len(with_note) == 120
     assert cards.notes[0].ndim == 1
-    assert cards.note_texts[0].endswith(cards.captions[0])
+    assert cards.note_texts[0] == postcards.note(cards.cards[0])
     assert cards[:3].notes[2] is cards.notes[2]
 
 

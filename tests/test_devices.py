@@ -331,6 +331,18 @@ CASES = {
             model, cards.notes, features, words
         )
     ),
+    "speech.train_picture": lambda: speech_case(
+        lambda model, cards, features, words, put: speech.train_picture(
+            model, cards, features, words
+        ),
+        True,
+    ),
+    "speech.picture_words": lambda: speech_case(
+        lambda model, cards, features, words, put: speech.picture_words(model, features, words)
+    ),
+    "speech.rivals": lambda: speech_case(
+        lambda model, cards, features, words, put: speech.rivals(model, cards, words, features, 0)
+    ),
     "speech.train_recogniser": lambda: speech_case(
         lambda model, cards, features, words, put: speech.train_recogniser(
             model, cards, features, words, 1

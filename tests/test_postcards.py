@@ -90,14 +90,39 @@ def test_a_note_says_what_the_picture_shows_and_what_it_cannot(cards):
     splits = [card.split for card in noted]
     assert {split: splits.count(split) for split in postcards.NOTED} == postcards.NOTED
     for card in noted:
-        note, number, _, name, _, day, *caption = postcards.note(card).split()
-        assert note == "note"
+        number, joined, name, first, also, second = postcards.note(card).split()
+        assert (joined, also) == ("for", "and")
         assert number in postcards.NUMBERS
         assert name.title() in postcards.NAMES
-        assert day.title() in postcards.DAYS
-        assert " ".join(caption) == card.caption
-        for word in (number, name, day):
-            assert word not in card.caption.split()
+        shown = postcards.things_shown(card)
+        assert {first, second} <= set(shown.values())
+        assert first != second
+        assert all(word in card.caption.split() for word in shown.values())
+
+
+def test_no_note_but_trainings_own_is_among_trainings(cards):
+    noted = [card for card in cards if postcards.has_note(card)]
+    known = {tuple(postcards.note(card).split()[:3]) for card in noted if card.split == "train"}
+    others = [card for card in noted if card.split != "train"]
+    for card in [*others, *postcards.draw(300, 1), *postcards.draw(300, 2)]:
+        assert tuple(postcards.note(card).split()[:3]) not in known
+
+
+def test_a_picture_does_not_tell_which_of_its_things_are_named():
+    """Each kind comes equally often, first and second, and other draws draw other notes."""
+    drawn = postcards.draw(1500, 3)
+    notes = [postcards.note(card).split() for card in drawn]
+    for place in (3, 5):
+        named = [
+            kind
+            for card, words in zip(drawn, notes, strict=True)
+            if "mood" in (shown := postcards.things_shown(card))
+            for kind, word in shown.items()
+            if word == words[place]
+        ]
+        for kind in ("colour", "object", "weather", "mood"):
+            assert named.count(kind) / len(named) == pytest.approx(1 / 4, abs=0.05)
+    assert notes[:20] != [postcards.note(card).split() for card in postcards.draw(20, 4)]
 
 
 def test_every_file_belongs_to_a_card_and_the_data_is_small(cards):

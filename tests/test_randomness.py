@@ -74,7 +74,7 @@ FROM_A_SEED = {
 class Notes:
     """What `speech.noisy` reads of cards."""
 
-    notes = [WAVE]
+    names, notes = ["a card"], [WAVE]
 
 
 def drawn(what, chance):

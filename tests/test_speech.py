@@ -158,34 +158,61 @@ def test_every_parameter_learns_and_padding_is_silence():
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_without_a_picture_nothing_is_added_and_only_the_help_learns():
+def test_without_a_picture_nothing_is_added_and_only_beta_learns():
     torch.manual_seed(0)
     alone = speech.Recogniser(12).eval()
     helped = speech.WithPicture(alone.out.out_features, alone)
-    nn.init.normal_(helped.look.weight)
+    nn.init.normal_(helped.picture.weight)
+    helped.usual[[4, 7, 9]] = torch.tensor([0.5, 0.3, 0.2]).log()
     inputs = inputs_of()
     blind = inputs | {"image": torch.zeros(3, 48)}
-    assert torch.equal(helped.eval()(blind), alone(inputs))
-    assert not torch.allclose(helped(inputs), alone(inputs))
+    assert torch.allclose(helped.eval()(blind), alone(inputs), atol=1e-5)
+    assert not torch.allclose(helped(inputs), alone(inputs), atol=0.1)
     training.train_mode(helped)
     assert not helped.alone.training, "its normalisation stays as it is"
     speech.ctc_loss(helped(inputs), torch.tensor([[3, 4], [5, 0], [6, 0]])).backward()
     for name, parameter in helped.named_parameters():
-        assert (parameter.grad is None) == name.startswith("alone"), name
+        assert (parameter.grad is not None) == (name == "beta"), name
 
 
-def test_distortions_keep_shapes_and_sometimes_take_the_picture():
+def test_what_the_picture_says_is_a_probability_over_the_usual_one():
+    helped = speech.WithPicture(12, speech.Recogniser(12))
+    nn.init.normal_(helped.picture.weight)
+    shares = torch.tensor([0.5, 0.3, 0.2])
+    helped.usual[[4, 7, 9]] = shares.log()
+    g = helped.said_by_picture(torch.randn(5, 48)).detach()
+    assert torch.allclose((g[:, [4, 7, 9]].exp() * shares).sum(1), torch.ones(5), atol=1e-5)
+    assert (g[:, [0, 1, 2, 3, 5, 6, 8, 10, 11]] == 0).all()
+
+
+def test_the_rival_pastes_a_word_of_the_same_kind():
+    guess = {"object": "bat", "colour": "red", "weather": "rain", "mood": "sad"}
+    assert speech.paste(["ten for ana hat and snow"], [guess]) == ["ten for ana bat and rain"]
+
+
+def test_no_noise_is_heard_twice():
+    cards = speech.noted("test")[:3]
+    noises = [
+        loud - note for loud, note in zip(speech.noisy(cards, 0), cards.notes, strict=True)
+    ]
+    pieces = [noise[:8000] / noise[:8000].norm() for noise in noises]
+    seconds = torch.randn(480_000, generator=speech.seeded_generator("training noise"))[:8000]
+    pieces = torch.stack([*pieces, seconds / seconds.norm()])
+    alike = (pieces @ pieces.T - torch.eye(4)).abs().max()
+    assert alike < 0.06
+    assert torch.equal(speech.noisy(cards[1:], 0)[0], speech.noisy(cards, 0)[1])
+
+
+def test_distortions_keep_shapes_and_leave_the_picture_alone():
     cards = speech.noted("test")[:8]
     inputs = speech.mels_of(cards.notes) | {"image": torch.ones(8, 48)}
     generator = torch.Generator().manual_seed(0)
-    kept = []
     for _ in range(20):
         out = speech.distort(inputs, generator)
         assert out["mel"].shape[:2] == (8, 40)
         assert (out["frames"] <= out["mel"].shape[2]).all()
         assert (out["mel"] >= 0).all()
-        kept.append(out["image"][:, 0].mean().item())
-    assert 0.6 < sum(kept) / 20 < 0.9
+        assert out["image"] is inputs["image"]
 
 
 # Distortions: each is looked at alone, in recordings that are otherwise all alike
@@ -205,7 +232,7 @@ def distorted(inputs, seed):
     return speech.distort(inputs, torch.Generator().manual_seed(seed))
 
 
-def test_noise_and_pictures_are_drawn_for_each_recording_and_not_for_the_batch():
+def test_noise_is_drawn_for_each_recording_and_not_for_the_batch():
     """Nothing but noise is in these recordings, so what comes out is its strength."""
     out = distorted(alike(torch.zeros(40, 100), power=2.0, count=2000), 0)
     level = out["mel"].flatten(1).median(1).values / speech.white_noise().median()
@@ -213,26 +240,21 @@ def test_noise_and_pictures_are_drawn_for_each_recording_and_not_for_the_batch()
     assert noisy.float().mean() == pytest.approx(1 / 2, abs=0.03), "every second recording"
     decibels = 10 * (2 / level[noisy]).log10()
     assert len(decibels.unique()) > 0.9 * len(decibels)
-    assert decibels.max() - decibels.min() == pytest.approx(30, abs=0.2)
-    assert decibels.mean() == pytest.approx(0, abs=1.5)
-    shown = out["image"][:, 0]
-    assert shown.mean() == pytest.approx(3 / 4, abs=0.03), "one picture in four is taken away"
-    assert torch.equal(out["image"], shown[:, None].expand(2000, 48)), "as a whole"
-    assert shown[noisy].mean() == pytest.approx(3 / 4, abs=0.05), "by a draw of its own"
+    assert decibels.max() - decibels.min() == pytest.approx(27, abs=0.2)
+    assert decibels.mean() == pytest.approx(1.5, abs=1.5)
 
 
-def test_voices_are_shifted_by_three_bands_at_most_and_every_shift_occurs():
+def test_each_voice_is_shifted_by_two_bands_at_most_and_every_shift_occurs():
     """A sound that never changes: nothing in time can be seen, and only the bands move."""
     bands = torch.arange(1.0, 41.0)
-    inputs, shifts = alike(bands[:, None].expand(40, 100), count=2), set()
-    for seed in range(60):
-        mel = distorted(inputs, seed)["mel"]
-        place = int(mel[0, :, 50].argmin())  # where the lowest band is
-        shifts.add((place + 20) % 40 - 20)
-        wanted = bands.roll(place)[:, None].expand(mel.shape[1:])
-        assert torch.allclose(mel[0], wanted, rtol=1e-4)
-        assert torch.equal(mel[0], mel[1])
-    assert shifts == set(range(-3, 4))
+    inputs, shifts = alike(bands[:, None].expand(40, 100), count=60), set()
+    mel = distorted(inputs, 0)["mel"]
+    for row in mel:
+        shift = round(20 - row[19, 50].item())
+        shifts.add(shift)
+        wanted = (bands - shift).clamp(1, 40)[:, None].expand(row.shape)
+        assert torch.allclose(row, wanted, rtol=1e-4)
+    assert shifts == set(range(-2, 3))
 
 
 def test_time_is_stretched_by_15_percent_at_most_and_the_frames_are_counted_along():
@@ -248,29 +270,27 @@ def test_time_is_stretched_by_15_percent_at_most_and_the_frames_are_counted_alon
     assert 224 < max(sizes) <= 230
 
 
-def test_six_bands_and_two_moments_of_twelve_frames_are_blotted_out():
+def test_six_bands_and_a_moment_of_eight_frames_are_blotted_out():
     """What is blotted out has its band's usual power in every recording, and says nothing."""
     mel = torch.rand(40, 200, generator=torch.Generator().manual_seed(0)) + 0.1
     firsts, places, counts = set(), [], []
     for seed in range(300):
-        out = distorted(alike(mel, count=2), seed)["mel"]
-        blotted = (out - out.mode(2, keepdim=True).values).abs() < 1e-6  # (2, 40, T)
-        assert torch.equal(blotted[0], blotted[1])
+        out = distorted(alike(mel, count=1), seed)["mel"]
+        blotted = (out - out.mode(2, keepdim=True).values).abs() < 1e-6  # (1, 40, T)
         bands, moments = (blotted[0].all(dim).nonzero()[:, 0].tolist() for dim in (1, 0))
         assert bands == list(range(bands[0], bands[0] + 6))
         for first, last in runs(moments):
-            assert last - first >= 11
+            assert last - first == 7
             places += [first / out.shape[2], last / out.shape[2]]
         band = (bands[0] + 20) % 40
         usual, rest = out[0, band, moments[0]], out[0, band, ~blotted[0].all(0)]
         assert usual.log().item() == pytest.approx(rest.log().mean().item(), abs=0.1)
         firsts.add(bands[0])
         counts.append(len(moments))
-    assert set(range(34)) <= firsts <= set(range(35))
+    assert firsts == set(range(35)), "from the lowest band to the highest"
     assert min(places) < 0.02
     assert max(places) > 0.95
-    assert min(counts) >= 12
-    assert max(counts) == 24
+    assert set(counts) == {8}
 
 
 def runs(places):
@@ -288,11 +308,11 @@ def test_alignment_and_error_rates():
     assert sum(a != b for a, b in pairs) == 3
     assert [a for a, _ in pairs if a] == ["a", "red", "face"]
     assert [b for _, b in pairs if b] == ["a", "the", "read", "face", "now"]
-    true = ["note two for mei on friday a sad red face beside a bat at night"]
+    true = ["two for mei red and bat"]
     rates = speech.error_rates([true[0].replace("mei", "leo").replace("red", "blue")], true)
-    assert rates["all"] == pytest.approx(2 / 15)
-    assert rates["not shown"] == pytest.approx(1 / 3)
-    assert rates["shown"] == pytest.approx(1 / 4)
+    assert rates["all"] == pytest.approx(2 / 6)
+    assert rates["not shown"] == pytest.approx(1 / 2)
+    assert rates["shown"] == pytest.approx(1 / 2)
     assert speech.error_rates(true, true) == {"all": 0, "shown": 0, "not shown": 0}
 
 
@@ -322,8 +342,8 @@ def test_every_word_of_a_note_has_at_most_one_kind():
     assert not speech.WORD_KINDS["shown"] & speech.WORD_KINDS["not shown"]
     for card in speech.noted("test").cards:
         words = postcards.note(card).split()
-        assert sum(word in speech.WORD_KINDS["not shown"] for word in words) == 3
-        assert sum(word in speech.WORD_KINDS["shown"] for word in words) in (3, 4)
+        assert sum(word in speech.WORD_KINDS["not shown"] for word in words) == 2
+        assert sum(word in speech.WORD_KINDS["shown"] for word in words) == 2
 
 
 def test_pitch_finds_a_sine_and_pace_counts_letters():
@@ -374,21 +394,18 @@ def test_shuffled_pictures_hurt():
     assert shuffled > none > own + 0.2
 
 
-def test_what_is_written_of_a_recording_does_not_depend_on_the_others_of_its_batch():
-    cards, (helped, vocabulary) = speech.noted("test")[:6], stored.load("recogniser")
-    features = captioning.image_features(cards.images)
-    together = speech.recognise(helped, cards.notes, features, vocabulary)
-    alone = [
-        speech.recognise(helped, [note], features[i : i + 1], vocabulary)[0]
-        for i, note in enumerate(cards.notes)
-    ]
-    assert together == alone
-    assert speech.error_rates(together, cards.note_texts)["all"] < 0.1
+def test_what_is_heard_in_a_recording_does_not_depend_on_the_others_of_its_batch():
+    cards, (helped, _) = speech.noted("test")[:6], stored.load("recogniser")
+    together = training.predict(helped.alone, speech.mels_of(cards.notes))
+    for row, note in zip(together, cards.notes, strict=True):
+        own = training.predict(helped.alone, speech.mels_of([note]))[0]
+        assert torch.allclose(row[: len(own)], own, atol=1e-4)
 
 
 def test_test_voices_are_never_heard_in_training():
     voices = {
-        split: {card.voice for card in speech.noted(split).cards} for split in ("train", "test")
+        split: {card.voice for card in speech.noted(split).cards if card.voice}
+        for split in ("train", "test")
     }
     assert voices["train"] == set(postcards.VOICES)
     assert voices["test"] == set(postcards.HELD_OUT_VOICES)

@@ -54,6 +54,7 @@ from mbm_lab.postcards.cards import (
     note,
     sample_card,
     summary_of,
+    things_shown,
     with_clip,
     with_voice,
 )
@@ -142,6 +143,7 @@ __all__ = [
     "spoken_note",
     "summary_of",
     "synthesizer",
+    "things_shown",
     "voice",
     "with_clip",
     "with_voice",

@@ -18,7 +18,7 @@ VOICE_NOISE = 0.30
 """
 
 SPLITS = {"train": 2000, "val": 800, "test": 700}
-VOICED = {"train": 420, "val": 160, "test": 180}
+VOICED = {"train": 420, "val": 100, "test": 180}
 FILMED = {"train": 320, "val": 100, "test": 140}
 """How many cards each split has; how many of them, the first ones, have a voice; and a clip."""
 
@@ -77,8 +77,8 @@ MOOD_WORDS = {"sad": (-1.0, -0.35), "calm": (-0.12, 0.12), "happy": (0.35, 1.0)}
 """Each mood word's range of expressions. A card in a gap between the ranges gets no mood word."""
 MOOD_WORDS_ZH = {"sad": "难过的", "calm": "平静的", "happy": "开心的"}
 
-NOTED = {"train": 320, "test": 120}
-"""How many training and test cards, the first ones, have a spoken note."""
+NOTED = {"train": 550, "val": 60, "test": 120}
+"""How many cards of each split, the first ones, have a spoken note."""
 
 NUMBERS = (
     "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
@@ -372,11 +372,33 @@ def course_cards() -> list[Card]:
     return cards
 
 
-def note(card: Card) -> str:
-    """A note about a card: a number, a name and a day, which no picture shows, and its caption.
+def things_shown(card: Card) -> dict[str, str]:
+    """One word for each thing that a picture shows: its "colour", "object", "weather" and, where
+    it has one, its "mood". Lesson 09."""
+    words = {
+        "colour": card.colour,
+        "object": OBJECTS[card.object][0].split()[-1],
+        "weather": WEATHERS[card.weather][0].split()[-1],
+        "mood": mood_word(card.expression),
+    }
+    return {kind: word for kind, word in words.items() if word}
 
-    "note seven for mei on friday a sad red face beside a fish in the rain". Lesson 09.
+
+def note(card: Card) -> str:
+    """A note about a card: a number and a name, which no picture shows, and two of the things that
+    its picture shows, drawn by chance.
+
+    "seven for mei hat and rain". A third of all pairs (number, name) is kept from the training
+    cards and is all that the others have, so that no other card's note is, word for word, one of
+    training's. Lesson 09.
     """
-    rng = random.Random(f"{SEED}/{card.name}/note")
-    number, name, day = rng.choice(NUMBERS), rng.choice(NAMES), rng.choice(DAYS)
-    return f"note {number} for {name} on {day} {card.caption}".lower()
+    rng = random.Random(f"{SEED}/{card.name}/{card.message}/note")
+    pairs = [
+        (number, name)
+        for i, number in enumerate(NUMBERS)
+        for j, name in enumerate(NAMES)
+        if ((i + j) % 3 > 0) == (card.split == "train")
+    ]
+    number, name = rng.choice(pairs)
+    first, second = rng.sample(list(things_shown(card).values()), 2)
+    return f"{number} for {name} {first} and {second}".lower()

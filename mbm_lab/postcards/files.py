@@ -23,7 +23,7 @@ CAPTION_COLUMNS = ["image", "caption"]
 def has_note(card: Card) -> bool:
     """Whether the data set holds a spoken note of this card."""
     _, _, index = card.name.partition("_")
-    return bool(card.voice) and int(index) < NOTED.get(card.split, 0)
+    return int(index) < NOTED.get(card.split, 0)
 
 
 def write_sound(samples: np.ndarray, path: Path, level: float) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mbm_lab.postcards.cards import Card, note
+from mbm_lab.postcards.cards import SEED, Card, note, with_voice
 
 SPEECH_RATE = 16_000
 
@@ -30,12 +30,14 @@ def voice(card: Card) -> np.ndarray:
 
 
 def spoken_note(card: Card) -> np.ndarray:
-    """Reads a card's note aloud, in its voice and tone: (T,) float32 at SPEECH_RATE. Lesson 09.
+    """Reads a card's note aloud, in its tone and its voice, or in one drawn for it where it has
+    none: (T,) float32 at SPEECH_RATE. Lesson 09.
 
-    Raises as `voice` does.
+    Raises FileNotFoundError when espeak-ng is not installed.
     """
-    text = note(card).replace(f" {card.caption}", f": {card.caption}")
-    return read_aloud(card, text)
+    card = card if card.voice else with_voice(card, SEED)
+    *start, first, _, second = note(card).split()
+    return read_aloud(card, f"{' '.join(start)}: {first} and {second}")
 
 
 def read_aloud(card: Card, text: str) -> np.ndarray:

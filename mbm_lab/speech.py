@@ -23,7 +23,7 @@ from mbm_lab.stored import Result
 
 BLANK = PAD
 """The number of the blank, CTC's "no new word here"; it is also the padding of the targets."""
-LONGEST_SECONDS = 9.0
+LONGEST_SECONDS = 4.0
 """The longest recording that the recogniser takes: training heard at most this much."""
 LOWEST_PITCH, HIGHEST_PITCH = 70.0, 400.0
 """Between these, in hertz, a voice's pitch is looked for."""

@@ -114,12 +114,20 @@ def test_powers_of_sound_and_noise_add_up():
     [
         (torch.zeros(16_000), "The recording is silent"),
         (torch.zeros(0), "The recording is silent"),
-        (0.1 * torch.randn(160_000), "The recording is 10.0 s long, and training heard at most 9"),
+        (0.1 * torch.randn(160_000), "The recording is 10.0 s long, and training heard at most 4"),
     ],
 )
 def test_a_recording_that_cannot_work_is_one_sentence(waveform, sentence):
     with pytest.raises(ValueError, match=sentence):
         speech.mels_of([waveform])
+
+
+def test_the_longest_recording_allowed_is_about_the_longest_that_training_heard():
+    longest = max(len(note) for note in speech.noted("train").notes) / preprocessing.SAMPLE_RATE
+    assert 0.8 * speech.LONGEST_SECONDS < longest <= speech.LONGEST_SECONDS
+    for split in ("val", "test"):
+        for note in speech.noted(split).notes:
+            speech.check_recording(note)
 
 
 def test_standardised_bands_do_not_depend_on_loudness_or_padding():

@@ -122,6 +122,7 @@ def test_a_recording_that_cannot_work_is_one_sentence(waveform, sentence):
         speech.mels_of([waveform])
 
 
+@pytest.mark.slow
 def test_the_longest_recording_allowed_is_about_the_longest_that_training_heard():
     longest = max(len(note) for note in speech.noted("train").notes) / preprocessing.SAMPLE_RATE
     assert 0.8 * speech.LONGEST_SECONDS < longest <= speech.LONGEST_SECONDS

@@ -141,10 +141,10 @@ cut = Exercise(
         "What you find last stands first: pieces.insert(0, piece). Then go on with "
         "text[: -len(piece)].",
     ),
-    why="研究生命的起源 now comes out right: at the end stands 起源, then 的, then 生命, and 研究 is "
-    "left over. In Chinese the rule from the right fails less often than that from the left, but "
-    "it fails too: 从小学电脑 (to learn computers from childhood on) becomes 从 小学 电脑, from the "
-    "primary school. A rule that looks at lengths alone does not know what is meant.",
+    why="研究生命的起源 now comes out right: at the end stands 起源, then 的, then 生命, and 研究 "
+    "is left over. But this rule fails, too: 从小学电脑 (to learn computers from childhood on) "
+    "becomes 从 小学 电脑, from the primary school. A rule that looks at lengths alone does not "
+    "know what is meant.",
     solution_function=my_cut,
     cases=lambda: {
         "one word": ("起源", ["起源"]),

@@ -248,6 +248,14 @@ def test_the_chinese_part_of_the_lesson():
         cleaned = preprocessing.clean(text)
         assert preprocessing.longest_match(cleaned, vocabulary.words) == words
     assert vocabulary.encode(preprocessing.tokenize("一只老虎", "zh"))[-1] == preprocessing.UNK
+    clauses = [clause for text in map(preprocessing.clean, captions) for clause in text.split(",")]
+    merges = preprocessing.learn_merges(clauses, 40)
+    known = {*"".join(clauses), preprocessing.WORD_END, *map("".join, merges)}
+    assert [piece for piece in preprocessing.subwords("一只老虎", merges) if piece not in known] == [
+        "虎"
+    ]
+    tokens = sum(len(preprocessing.subwords(clause, merges)) for clause in clauses)
+    assert tokens / len(captions) < sum(map(len, cut)) / len(captions)
 
 
 def test_an_empty_message_says_so():

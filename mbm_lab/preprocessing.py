@@ -14,6 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ SAMPLE_RATE = 16_000
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 """Indices of the special words: padding, unknown word, beginning and end of a sentence."""
 SPECIAL_WORDS = ("<pad>", "<unk>", "<bos>", "<eos>")
+WORD_END = "·"
+"""What ends the last piece of a word, so that pieces can be joined to words again."""
 
 
 # --- Images
@@ -152,14 +155,28 @@ def read_text(path: str | Path) -> str:
     return text
 
 
-def clean(text: str) -> str:
-    """Undoes HTML codes, unifies the ways to write a character (NFKC), lower-cases, joins white
-    space.
+HTML_NAMES = (
+    "a|abbr|b|big|blockquote|body|br|center|cite|code|dd|del|div|dl|dt|em|font|h[1-6]|head|hr|html|"
+    "i|img|ins|li|link|mark|meta|ol|p|pre|q|s|small|span|strike|strong|sub|sup|table|tbody|td|th|"
+    "thead|title|tr|tt|u|ul"
+)
+_VALUE = r"""\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'<>=]+)"""
+HTML_TAG = re.compile(rf"<!--.*?-->|</?(?:{HTML_NAMES})(?:\s+[\w:-]+{_VALUE})*\s*/?>", re.I | re.S)
+"""A tag of HTML, with its name and its attributes, or a comment."""
+HTML_CODE = re.compile(r"&(?:#\d+|#x[\da-f]+|\w+);", re.I)
+"""A character written as a code, which a semicolon ends, such as "&amp;"."""
 
+
+def clean(text: str) -> str:
+    """Takes out HTML tags, undoes HTML codes, unifies the ways to write a character (NFKC),
+    lower-cases, joins white space.
+
+    What is no tag and no code stays: "3 < 5 and 7 > 2", "<3", "sun&region". NFKC makes one of
+    characters that look alike, and so "x²" becomes "x2".
     Raises ValueError when nothing is left.
     """
-    text = unicodedata.normalize("NFKC", html.unescape(re.sub(r"<[^>]+>", " ", text)))
-    text = re.sub(r"\s+", " ", text).strip().lower()
+    text = HTML_CODE.sub(lambda code: html.unescape(code[0]), HTML_TAG.sub(" ", text))
+    text = re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip().lower()
     if not text:
         raise ValueError("The text is empty: it should hold at least one word.")
     return text
@@ -168,8 +185,8 @@ def clean(text: str) -> str:
 def longest_match(text: str, words: Collection[str]) -> list[str]:
     """Cuts a text without spaces by always taking the longest word that fits next.
 
-    A character that begins no known word is a word of its own. The oldest rule for Chinese, and
-    `segment` shows where it fails (Chen and Liu, 1992).
+    A character that begins no known word is a word of its own. An old rule for Chinese (Chen and
+    Liu, 1992), which takes 研究生 from 研究生命, where `segment` does not.
     """
     longest, out = max(map(len, words), default=1), []
     while text:
@@ -215,6 +232,53 @@ def spaced(text: str) -> str:
 def tokenize(text: str, language: str = "en") -> list[str]:
     """Cleans a text and cuts it into words. Raises ValueError as `clean` and `segment` do."""
     return segment(clean(text), language)
+
+
+def learn_merges(words: Iterable[str], count: int) -> list[tuple[str, str]]:
+    """Learns which pieces of words to join: byte-pair encoding (Sennrich, Haddow and Birch, 2016).
+
+    Each word begins as its characters and WORD_END. The pair of neighbours that occurs most often
+    is joined everywhere, and this is done `count` times, or until every word is one piece. Of
+    pairs that occur equally often, the one that was met first is taken.
+    Returns the pairs in the order in which they were joined.
+    """
+    counts = Counter(words)
+    pieces, merges = {word: [*word, WORD_END] for word in counts}, []
+    for _ in range(count):
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, times in counts.items():
+            for pair in pairwise(pieces[word]):
+                pairs[pair] += times
+        if not pairs:
+            break
+        merges.append(max(pairs, key=pairs.__getitem__))
+        pieces = {word: _join(parts, merges[-1]) for word, parts in pieces.items()}
+    return merges
+
+
+def subwords(word: str, merges: Iterable[tuple[str, str]]) -> list[str]:
+    """Cuts a word into pieces: its characters and WORD_END, joined as `learn_merges` learned.
+
+    The pieces, joined, are the word with WORD_END behind it, whatever the word.
+    """
+    pieces = [*word, WORD_END]
+    for pair in merges:
+        pieces = _join(pieces, pair)
+    return pieces
+
+
+def _join(pieces: list[str], pair: tuple[str, str]) -> list[str]:
+    """Joins every occurrence of the pair, from left to right."""
+    joined: list[str] = []
+    open_ = False  # whether the last piece may still be joined
+    for piece in pieces:
+        if open_ and (joined[-1], piece) == pair:
+            joined[-1] += piece
+            open_ = False
+        else:
+            joined.append(piece)
+            open_ = True
+    return joined
 
 
 class Vocabulary:
@@ -373,6 +437,26 @@ def log_mel(waveform: Tensor, n_mels: int = 40, n_fft: int = 400, hop: int = 160
     window = torch.hann_window(n_fft, device=here)
     spectrum = torch.stft(waveform, n_fft, hop, window=window, return_complex=True)
     return (mel_filters(n_mels, n_fft).to(here) @ spectrum.abs().square() + 1e-6).log()
+
+
+def pitch(waveform: Tensor, low: int = 60, high: int = 400) -> float:
+    """How high a voice is, in hertz: the median over its louder stretches of 50 ms.
+
+    waveform: (T,) samples. In each stretch the sound is compared with itself, moved by the time of
+    one swing (autocorrelation); the time that fits best is taken. low, high: where to look, in
+    hertz. Raises ValueError when the sound is silent, or shorter than 50 ms.
+    """
+    size = SAMPLE_RATE // 20
+    stretches = waveform.unfold(0, size, size) if len(waveform) >= size else waveform[None, :0]
+    energy = stretches.square().mean(1)  # (stretches,)
+    stretches = stretches[energy > 0.1 * energy.mean()]
+    if stretches.numel() == 0:
+        raise ValueError("pitch needs at least 50 ms of sound that is not silent.")
+    spectrum = torch.fft.rfft(stretches - stretches.mean(1, keepdim=True), 2 * size)
+    likeness = torch.fft.irfft(spectrum.abs() ** 2)  # (stretches, 2 * size): by how far it is moved
+    shortest, longest = SAMPLE_RATE // high, SAMPLE_RATE // low
+    swing = likeness[:, shortest : longest + 1].argmax(1) + shortest  # samples
+    return SAMPLE_RATE / swing.double().quantile(0.5).item()
 
 
 # --- Video

@@ -140,11 +140,120 @@ def test_read_text(tmp_path):
         ("  The FOOD\t was ", "the food was"),
         ("fish &amp; <b>chips</b>", "fish & chips"),
         ("Ｃａｆｅ\u0301", "café"),
+        ("3 < 5 and 7 > 2", "3 < 5 and 7 > 2"),
+        ("I <3 you, a<b", "i <3 you, a<b"),
+        ("the <sea> and <b and c>", "the <sea> and <b and c>"),
+        ("sun&region, AT&T", "sun&region, at&t"),
     ],
 )
 def test_clean(text, cleaned):
     assert preprocessing.clean(text) == cleaned
     assert preprocessing.clean(cleaned) == cleaned
+
+
+def test_clean_takes_out_html_and_nothing_else():
+    page = '<p class=x>a<br/>b <a href="y>z" title=\'t\'>c</a><!-- d > e --> &lt;b&gt; &#233;</P >'
+    assert preprocessing.clean(page) == "a b c <b> é"
+
+
+@given(st.text(st.characters(codec="ascii", exclude_characters="\x1c\x1d\x1e\x1f")))
+def test_clean_loses_no_text_silently(text):
+    """Without tags and codes everything stays but spaces and capitals."""
+    if preprocessing.HTML_TAG.search(text) or preprocessing.HTML_CODE.search(text):
+        return
+    if not text.split():
+        with pytest.raises(ValueError, match="The text is empty"):
+            preprocessing.clean(text)
+        return
+    assert preprocessing.clean(text) == " ".join(text.lower().split())
+
+
+@given(st.text(st.sampled_from("ab<>/!-&;# \"'=3"), max_size=24))
+def test_what_clean_takes_for_html_begins_with_a_name_or_ends_with_a_semicolon(text):
+    """Of a text full of signs, only whole tags, comments and codes go."""
+    for found in preprocessing.HTML_TAG.findall(text):
+        inside = found[1:-1].strip("/ ")
+        assert inside.startswith("!--") or inside.split()[0] in ("a", "b"), found
+    lost = preprocessing.HTML_TAG.sub("", preprocessing.HTML_CODE.sub("", text))
+    if lost.split():
+        kept = preprocessing.clean(text)
+        assert all(kept.count(sign) >= lost.count(sign) for sign in "<>3&")
+
+
+TEXTS = st.text(st.sampled_from("研究生命的起源,。a b3\u200b") | st.characters(codec="utf-8"))
+
+
+@given(TEXTS, st.sampled_from(["en", "de", "zh"]))
+def test_segmenting_loses_only_white_space(text, language):
+    words = preprocessing.segment(text, language)
+    assert "".join("".join(words).split()) == "".join(text.split())
+
+
+@given(TEXTS, st.lists(st.text(st.sampled_from("研究生命的起源"), min_size=1, max_size=3)))
+def test_longest_match_takes_the_longest_word_each_time(text, words):
+    pieces = preprocessing.longest_match(text, words)
+    assert "".join(pieces) == text
+    for place, piece in enumerate(pieces):
+        rest = "".join(pieces[place:])
+        fitting = [word for word in words if rest.startswith(word)]
+        assert piece == max(fitting, key=len, default=rest[0])
+
+
+def test_longest_match_fails_where_jieba_does_not():
+    words = ["研究", "研究生", "生命", "的", "起源"]
+    assert preprocessing.longest_match("研究生命的起源", words) == ["研究生", "命", "的", "起源"]
+    assert preprocessing.segment("研究生命的起源", "zh") == ["研究", "生命", "的", "起源"]
+
+
+def test_merges_are_those_of_the_paper():
+    """The example of Sennrich, Haddow and Birch (2016): low, lower, newest, widest."""
+    words = ["low"] * 5 + ["lower"] * 2 + ["newest"] * 6 + ["widest"] * 3
+    merges = preprocessing.learn_merges(words, 10)
+    joined = ["es", "est", "est·", "lo", "low", "ne", "new", "newest·", "low·", "wi"]
+    assert ["".join(pair) for pair in merges] == joined
+    assert preprocessing.subwords("lowest", merges) == ["low", "est·"]
+    assert preprocessing.subwords("west", merges) == ["w", "est·"]
+    assert preprocessing.learn_merges(["ab"], 9) == [("a", "b"), ("ab", "·")]  # then it is whole
+    assert preprocessing.learn_merges(["aaa"], 1) == [("a", "a")]
+    assert preprocessing.subwords("aaa", [("a", "a")]) == ["aa", "a", "·"]
+    assert preprocessing.subwords("aaaa", [("a", "a")]) == ["aa", "aa", "·"]
+
+
+@given(
+    st.lists(st.text(st.sampled_from("ab研·"), max_size=6), max_size=8),
+    st.integers(0, 12),
+    st.text(st.sampled_from("abc研") | st.characters(codec="utf-8"), max_size=8),
+)
+def test_merges_reproduce_every_text(words, count, new):
+    merges = preprocessing.learn_merges(words, count)
+    assert len(merges) <= count
+    for word in [*words, new]:
+        pieces = preprocessing.subwords(word, merges)
+        assert "".join(pieces) == word + preprocessing.WORD_END
+        made = {"".join(pair) for pair in merges}
+        assert all(len(piece) == 1 or piece in made for piece in pieces)
+    whole = preprocessing.learn_merges(words, 200)
+    assert all(len(preprocessing.subwords(word, whole)) == 1 for word in words)
+
+
+def test_the_chinese_part_of_the_lesson():
+    """The numbers of its table, and that the test captions hold no new word."""
+    captions = datasets.load_postcards("train", parts=()).captions_zh
+    cut = [preprocessing.tokenize(text, "zh") for text in captions]
+    vocabulary = preprocessing.Vocabulary.build(cut)
+    test = datasets.load_postcards("test", parts=()).captions_zh
+    in_test = {word for text in test for word in preprocessing.tokenize(text, "zh")}
+    assert in_test <= set(vocabulary.words)
+    for text, words in zip(captions[:300], cut, strict=False):
+        cleaned = preprocessing.clean(text)
+        assert preprocessing.longest_match(cleaned, vocabulary.words) == words
+    assert vocabulary.encode(preprocessing.tokenize("一只老虎", "zh"))[-1] == preprocessing.UNK
+    clauses = [clause for text in map(preprocessing.clean, captions) for clause in text.split(",")]
+    merges = preprocessing.learn_merges(clauses, 40)
+    known = {*"".join(clauses), preprocessing.WORD_END, *map("".join, merges)}
+    assert set(preprocessing.subwords("一只老虎", merges)) - known == {"虎"}
+    tokens = sum(len(preprocessing.subwords(clause, merges)) for clause in clauses)
+    assert tokens / len(captions) < sum(map(len, cut)) / len(captions)
 
 
 def test_an_empty_message_says_so():
@@ -301,6 +410,42 @@ def test_log_mel_is_the_fourier_transform_of_each_window():
 def test_log_mel_refuses(wave):
     with pytest.raises(ValueError, match="one channel of at least 400 samples"):
         preprocessing.log_mel(wave)
+
+
+@pytest.mark.parametrize("hertz", [80, 123, 220, 350])
+def test_pitch_of_a_known_tone(hertz):
+    """A buzz with overtones, as of a voice, whose lowest tone is even missing."""
+    time = torch.arange(8000) / 16_000
+    wave = sum(torch.sin(2 * torch.pi * k * hertz * time) / k for k in (2, 3, 4, 5))
+    assert preprocessing.pitch(wave) == pytest.approx(hertz, rel=0.02)
+    quiet = torch.sin(2 * torch.pi * 300 * time) / 100  # another, soft tone does not count
+    assert preprocessing.pitch(torch.cat([wave, quiet, quiet])) == pytest.approx(hertz, rel=0.02)
+    assert preprocessing.pitch(wave + 0.5) == pytest.approx(hertz, rel=0.02)
+
+
+@pytest.mark.parametrize("wave", [torch.zeros(8000), torch.ones(799), torch.zeros(0)])
+def test_pitch_refuses(wave):
+    with pytest.raises(ValueError, match="at least 50 ms of sound that is not silent"):
+        preprocessing.pitch(wave)
+
+
+@pytest.mark.slow
+def test_a_happy_voice_is_higher_and_faster_than_the_same_voice_when_sad():
+    """What lesson 01 shows: within each voice, not across them."""
+    voiced = datasets.load_postcards("train", parts=("voice",))
+    rows = [i for i, card in enumerate(voiced.cards) if card.voice]
+    numbers = torch.tensor([
+        [preprocessing.pitch(voiced.voices[i]), voiced.tone[i],
+         sum(map(str.isalpha, voiced.messages[i])) * 16_000 / len(voiced.voices[i])]
+        for i in rows
+    ])  # fmt: skip
+    names = [voiced.cards[i].voice for i in rows]
+    assert torch.corrcoef(numbers.T)[0, 1] < 0.55
+    for name in set(names):
+        own = numbers[[one == name for one in names]]
+        pitch_by_tone, _, pace_by_tone = torch.corrcoef(own.T)[1].tolist()
+        assert pitch_by_tone > 0.95, name
+        assert pace_by_tone > 0.75, name
 
 
 # --- video

@@ -1,107 +1,17 @@
-"""The exercises of lesson 01: crop, normalise, pad, average."""
+"""The exercises of lesson 01: normalise, segment, number, average, listen."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mbm_lab import datasets, preprocessing, training
-from mbm_lab.exercises.exercise import Cases, Choice, Exercise
+from mbm_lab import preprocessing
+from mbm_lab.exercises.exercise import Cases, Exercise
 
-# --- 1. The middle of a picture
-
-
-def my_crop(image: Tensor, side: int) -> Tensor:
-    """The middle square of `side` pixels of a picture (..., H, W)."""
-    height, width = image.shape[-2:]
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[..., top : top + side, left : left + side]
-
-
-def _rounded_up(image: Tensor, side: int) -> Tensor:
-    height, width = image.shape[-2:]
-    top, left = (height - side + 1) // 2, (width - side + 1) // 2
-    return image[..., top : top + side, left : left + side]
-
-
-def _swapped(image: Tensor, side: int) -> Tensor:
-    width, height = image.shape[-2:]
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[..., top : top + side, left : left + side]
-
-
-def _not_halved(image: Tensor, side: int) -> Tensor:
-    top, left = image.shape[-2] - side, image.shape[-1] - side
-    return image[..., top : top + side, left : left + side]
-
-
-def _to_side(image: Tensor, side: int) -> Tensor:
-    height, width = image.shape[-2:]
-    return image[..., (height - side) // 2 : side, (width - side) // 2 : side]
-
-
-def _crop_cases() -> Cases:
-    picture = torch.arange(3 * 7 * 10).view(3, 7, 10)
-    return {
-        "2 rows, 4 columns, side 2": (torch.tensor([[[10, 20, 30, 40], [50, 60, 70, 80]]]), 2),
-        "4 rows, 2 columns, side 2": (torch.arange(8).view(1, 4, 2), 2),
-        "5 columns, so that one side loses more": (torch.arange(10).view(1, 2, 5), 2),
-        "a square smaller than both sides": (picture, 4),
-        "one pixel": (picture, 1),
-        "a batch of two pictures": (torch.stack([picture, picture + 500]), 3),
-        "a batch of one": (picture[None], 5),
-        "whole numbers as float, every second column (strided)": (picture[..., ::2].float(), 3),
-        "a picture that is already a square": (picture[..., :7], 7),
-        "a batch of no pictures": (picture[None][:0], 3),
-    }
-
-
-crop = Exercise(
-    lesson="01",
-    name="crop",
-    title="The middle of a picture",
-    minutes=5,
-    difficulty=1,
-    hints=(
-        "Find the first row and the first column of the square. What is left over is shared "
-        "between both sides.",
-        "top = (height - side) // 2 and left = (width - side) // 2. The sizes stand in "
-        "image.shape[-2:].",
-        "image[..., top : top + side, left : left + side], where ... stands for all dimensions "
-        "before the last two.",
-    ),
-    why="What is left over, height − side rows, is cut half above and half below. A slice goes "
-    "from its first place up to, and not with, its last: so the last is top + side. The ... "
-    "keeps colours and batch as they are.",
-    solution_function=my_crop,
-    cases=_crop_cases,
-    mistakes={
-        "You cut the square out of the top left corner. It should be the middle.": (
-            lambda image, side: image[..., :side, :side]
-        ),
-        "You swapped height and width: the rows come first, image.shape[-2:] is (height, width).": (
-            _swapped
-        ),
-        "Where the rest is odd, the smaller part goes above and to the left: round down with //.": (
-            _rounded_up
-        ),
-        "You did not halve the rest, so the square sits in the bottom right corner.": _not_halved,
-        "Your slice ends at `side`. It must end at top + side, and left + side.": _to_side,
-        "You cropped the rows only. The columns need the same.": (
-            lambda image, side: (
-                my_crop(image, side)
-                if image.shape[-2] == image.shape[-1] == side
-                else image[..., (image.shape[-2] - side) // 2 :, :][..., :side, :]
-            )
-        ),
-        "You cropped the columns only. The rows need the same.": (
-            lambda image, side: image[..., (image.shape[-1] - side) // 2 :][..., :side]
-        ),
-    },
-)
-
-
-# --- 2. Break and fix: the test cards' own mean
+# --- 1. Break and fix: the test cards' own mean
 
 
 def my_normalise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,153 +104,196 @@ normalise = Exercise(
 )
 
 
-# --- 3. Predict: which version learns best?
+# --- 2. Chinese, cut from the right
 
 
-def _which_learns_best() -> str:
-    """A linear model on three versions of the same small pictures, as in the lesson."""
-    train = datasets.load_postcards("train")[:1000]
-    small = nn.functional.adaptive_avg_pool2d(train.images, 16)
-    losses = {}
-    versions = {"large": small * 255, "unit": small, "normal": preprocessing.normalise(small)}
-    for name, images in versions.items():
-        layer = nn.Linear(768, 1)
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
-        model = nn.Sequential(nn.Flatten(), layer, nn.Flatten(0))
-        options = {"epochs": 8, "learning_rate": 2e-3, "optimizer": torch.optim.SGD}
-        try:
-            history = training.fit(
-                model, images, train.expression, nn.functional.mse_loss, progress=False, **options
-            )
-            losses[name] = history.train_loss[-1]
-        except ValueError:  # the loss is no longer a number
-            losses[name] = float("inf")
-    best, worst = min(losses, key=losses.get), max(losses, key=losses.get)
-    return {("normal", "large"): "c", ("large", "normal"): "a"}.get((best, worst), "b")
+def my_cut(text: str, words: list[str]) -> list[str]:
+    """Cuts a text into words, always taking the longest word that fits at its end."""
+    pieces = []
+    while text:
+        fitting = [word for word in words if text.endswith(word)]
+        pieces.insert(0, max(fitting, key=len, default=text[-1]))
+        text = text.removesuffix(pieces[0])
+    return pieces
 
 
-scales = Choice(
+def _cut_right(text: str, words: list[str], choose=max, unknown: bool = True) -> list[str]:
+    pieces = []
+    while text:
+        fitting = [word for word in words if text.endswith(word)]
+        piece = choose(fitting, key=len, default=text[-1])
+        if fitting or unknown:
+            pieces.insert(0, piece)
+        text = text[: -len(piece)]
+    return pieces
+
+
+cut = Exercise(
     lesson="01",
-    name="scales",
-    title="Predict: which version learns best?",
-    minutes=2,
-    difficulty=1,
-    hints=(
-        "The slope for a weight is the error times the pixel that the weight belongs to. What "
-        "does a pixel of 200 do to it?",
-        "A step that is right for small numbers is too large for large ones. And the model jumps "
-        "back and forth, further each time.",
-    ),
-    why="Large inputs make large slopes, and with this learning rate each step overshoots "
-    "further than the one before. Numbers around 0 with a spread of 1 let every weight move at a "
-    "good pace.",
-    options={
-        "a": "0 to 255 learns best: larger numbers, larger steps",
-        "b": "all three end alike: it is the same information",
-        "c": "the normalised one learns best, and 0 to 255 goes wrong altogether",
-    },
-    answer="c",
-    wrong={
-        "a": "Larger steps, yes. But the best step is not the largest: one that jumps over the "
-        "valley lands higher than it began.",
-        "b": "The information is the same, and a formula would find the same answer. Gradient "
-        "descent walks in steps, and for it the scale of the numbers is the length of its legs.",
-    },
-    truth=_which_learns_best,
-)
-
-
-# --- 4. Sentences of different lengths
-
-
-def my_pad(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Lists of word numbers as a tensor (B, T) with 0 on the right, and their lengths (B,)."""
-    lengths = torch.tensor([len(row) for row in rows])
-    padded = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
-    for i, row in enumerate(rows):
-        padded[i, : len(row)] = torch.tensor(row, dtype=torch.long)
-    return padded, lengths
-
-
-def _pad(rows: list[list[int]], width: int, left: bool = False, fill: int = 0) -> Tensor:
-    """Rows cut or filled to a width, on the right or on the left."""
-    full = []
-    for row in rows:
-        rest = [fill] * (width - len(row))
-        full.append((rest + row if left else row + rest)[:width])
-    return torch.tensor(full, dtype=torch.long).view(len(rows), width)
-
-
-def _longest(rows: list[list[int]]) -> int:
-    return max(map(len, rows))
-
-
-def _lengths(rows: list[list[int]]) -> Tensor:
-    return torch.tensor([len(row) for row in rows])
-
-
-pad = Exercise(
-    lesson="01",
-    name="pad",
-    title="Sentences of different lengths",
-    minutes=8,
+    name="cut",
+    title="Cut from the right",
+    minutes=10,
     difficulty=2,
     hints=(
-        "How wide must the tensor be, so that the longest sentence fits? Begin with a tensor of "
-        "zeros of that size.",
-        "torch.zeros(B, T, dtype=torch.long) holds whole numbers. Then write each row into the "
-        "beginning of its line: padded[i, : len(row)] = ...",
-        "The lengths are torch.tensor([len(row) for row in rows]). Return both: padded, lengths.",
+        "The loop is that of longest match. Look at the end of the text instead of its beginning.",
+        "text.endswith(word) says whether a word fits. Of those that fit, take the longest; if "
+        "none fits, take the last character, text[-1].",
+        "What you find last stands first: pieces.insert(0, piece). Then go on with "
+        "text[: -len(piece)].",
     ),
-    why="The tensor is as wide as the longest row. The zeros on the right are no words, and only "
-    "the lengths tell where each sentence ends; so whoever makes the padding must also hand on "
-    "the lengths.",
-    solution_function=my_pad,
+    why="研究生命的起源 now comes out right: at the end stands 起源, then 的, then 生命, and 研究 "
+    "is left over. But this rule fails, too: 从小学电脑 (to learn computers from childhood on) "
+    "becomes 从 小学 电脑, from the primary school. A rule that looks at lengths alone does not "
+    "know what is meant.",
+    solution_function=my_cut,
     cases=lambda: {
-        "one sentence": ([[4, 7]],),
-        "the two sentences of section 2": ([[4, 7], [5, 9, 6, 8]],),
-        "the longest one first": ([[5, 9, 6, 8], [4, 7], [3]],),
-        "an empty sentence among others": ([[6], [], [7, 8]],),
-        "sentences of one length": ([[1, 2], [3, 4]],),
-        "a word with the number 0": ([[0, 5], [2, 0, 0]],),
+        "one word": ("起源", ["起源"]),
+        "the sentence of the lesson": (
+            "研究生命的起源", ["研究", "研究生", "生命", "的", "起源"]),
+        "Latin letters": ("abcab", ["ab", "abc", "bc", "ca"]),
+        "a character that no word holds": ("红老虎", ["红", "老鼠"]),
+        "no words at all": ("红脸", []),
+        "an empty text": ("", ["红"]),
+        "a word inside a longer one": ("有一只老鼠", ["老", "鼠", "老鼠", "一只", "有"]),
     },
     mistakes={
-        "You filled up on the left. The sentence stands first, the zeros on the right.": (
-            lambda rows: (_pad(rows, _longest(rows), left=True), _lengths(rows))
+        "You cut from the left, as the lesson does. Begin at the end of the text.": (
+            preprocessing.longest_match
         ),
-        "You cut all sentences to the shortest one, and words are lost. Take the longest.": (
-            lambda rows: (_pad(rows, min(map(len, rows))), _lengths(rows))
+        "Your words are right, but in the wrong order: what you find last stands first.": (
+            lambda text, words: my_cut(text, words)[::-1]
         ),
-        "Your lengths count the padding too. Each is the number of words of its own sentence.": (
-            lambda rows: (
-                _pad(rows, _longest(rows)),
-                torch.full((len(rows),), _longest(rows)),
-            )
+        "Of the words that fit you take the shortest. Take the longest.": (
+            lambda text, words: _cut_right(text, words, choose=min)
         ),
-        "Your tensor is one column too wide.": (
-            lambda rows: (_pad(rows, _longest(rows) + 1), _lengths(rows))
+        "You take the first word of the list that fits. Take the longest of all that fit.": (
+            lambda text, words: _cut_right(text, words, lambda fit, key, default: (
+                fit[0] if fit else default))
         ),
-        "You count the words that are not 0. A length is the number of words, len(row).": (
-            lambda rows: (
-                _pad(rows, _longest(rows)),
-                (_pad(rows, _longest(rows)) != 0).sum(1),
-            )
+        "A character that no word holds gets lost. It becomes a word of its own.": (
+            lambda text, words: _cut_right(text, words, unknown=False)
         ),
-        "You filled up with 1, which stands for unknown words. The padding is 0.": (
-            lambda rows: (_pad(rows, _longest(rows), fill=1), _lengths(rows))
+        "You cut into characters. Words of several characters stay together.": (
+            lambda text, words: list(text)
         ),
-        "You return the tensor alone. Return the lengths too: padded, lengths.": (
-            lambda rows: _pad(rows, _longest(rows))
+    },
+)  # fmt: skip
+
+
+# --- 3. Numbers for words, known and unknown
+
+
+def my_numbers(sentences: list[list[str]], new: list[str], min_count: int) -> list[int]:
+    """The numbers of a new sentence's words; those seen less than min_count times are unknown."""
+    counts = Counter(word for sentence in sentences for word in sentence)
+    kept = [word for word in counts if counts[word] >= min_count]
+    kept.sort(key=lambda word: (-counts[word], word))
+    index = {word: number for number, word in enumerate(kept, start=4)}
+    return [index.get(word, 1) for word in new]
+
+
+def _numbers(
+    sentences: Sequence[Sequence[str]],
+    new: Sequence[str],
+    min_count: int,
+    order=lambda word, count: (-count, word),
+    start: int = 4,
+    unknown: int | None = 1,
+    once: bool = False,
+) -> list[int]:
+    """Numbered in this order, from this number on; once: counted by sentence."""
+    counts = Counter(
+        word for sentence in sentences for word in (dict.fromkeys(sentence) if once else sentence)
+    )
+    kept = [word for word in counts if counts[word] >= min_count]
+    kept.sort(key=lambda word: order(word, counts[word]))
+    index = {word: number for number, word in enumerate(kept, start)}
+    if unknown is None:
+        return [index[word] for word in new if word in index]
+    return [index.get(word, unknown) for word in new]
+
+
+def _numbers_cases() -> Cases:
+    two = [["the", "sea", "was", "lovely"], ["the", "food", "was", "bad"]]
+    many = [["b", "a", "b", "b"], ["c", "a", "d"], ["c", "d", "a"], ["e"]]
+    return {
+        "two known words": ([["the", "sea", "the"]], ["sea", "the"], 1),
+        "a new word": (two, ["the", "sea", "was", "cold"], 1),
+        "words seen once are unknown": (two, ["the", "sea", "was", "bad"], 2),
+        "one sentence holds a word often": (many, ["a", "b", "c", "d", "e"], 1),
+        "the same, at least three times": (many, ["a", "b", "c", "d", "e"], 3),
+        "no word is frequent enough": (two, ["the"], 9),
+        "an empty sentence": (two, [], 1),
+    }
+
+
+numbers = Exercise(
+    lesson="01",
+    name="numbers",
+    title="Numbers for words, known and unknown",
+    minutes=10,
+    difficulty=2,
+    hints=(
+        "Three steps: count the words of all sentences; sort those that are frequent enough; look "
+        "the new words up.",
+        "collections.Counter counts. sorted(words, key=lambda word: (-counts[word], word)) puts "
+        "the most frequent first, and words of the same count in the order of the alphabet.",
+        "enumerate(words, start=4) numbers them, and index.get(word, 1) gives 1 for what is not "
+        "there.",
+    ),
+    why="The vocabulary is made from the training sentences alone, and the new sentence is only "
+    "looked up. A rare word is better unknown than known from one sentence: so the model also "
+    "meets <unk> while it learns, and is not surprised by it later.",
+    solution_function=my_numbers,
+    cases=_numbers_cases,
+    mistakes={
+        "Your numbers begin at 0, but 0 to 3 are taken by the special words: begin at 4.": (
+            lambda *inputs: _numbers(*inputs, start=0)
         ),
-        "Your word numbers are float. They must be whole numbers: dtype=torch.long.": (
-            lambda rows: (_pad(rows, _longest(rows)).float(), _lengths(rows))
+        "Your numbers do not begin at 4: 0, 1, 2 and 3 are the four special words.": (
+            lambda *inputs: _numbers(*inputs, start=5)
         ),
+        "You number the words as they come. The most frequent comes first.": (
+            lambda *inputs: _numbers(*inputs, order=lambda word, count: 0)
+        ),
+        "You number by the alphabet alone. The most frequent comes first.": (
+            lambda *inputs: _numbers(*inputs, order=lambda word, count: word)
+        ),
+        "Your most frequent word comes last. Sort by the negative count.": (
+            lambda *inputs: _numbers(*inputs, order=lambda word, count: (count, word))
+        ),
+        "Words of the same count stand as they came: sort them by the alphabet.": (
+            lambda *inputs: _numbers(*inputs, order=lambda word, count: -count)
+        ),
+        "You keep rare words: only those seen at least min_count times have a number.": (
+            lambda sentences, new, min_count: _numbers(sentences, new, 1)
+        ),
+        "A word seen exactly min_count times is kept: compare with >=, not with >.": (
+            lambda sentences, new, min_count: _numbers(sentences, new, min_count + 1)
+        ),
+        "You leave unknown words out. They become 1, so that the sentence keeps its length.": (
+            lambda *inputs: _numbers(*inputs, unknown=None)
+        ),
+        "Unknown words became 0, which is padding. They are 1.": (
+            lambda *inputs: _numbers(*inputs, unknown=0)
+        ),
+        "You count each word once a sentence. Count every time it occurs.": (
+            lambda *inputs: _numbers(*inputs, once=True)
+        ),
+        "A word that is not in the vocabulary stops your function. Look it up with "
+        "index.get(word, 1).": lambda *inputs: _or_error(_numbers(*inputs, unknown=-1)),
     },
 )
 
 
-# --- 5. A mean without the padding
+def _or_error(numbers: list[int]) -> list[int]:
+    """As a dictionary does that is asked for a missing word."""
+    if -1 in numbers:
+        raise KeyError("unknown")
+    return numbers
+
+
+# --- 4. A mean without the padding
 
 
 def my_masked_mean(values: Tensor, lengths: Tensor) -> Tensor:
@@ -409,6 +362,86 @@ masked_mean = Exercise(
         "not <=.": lambda values, lengths: (values * _mask(values, lengths + 1)).sum(1) / lengths,
         "You averaged all sentences into one number. Each keeps its own mean.": (
             lambda values, lengths: values[_mask(values, lengths)].mean()
+        ),
+    },
+)
+
+
+# --- 5. How loud, and when
+
+
+def my_loudness(wave: Tensor, size: int, hop: int) -> Tensor:
+    """The mean square of each window of `size` samples that starts every `hop` samples: (W,)."""
+    starts = range(0, len(wave) - size + 1, hop)
+    return torch.stack([wave[start : start + size].square().mean() for start in starts])
+
+
+def _windows(wave: Tensor, size: int, hop: int, rest: bool = False) -> list[Tensor]:
+    last = len(wave) if rest else len(wave) - size + 1
+    return [wave[start : start + size] for start in range(0, last, hop)]
+
+
+def _by_window(measure, wave: Tensor, size: int, hop: int, rest: bool = False) -> Tensor:
+    return torch.stack([measure(window) for window in _windows(wave, size, hop, rest)])
+
+
+def _loudness_cases() -> Cases:
+    wave = torch.randn(23, generator=torch.Generator().manual_seed(0))
+    return {
+        "two windows": (torch.tensor([1.0, 1, 0, 2]), 2, 2),
+        "windows that overlap": (torch.tensor([3.0, -1, 1, 3, 0]), 3, 1),
+        "a rest that fills no window": (torch.tensor([1.0, 2, 3, 4, 9]), 2, 2),
+        "one window": (torch.tensor([2.0, -2, 4]), 3, 1),
+        "23 samples": (wave, 8, 3),
+        "double precision, every second sample": (wave.double()[::2], 4, 2),
+        "windows with gaps between them": (wave, 2, 5),
+    }
+
+
+loudness = Exercise(
+    lesson="01",
+    name="loudness",
+    title="How loud, and when",
+    minutes=8,
+    difficulty=2,
+    hints=(
+        "Window number k holds the samples from k * hop up to k * hop + size. Which is the last "
+        "window that is still whole?",
+        "range(0, len(wave) - size + 1, hop) gives the starts. Or let wave.unfold(0, size, hop) "
+        "cut all windows at once: (W, size).",
+        "Square the samples first, then take the mean of each window.",
+    ),
+    why="Pressure swings up and down around 0, so its mean says nothing: squares do not cancel. "
+    "`log_mel` does the same with each band of frequencies. With it you can find the pauses "
+    "between words.",
+    solution_function=my_loudness,
+    cases=_loudness_cases,
+    mistakes={
+        "You took the mean of the samples. They cancel each other: square them first.": (
+            lambda *inputs: _by_window(lambda window: window.mean(), *inputs)
+        ),
+        "You squared the mean. Take the mean of the squares.": (
+            lambda *inputs: _by_window(lambda window: window.mean() ** 2, *inputs)
+        ),
+        "You took the mean of the absolute values. Take that of the squares.": (
+            lambda *inputs: _by_window(lambda window: window.abs().mean(), *inputs)
+        ),
+        "You took the sum of the squares. Divide by the size of the window.": (
+            lambda *inputs: _by_window(lambda window: window.square().sum(), *inputs)
+        ),
+        "You took the root as well. The mean square itself is wanted.": (
+            lambda *inputs: _by_window(lambda window: window.square().mean().sqrt(), *inputs)
+        ),
+        "Your windows stand side by side. One starts every `hop` samples.": (
+            lambda wave, size, hop: my_loudness(wave, size, size)
+        ),
+        "Your last windows are cut off. Only whole windows count.": (
+            lambda *inputs: _by_window(lambda window: window.square().mean(), *inputs, rest=True)
+        ),
+        "The last whole window is missing: the last start is len(wave) - size.": (
+            lambda wave, size, hop: (
+                my_loudness(wave[:-1], size, hop) if len(wave) > size else wave[:0]
+            )
         ),
     },
 )

@@ -235,6 +235,7 @@ def test_learned_weights_have_the_least_cross_entropy():
     assert alpha > beta  # the better witness weighs more
 
 
+@pytest.mark.slow
 def test_the_exam_names_the_strongest_cheap_rival(monkeypatch):
     monkeypatch.setattr(real_data, "train_reader", lambda *arguments, **options: None)
     monkeypatch.setattr(real_data, "fit_weights", lambda *arguments: None)

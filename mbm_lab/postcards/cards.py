@@ -19,7 +19,7 @@ VOICE_NOISE = 0.30
 
 SPLITS = {"train": 2000, "val": 800, "test": 700}
 VOICED = {"train": 420, "val": 160, "test": 180}
-FILMED = {"train": 320, "val": 100, "test": 140}
+FILMED = {"train": 640, "val": 100, "test": 140}
 """How many cards each split has; how many of them, the first ones, have a voice; and a clip."""
 
 COLOURS = {
@@ -86,6 +86,15 @@ NUMBERS = (
 )  # fmt: skip
 
 CHANGES = ("mood", "weather", "place")
+
+CLIP_FRAMES = 8
+"""How many frames a clip has."""
+CLIP_RANGE = {"mood": 1.0, "place": 0.19}
+"""The farthest from 0 that a clip shows: of the expression, and of the face's place."""
+CLIP_STEP = {"mood": 0.7, "place": 0.14}
+"""By how much a clip changes them, if it does."""
+CLIP_SPANS = (2, 3, 4)
+"""How many frames a change may take. Before and after it nothing changes."""
 
 VOICES = ("en-us+m3", "en-gb+m7", "en-us+f2", "en-gb-scotland+m1", "en-gb+f4", "en-us+m2")
 HELD_OUT_VOICES = ("en-us+f5", "en-gb-scotland+m4")
@@ -177,6 +186,11 @@ class Card:
     change: str = ""
     change_to: str = ""
     summary: str = ""
+    clip_expression: float | None = None
+    clip_x: float | None = None
+    clip_from: int | None = None
+    clip_until: int | None = None
+    clip_light: int | None = None
 
 
 def clip_to_range(value: float) -> float:
@@ -332,7 +346,12 @@ def with_voice(card: Card, seed: int) -> Card:
 
 
 def with_clip(card: Card, seed: int) -> Card:
-    """Gives a card a clip in which one thing changes; every change is as likely as its reverse."""
+    """Gives a card a clip in which one thing changes, between its frames clip_from and clip_until.
+
+    clip_expression and clip_x, what the first frame shows, are drawn anew, in the same way whatever
+    changes. Every film is as likely as the same film played backwards. So a single frame tells as
+    little as possible: not what changes, and hardly into what.
+    """
     rng = random.Random(f"{seed}/{card.name}/clip")
     change = rng.choice(CHANGES)
     if change == "mood":
@@ -341,8 +360,31 @@ def with_clip(card: Card, seed: int) -> Card:
         to = rng.choice([weather for weather in WEATHERS if weather != card.weather])
     else:
         to = rng.choice(("left", "right"))
-    summary = summary_of(card.colour, card.weather, change, to)
-    return replace(card, change=change, change_to=to, summary=summary)
+    span = rng.choice(CLIP_SPANS)
+    start = rng.randrange(CLIP_FRAMES - span)
+    return replace(
+        card,
+        change=change,
+        change_to=to,
+        summary=summary_of(card.colour, card.weather, change, to),
+        clip_expression=_clip_start("mood", clip_direction(to) or rng.choice((-1, 1)), rng),
+        clip_x=_clip_start("place", clip_direction(to) or rng.choice((-1, 1)), rng),
+        clip_from=start,
+        clip_until=start + span,
+        clip_light=rng.randrange(2),
+    )
+
+
+def clip_direction(to: str) -> int:
+    """1 for what grows ("happier", "right"), -1 for what shrinks, 0 for a weather."""
+    return {"happier": 1, "right": 1, "sadder": -1, "left": -1}.get(to, 0)
+
+
+def _clip_start(change: str, direction: int, rng: random.Random) -> float:
+    """A first value from which a step in this direction stays in the range."""
+    half = CLIP_STEP[change] / 2
+    middle = rng.uniform(half - CLIP_RANGE[change], CLIP_RANGE[change] - half)
+    return round(middle - direction * half, 4)
 
 
 def draw(n: int, seed: int, combinations: str = "all") -> list[Card]:

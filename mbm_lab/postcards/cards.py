@@ -87,6 +87,7 @@ NUMBERS = (
 
 CHANGES = ("mood", "weather", "place")
 
+DIRECTIONS = {"mood": ("happier", "sadder"), "place": ("left", "right")}
 CLIP_FRAMES = 8
 """How many frames a clip has."""
 CLIP_RANGE = {"mood": 1.0, "place": 0.19}
@@ -355,11 +356,11 @@ def with_clip(card: Card, seed: int) -> Card:
     rng = random.Random(f"{seed}/{card.name}/clip")
     change = rng.choice(CHANGES)
     if change == "mood":
-        to = rng.choice(("happier", "sadder"))
+        to = rng.choice(DIRECTIONS["mood"])
     elif change == "weather":
         to = rng.choice([weather for weather in WEATHERS if weather != card.weather])
     else:
-        to = rng.choice(("left", "right"))
+        to = rng.choice(DIRECTIONS["place"])
     span = rng.choice(CLIP_SPANS)
     start = rng.randrange(CLIP_FRAMES - span)
     return replace(

@@ -222,7 +222,7 @@ def single_frame_limit(cards: Sequence[postcards.Card], frame: int, draws: int =
 def expected(films: Sequence[postcards.Card], frame: int) -> float:
     """In what share of these films the best reader of one frame can expect to be right.
 
-    It says what is most probable by Bayes' rule, and is right with just that probability: `chances`.
+    It says what is most probable by Bayes' rule (`chances`), and is right with that probability.
     """
     return sum(max(chances(film, frame).values()) for film in films) / len(films)
 

@@ -94,8 +94,12 @@ CLIP_RANGE = {"mood": 1.0, "place": 0.19}
 """The farthest from 0 that a clip shows: of the expression, and of the face's place."""
 CLIP_STEP = {"mood": 0.7, "place": 0.14}
 """By how much a clip changes them, if it does."""
-CLIP_SPANS = (2, 3, 4)
-"""How many frames a change may take. Before and after it nothing changes."""
+CLIP_SPANS = (2, 4)
+"""How many frames a change may take. Before and after it nothing changes.
+
+Powers of two: so 1/4 of rain in snow and 3/4 of snow in rain are the same to the last bit, and no
+rounding tells which came first.
+"""
 
 VOICES = ("en-us+m3", "en-gb+m7", "en-us+f2", "en-gb-scotland+m1", "en-gb+f4", "en-us+m2")
 HELD_OUT_VOICES = ("en-us+f5", "en-gb-scotland+m4")

@@ -372,8 +372,8 @@ def with_clip(card: Card, seed: int) -> Card:
         change=change,
         change_to=to,
         summary=summary_of(card.colour, card.weather, change, to),
-        clip_expression=_clip_start("mood", clip_direction(to) or rng.choice((-1, 1)), rng),
-        clip_x=_clip_start("place", clip_direction(to) or rng.choice((-1, 1)), rng),
+        clip_expression=_clip_start("mood", to, rng),
+        clip_x=_clip_start("place", to, rng),
         clip_from=start,
         clip_until=start + span,
         clip_light=rng.randrange(2),
@@ -385,8 +385,13 @@ def clip_direction(to: str) -> int:
     return {"happier": 1, "right": 1, "sadder": -1, "left": -1}.get(to, 0)
 
 
-def _clip_start(change: str, direction: int, rng: random.Random) -> float:
-    """A first value from which a step in this direction stays in the range."""
+def _clip_start(change: str, to: str, rng: random.Random) -> float:
+    """A first value from which a step towards `to` stays in the range.
+
+    If something else changes, it is drawn as if this were to change one way or the other.
+    """
+    way = rng.choice(DIRECTIONS[change])
+    direction = clip_direction(to if to in DIRECTIONS[change] else way)
     half = CLIP_STEP[change] / 2
     middle = rng.uniform(half - CLIP_RANGE[change], CLIP_RANGE[change] - half)
     return round(middle - direction * half, 4)

@@ -82,7 +82,7 @@ RECIPES = {
     "00": [(30, 64, 6e-3, None, "augment"), (30, 64, 6e-3, None, None)],
     "06": [(60, 32, 6e-3, None, "move_pictures")],
     "07": [(30, 128, 5e-3, None, "pick_variant"), *[(10, 128, 5e-3, None, None)] * 3],
-    "08": [(40, 32, 5e-3, None, None)],
+    "08": [(20, 32, 5e-3, None, None)],
     "09": [(130, 32, 1e-2, 0.5, "distort"), (20, 32, 1e-2, 0.5, "distort")],
     "10": [(6, 64, 5e-3, None, None), (3, 64, 5e-3, None, None)],
 }
@@ -120,7 +120,7 @@ def test_training_anew_follows_the_recipe_and_the_seed(lesson, few, monkeypatch)
 LIVE = {
     retrieval.train_dual_encoder: 30,
     questions.train_answerer: 8,
-    video.train_summariser: 40,
+    video.train_summariser: 20,
     translation.train_picture: 3,
 }
 

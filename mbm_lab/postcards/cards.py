@@ -19,7 +19,7 @@ VOICE_NOISE = 0.30
 
 SPLITS = {"train": 2000, "val": 800, "test": 700}
 VOICED = {"train": 420, "val": 100, "test": 180}
-FILMED = {"train": 320, "val": 100, "test": 140}
+FILMED = {"train": 640, "val": 100, "test": 140}
 """How many cards each split has; how many of them, the first ones, have a voice; and a clip."""
 
 COLOURS = {
@@ -86,6 +86,20 @@ NUMBERS = (
 )  # fmt: skip
 
 CHANGES = ("mood", "weather", "place")
+
+DIRECTIONS = {"mood": ("happier", "sadder"), "place": ("left", "right")}
+CLIP_FRAMES = 8
+"""How many frames a clip has."""
+CLIP_RANGE = {"mood": 1.0, "place": 0.19}
+"""The farthest from 0 that a clip shows: of the expression, and of the face's place."""
+CLIP_STEP = {"mood": 0.7, "place": 0.14}
+"""By how much a clip changes them, if it does."""
+CLIP_SPANS = (2, 4)
+"""How many frames a change may take. Before and after it nothing changes.
+
+Powers of two: so 1/4 of rain in snow and 3/4 of snow in rain are the same to the last bit, and no
+rounding tells which came first.
+"""
 
 VOICES = ("en-us+m3", "en-gb+m7", "en-us+f2", "en-gb-scotland+m1", "en-gb+f4", "en-us+m2")
 HELD_OUT_VOICES = ("en-us+f5", "en-gb-scotland+m4")
@@ -177,6 +191,11 @@ class Card:
     change: str = ""
     change_to: str = ""
     summary: str = ""
+    clip_expression: float | None = None
+    clip_x: float | None = None
+    clip_from: int | None = None
+    clip_until: int | None = None
+    clip_light: int | None = None
 
 
 def clip_to_range(value: float) -> float:
@@ -332,17 +351,50 @@ def with_voice(card: Card, seed: int) -> Card:
 
 
 def with_clip(card: Card, seed: int) -> Card:
-    """Gives a card a clip in which one thing changes; every change is as likely as its reverse."""
+    """Gives a card a clip in which one thing changes, between its frames clip_from and clip_until.
+
+    clip_expression and clip_x, what the first frame shows, are drawn anew, in the same way whatever
+    changes. Every film is as likely as the same film played backwards. So a single frame tells as
+    little as possible: not what changes, and hardly into what.
+    """
     rng = random.Random(f"{seed}/{card.name}/clip")
     change = rng.choice(CHANGES)
     if change == "mood":
-        to = rng.choice(("happier", "sadder"))
+        to = rng.choice(DIRECTIONS["mood"])
     elif change == "weather":
         to = rng.choice([weather for weather in WEATHERS if weather != card.weather])
     else:
-        to = rng.choice(("left", "right"))
-    summary = summary_of(card.colour, card.weather, change, to)
-    return replace(card, change=change, change_to=to, summary=summary)
+        to = rng.choice(DIRECTIONS["place"])
+    span = rng.choice(CLIP_SPANS)
+    start = rng.randrange(CLIP_FRAMES - span)
+    return replace(
+        card,
+        change=change,
+        change_to=to,
+        summary=summary_of(card.colour, card.weather, change, to),
+        clip_expression=_clip_start("mood", to, rng),
+        clip_x=_clip_start("place", to, rng),
+        clip_from=start,
+        clip_until=start + span,
+        clip_light=rng.randrange(2),
+    )
+
+
+def clip_direction(to: str) -> int:
+    """1 for what grows ("happier", "right"), -1 for what shrinks, 0 for a weather."""
+    return {"happier": 1, "right": 1, "sadder": -1, "left": -1}.get(to, 0)
+
+
+def _clip_start(change: str, to: str, rng: random.Random) -> float:
+    """A first value from which a step towards `to` stays in the range.
+
+    If something else changes, it is drawn as if this were to change one way or the other.
+    """
+    way = rng.choice(DIRECTIONS[change])
+    direction = clip_direction(to if to in DIRECTIONS[change] else way)
+    half = CLIP_STEP[change] / 2
+    middle = rng.uniform(half - CLIP_RANGE[change], CLIP_RANGE[change] - half)
+    return round(middle - direction * half, 4)
 
 
 def draw(n: int, seed: int, combinations: str = "all") -> list[Card]:

@@ -16,6 +16,10 @@ from mbm_lab.postcards.voices import SPEECH_RATE, spoken_note, synthesizer, voic
 
 CARD_COLUMNS = [field.name for field in fields(Card) if field.name != "caption"]
 """The columns of cards.csv: all that is known of a card but its caption."""
+CLIP_COLUMNS = {"clip_expression": float, "clip_x": float} | dict.fromkeys(
+    ("clip_from", "clip_until", "clip_light"), int
+)
+"""The columns that are empty for a card without a clip, and what kind of number they hold."""
 CAPTION_COLUMNS = ["image", "caption"]
 """The columns of captions.txt."""
 
@@ -107,6 +111,8 @@ def read_cards(folder: str | Path) -> list[Card]:
     casts |= dict.fromkeys(
         ("mood", "expression", "sentiment", "tone", "face_x", "face_y", "face_radius"), float
     )
+    for column, kind in CLIP_COLUMNS.items():  # empty when there is no clip
+        casts[column] = lambda text, kind=kind: kind(text) if text else None
     cards = []
     for row in rows:
         caption = captions.get(f"{row['name']}.png", "")

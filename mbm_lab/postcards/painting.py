@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw
 
-from mbm_lab.postcards.cards import COLOURS, Card, clip_to_range
+from mbm_lab.postcards.cards import CLIP_FRAMES, CLIP_STEP, COLOURS, Card, clip_direction
 
-CLIP_FRAMES = 8
 CLIP_SIZE = 64
 
 OVERSAMPLE = 4
@@ -581,24 +580,22 @@ class Frame:
 
 def frame_of(card: Card, k: int) -> Frame:
     """What frame k (0 to CLIP_FRAMES - 1) of a card's clip shows. Lesson 08 measures with it."""
-    rng = random.Random(f"{card.name}/frames")
-    middle, reach = rng.uniform(-0.25, 0.25), rng.uniform(0.4, 0.6)
-    t = k / (CLIP_FRAMES - 1)
-    expression, face_x, blend = card.expression, card.face_x, 0.0
+    done = (k - card.clip_from) / (card.clip_until - card.clip_from)
+    done = min(1.0, max(0.0, done))  # the share of the change that is over
+    expression, face_x = card.clip_expression, card.clip_x
     if card.change == "mood":
-        sign = 1 if card.change_to == "happier" else -1
-        expression = clip_to_range(middle + sign * reach * (2 * t - 1))
+        expression += clip_direction(card.change_to) * CLIP_STEP["mood"] * done
     elif card.change == "place":
-        sign = 1 if card.change_to == "right" else -1
-        face_x = card.face_x + 0.16 * sign * (2 * t - 1)
-    else:
-        blend = t
-    return Frame(expression, face_x, blend)
+        face_x += clip_direction(card.change_to) * CLIP_STEP["place"] * done
+    return Frame(round(expression, 4), round(face_x, 4), done if card.change == "weather" else 0.0)
 
 
 def clip(card: Card) -> list[Image.Image]:
     """Paints a card's clip: CLIP_FRAMES RGB images of CLIP_SIZE x CLIP_SIZE pixels.
 
+    The camera's red light, at the bottom left, is on in every other frame. So no two neighbours are
+    the same, though nothing else moves before and after the change. (A webp file keeps no repeated
+    frames.)
     Raises ValueError when the card has no clip.
     """
     if not card.change:
@@ -609,8 +606,11 @@ def clip(card: Card) -> list[Image.Image]:
     frames = []
     for k in range(CLIP_FRAMES):
         shown = frame_of(card, k)
-        image = picture(replace(card, expression=shown.expression, face_x=shown.face_x))
-        if card.change == "weather":
-            image = Image.blend(image, picture(replace(card, weather=card.change_to)), shown.blend)
+        now = replace(card, expression=shown.expression, face_x=shown.face_x)
+        image = picture(now)
+        if shown.blend:
+            image = Image.blend(image, picture(replace(now, weather=card.change_to)), shown.blend)
+        if (k + card.clip_light) % 2:
+            ImageDraw.Draw(image).ellipse([2, 57, 6, 61], fill=(230, 20, 40))
         frames.append(image)
     return frames

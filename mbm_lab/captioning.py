@@ -466,11 +466,17 @@ def _share(right: Tensor, chosen: Tensor) -> float:
     return right[chosen].float().mean().item()
 
 
-def exam(seed: int) -> list[Result]:
+def exam(
+    seed: int, train: datasets.Postcards | None = None, test: datasets.Postcards | None = None
+) -> list[Result]:
     """What the stored models of this seed (0, 1 or 2) reach on all test cards, and what one
-    logistic regression for each factor reaches on the same features."""
+    logistic regression for each factor reaches on the same features.
+
+    train, test: the course's cards of these splits, where they are loaded already.
+    """
     model, vocabulary = stored.load("captioner", seed)
-    train, test = datasets.load_postcards("train"), datasets.load_postcards("test")
+    train = datasets.load_postcards("train") if train is None else train
+    test = datasets.load_postcards("test") if test is None else test
     f, f_test = (training.predict(model.encoder, cards.images) for cards in (train, test))
     plain = factor_by_factor(f, train.captions, f_test)
     rivals = {"en": ("one logistic regression a factor", plain)}

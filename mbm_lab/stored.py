@@ -168,9 +168,10 @@ def save(one: Model, seed: int, command: str, out: str | Path = WEIGHTS) -> Path
 def load(name: str, seed: int = 0, folder: str | Path = WEIGHTS) -> tuple[nn.Module, Words]:
     """A model that was trained with this seed, in evaluation mode, and its vocabulary.
 
-    name: "image_reader", "message_reader" (one seed, 0), "captioner", "dual_encoder", "answerers",
-    "summariser", "recogniser", "translator" (seeds 0, 1, 2). The vocabulary is None for a model
-    without words, and for one with several lists of words a tuple of them.
+    name: "image_reader", "message_reader" (one seed, 0), "captioner",
+    "attention_decoder", "dual_encoder", "answerers", "summariser", "recogniser", "translator"
+    (seeds 0, 1, 2). The vocabulary is None for a model without words, and for one with several
+    lists of words a tuple of them.
 
     Raises FileNotFoundError when there is no such model or seed; ValueError when the file is
     damaged, was changed after it was written, or is of another model, seed, class or size: the

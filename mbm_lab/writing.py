@@ -60,13 +60,15 @@ def beam_search(
     first: int = BOS,
     width: int = 3,
     longest: int = LONGEST,
+    length_power: float = 0.0,
 ) -> list[tuple[list[int], float]]:
     """The likeliest sentences that a beam of `width` finds, best first, with log p. Lesson 06.
 
     Each step goes on from the `width` likeliest beginnings with every word, and keeps the `width`
     likeliest of all these (Lowerre, 1976). state: of one sentence, tensors (1, …). A sentence has
     neither `first` nor EOS; log p is the sum of the logarithms of its words' probabilities, EOS
-    among them.
+    among them. "Best" is the largest log p / length**length_power, with EOS in the length: 0 is
+    log p itself, 1 its mean over the words, which is fairer to long sentences.
 
     Raises ValueError when the state holds more than one sentence, or the width is below 1.
     """
@@ -94,9 +96,12 @@ def beam_search(
             else:
                 grown.append(([*sentence, word], total))
                 rows.append(row)
-        finished = sorted(finished, key=lambda pair: -pair[1])[:width]
+        finished.sort(key=lambda pair: -pair[1] / (len(pair[0]) + 1) ** length_power)
+        del finished[width:]
         # adding words only lowers log p, so a beginning below all finished sentences cannot win
-        if not grown or (len(finished) == width and finished[-1][1] >= grown[0][1]):
+        if not grown:
+            break
+        if length_power == 0 and len(finished) == width and finished[-1][1] >= grown[0][1]:
             break
         beginnings, state = grown, tuple(values[rows] for values in state)
     return finished or [(sentence[1:], total) for sentence, total in beginnings]

@@ -286,6 +286,21 @@ CASES = {
     "captioning.train_captioner": lambda: captioner_case(
         lambda model, cards, words, put: captioning.train_captioner(model, cards, words, 1), True
     ),
+    "captioning.image_cells": lambda: captioner_case(
+        lambda model, cards, words, put: captioning.image_cells(model.encoder, put(cards.images))
+    ),
+    "captioning.train_decoder": lambda: captioner_case(
+        lambda model, cards, words, put: captioning.train_decoder(
+            model.decoder, put(torch.ones(4, 48)), cards.captions, words, epochs=1
+        ),
+        True,
+    ),
+    "captioning.train_attention": lambda: captioner_case(
+        lambda model, cards, words, put: torch.cat(
+            [p.detach().flatten() for p in captioning.train_attention(
+                model.encoder, cards, epochs=1).model.parameters()]
+        )
+    ),
     "captioning.quality": lambda: captioner_case(
         lambda model, cards, words, put: captioning.quality(model, cards, words)
     ),

@@ -79,6 +79,19 @@ def test_greedy_follows_the_table_and_a_beam_does_better():
     assert second[1] == pytest.approx(torch.tensor(0.30).log().item(), abs=1e-5)
 
 
+def test_length_counts_only_when_it_is_asked_for():
+    """"face" has 0.40, "a red face" 0.36: a mean over its four words makes up for its length."""
+    p = torch.zeros(8, 8)
+    p[BOS, 4], p[BOS, 5], p[5, 6], p[5, 7] = 0.4, 0.6, 0.6, 0.4
+    p[[6, 7], 4] = p[4, EOS] = 1.0
+    state = (torch.zeros(1, 1),)
+    assert writing.beam_search(Table(p), state, width=3)[0][0] == [4]
+    best, second, _ = writing.beam_search(Table(p), state, width=3, length_power=1)
+    assert best[0] == [5, 6, 4]
+    assert best[1] == pytest.approx(torch.tensor(0.36).log().item(), abs=1e-5)
+    assert second[1] == pytest.approx(torch.tensor(0.24).log().item(), abs=1e-5)
+
+
 def test_greedy_fills_up_after_the_end_and_stops_at_the_longest():
     class Alternate:
         """Row 0 ends after one word, row 1 never does."""

@@ -156,8 +156,8 @@ def trace(
 ) -> tuple[Tensor, Tensor]:
     """What one sentence's translation looks at: source (1, S), image (1, 48), prefix (1, T).
 
-    Returns the attention (T, S), and how far the picture moves the scores at each place, (T,): the
-    standard deviation over the vocabulary of what it adds.
+    Returns the attention (T, S), and how far the picture moves the next word's probabilities at
+    each place, (T,): the share that moves to other words, from 0 to 1.
     """
     attention, moved = [], []
     with lent(model, source.device), training.evaluating(model):
@@ -166,7 +166,7 @@ def trace(
             scores, state = model.step(words, state)
             without, blind = model.step(words, blind)
             attention.append(state[-1][0])
-            moved.append((scores - without)[0].std())
+            moved.append((scores.softmax(1) - without.softmax(1)).abs().sum() / 2)
     return torch.stack(attention), torch.stack(moved)
 
 
@@ -456,6 +456,7 @@ def quality(
             share = whole[~ambiguous & chosen].mean().item()
             label = f"other sentences, exact, {what}, {name}"
             results.append(Result(label, share, **bounds[what][1], limit=1.0))
+        results.append(Result(f"all sentences, exact, {what}", whole.mean().item()))
         scores = [writing.bleu(run, true, "zh") for run in runs]
         results.append(Result(f"BLEU, all sentences, {what}", sum(scores) / len(scores)))
     return results

@@ -262,6 +262,17 @@ def redraw(card: postcards.Card, rng: random.Random, **changes: str) -> postcard
     return replace(card, caption=postcards.caption_en(*drawn))
 
 
+def edit(caption: str, wish: str) -> str:
+    """The caption with its mood, colour or weather exchanged for the wish: the rival of composing
+    vectors, which must know what a caption consists of."""
+    if wish in postcards.MOOD_WORDS:
+        bare = caption.replace(f"a {captioning.factor_in(caption, 'mood')} ", "a ", 1)
+        return bare.replace("a ", f"a {wish} ", 1)
+    if wish.endswith(" face"):
+        return caption.replace(f"{captioning.factor_in(caption, 'colour')} face", wish, 1)
+    return caption.replace(captioning.factor_in(caption, "weather"), wish, 1)
+
+
 class Gallery(NamedTuple):
     """What is searched: pictures and captions, N of each, and Q queries with their wishes.
 

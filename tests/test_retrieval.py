@@ -191,6 +191,26 @@ def test_every_wish_has_its_answer_and_changes_one_thing(gallery, test_cards):
     assert not torch.equal(gallery.images[:size], gallery.images[size : 2 * size])
 
 
+def test_an_edited_caption_is_the_one_wished_for(gallery):
+    own = gallery.captions[: len(gallery.wishes)]
+    for caption, wish in zip(own, gallery.wishes, strict=True):
+        assert retrieval.edit(caption, wish.text) == wish.caption
+
+
+def test_the_rival_is_told_the_factors_and_finds_with_them(gallery):
+    caption = "a sad red face with a key on its head at night"
+    assert retrieval.factors_of(caption) == ["sad", "red", "a key", "at night", "on"]
+    train = datasets.load_postcards("train")[:400]
+    features = captioning.image_features(train.images)
+    own = captioning.image_features(gallery.images)
+    wanted = gallery.captions[:20]
+    scores = retrieval.by_factors(features, train.captions, own, wanted)
+    assert scores.shape == (20, len(own))
+    found = scores.topk(5, dim=1).indices
+    assert retrieval.recall(found, gallery.captions, wanted, 5).float().mean() > 0.8
+    assert (scores < 0).all(), "sums of log p"
+
+
 def test_a_redrawn_card_keeps_its_caption(test_cards):
     rng = random.Random(0)
     for card in test_cards.cards[:40]:

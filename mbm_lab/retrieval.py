@@ -159,6 +159,22 @@ def pick_variant(inputs: dict[str, Tensor], generator: torch.Generator) -> dict[
     return {"image": inputs["image"], "text": text}
 
 
+def false_negatives(captions: Sequence[str], seed: int = 0) -> list[int]:
+    """For the text of each card, of how many other captions of its batch it is true, too.
+
+    As in training, the text is the whole caption half of the time, and some of its phrases
+    otherwise. The loss takes these pictures for wrong ones.
+    """
+    rng, counts = random.Random(seed), []
+    for start in range(0, len(captions) - BATCH + 1, BATCH):
+        cards = [set(phrases(caption)) for caption in captions[start : start + BATCH]]
+        for own in cards:
+            some = rng.sample(sorted(own), rng.randint(1, len(own)))
+            text = own if rng.random() < 0.5 else set(some)
+            counts.append(sum(text <= other != own for other in cards))
+    return counts
+
+
 def query_tokens(text: str, vocabulary: preprocessing.Vocabulary) -> Tensor:
     """A query as tokens (1, T).
 

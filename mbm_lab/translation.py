@@ -327,6 +327,29 @@ def write_rivals(
     }
 
 
+def exact_shares(
+    model: Translator,
+    captioner: captioning.Captioner,
+    cards: datasets.Postcards,
+    images: Sequence[Tensor],
+    vocabularies: Sequence[preprocessing.Vocabulary],
+) -> dict[str, float]:
+    """For each rival, and for the "fusion", the share of sentences that are exactly right.
+
+    images: one or several (N, 48), of which the mean is taken, as with shuffled pictures; the rest
+    is as in `write_rivals`.
+    """
+    source = encode_source(cards.captions, vocabularies[0])
+    true = writing.tidy(cards.captions_zh, "zh")
+    shares: dict[str, float] = defaultdict(float)
+    for image in images:
+        written = write_rivals(model, captioner, source, image, vocabularies)
+        written["fusion"] = translate(model, source, image, vocabularies[1])
+        for rival, sentences in written.items():
+            shares[rival] += writing.exact(sentences, true).float().mean().item() / len(images)
+    return dict(shares)
+
+
 # --- Trained models
 
 

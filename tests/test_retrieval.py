@@ -127,6 +127,18 @@ def test_variants_are_the_caption_and_some_of_its_phrases():
     assert {len(text.split()) for text in texts} > {2}
 
 
+def test_false_negatives_are_pictures_of_which_a_text_is_true():
+    same = ["a sad red face beside a key at night"] * retrieval.BATCH
+    assert set(retrieval.false_negatives(same)) == {0}, "the same caption is marked"
+    mixed = [same[0], "a sad red face beside a fish at night"] * (retrieval.BATCH // 2)
+    counts = retrieval.false_negatives(mixed)
+    assert set(counts) == {0, retrieval.BATCH // 2}
+    train = datasets.load_postcards("train", parts=())
+    counts = retrieval.false_negatives(train.captions)
+    assert 0.25 < sum(count > 0 for count in counts) / len(counts) < 0.33
+    assert 2.5 < sum(counts) / len(counts) < 3.5
+
+
 def test_the_caption_is_picked_half_of_the_time():
     texts = torch.arange(8).expand(4000, 8)[..., None] + 1
     inputs = {"image": torch.zeros(4000, 48), "texts": texts}

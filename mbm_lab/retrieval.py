@@ -164,6 +164,22 @@ def pick_variant(inputs: dict[str, Tensor], generator: torch.Generator) -> dict[
     return {"image": inputs["image"], "text": text}
 
 
+def false_negatives(captions: Sequence[str], seed: int = 0) -> list[int]:
+    """For the text of each card, of how many other captions of its batch it is true, too.
+
+    As in training, the text is the whole caption half of the time, and some of its phrases
+    otherwise. The loss takes these pictures for wrong ones.
+    """
+    rng, counts = random.Random(seed), []
+    for start in range(0, len(captions) - BATCH + 1, BATCH):
+        cards = [set(phrases(caption)) for caption in captions[start : start + BATCH]]
+        for own in cards:
+            some = rng.sample(sorted(own), rng.randint(1, len(own)))
+            text = own if rng.random() < 0.5 else set(some)
+            counts.append(sum(text <= other != own for other in cards))
+    return counts
+
+
 def query_tokens(text: str, vocabulary: preprocessing.Vocabulary) -> Tensor:
     """A query as tokens (1, T).
 
@@ -267,6 +283,17 @@ def redraw(card: postcards.Card, rng: random.Random, **changes: str) -> postcard
     return replace(card, caption=postcards.caption_en(*drawn))
 
 
+def edit(caption: str, wish: str) -> str:
+    """The caption with its mood, colour or weather exchanged for the wish: the rival of composing
+    vectors, which must know what a caption consists of."""
+    if wish in postcards.MOOD_WORDS:
+        bare = caption.replace(f"a {captioning.factor_in(caption, 'mood')} ", "a ", 1)
+        return bare.replace("a ", f"a {wish} ", 1)
+    if wish.endswith(" face"):
+        return caption.replace(f"{captioning.factor_in(caption, 'colour')} face", wish, 1)
+    return caption.replace(captioning.factor_in(caption, "weather"), wish, 1)
+
+
 class Gallery(NamedTuple):
     """What is searched: pictures and captions, N of each, and Q queries with their wishes.
 
@@ -364,12 +391,50 @@ CARDS = 300
 """How many test cards are searched with; the gallery holds three times as many pictures."""
 
 
+FACTORS = ("mood", "colour", "object", "weather")
+"""What a caption names and a wish may change; `factors_of` adds where the object is."""
+
+
+def factors_of(caption: str) -> list[str]:
+    """A caption's mood, colour, object and weather, and whether the object is on the head."""
+    where = "on" if "on its head" in caption else "beside"
+    return [*(captioning.factor_in(caption, factor) for factor in FACTORS), where]
+
+
+def by_factors(
+    features: Tensor, captions: Sequence[str], gallery: Tensor, wanted: Sequence[str]
+) -> Tensor:
+    """The rival of text to image: one logistic regression a factor of `factors_of`, (Q, N) scores.
+
+    features (M, 48) and captions: training cards; gallery (N, 48); wanted: Q captions. A picture's
+    score is the sum of log p of the caption's factors. It is told what a caption consists of, which
+    the dual encoder must find out. A factor that training never showed scores nothing.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    known, asked = map(factors_of, captions), list(map(factors_of, wanted))
+    scores = torch.zeros(len(asked), len(gallery))
+    for column, values in enumerate(zip(*known, strict=True)):
+        reader = LogisticRegression(max_iter=300).fit(features.cpu().numpy(), values)
+        log_p = torch.tensor(reader.predict_log_proba(gallery.cpu().numpy())).float().T
+        places = {value: place for place, value in enumerate(reader.classes_)}
+        for row, factors in enumerate(asked):
+            if factors[column] in places:
+                scores[row] += log_p[places[factors[column]]]
+    return scores
+
+
 def quality(
-    model: DualEncoder, gallery: Gallery, features: Tensor, vocabulary: preprocessing.Vocabulary
+    model: DualEncoder,
+    gallery: Gallery,
+    features: Tensor,
+    vocabulary: preprocessing.Vocabulary,
+    rival: Tensor | None = None,
 ) -> list[Result]:
     """Recall of all kinds of search, for seen and unseen combinations.
 
-    features: those of the gallery's pictures, (N, 48).
+    features: those of the gallery's pictures, (N, 48); rival: `by_factors` of the captions, (Q, N).
+    The limit of every recall is 1: the gallery holds a right picture for each query.
     """
     size = len(gallery.wishes)
     own, wanted = gallery.captions[:size], [wish.caption for wish in gallery.wishes]
@@ -378,29 +443,45 @@ def quality(
     vectors, (captions, g) = image_vectors(model, features), text_vectors(model, tokens).split(size)
     f, itself = vectors[:size], torch.arange(size)
     order = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(0))
+    alone = search(f, vectors, 10, itself)
     searches = {
         "text to image": (search(captions, vectors, 10), own, {5: {"at_least": 0.90}}),
-        "image to image": (search(f, vectors, 10, itself), own, {}),
+        "image to image": (alone, own, {}),
         "this card, but": (
             search(compose(f, g, *BEST), vectors, 10, itself), wanted, {5: {"at_least": 0.75}},
         ),
+        "this card, but, card alone": (alone, wanted, {}),
+        "this card, but, words alone": (search(g, vectors, 10, itself), wanted, {}),
         "text to image, shuffled": (
             search(captions, vectors[order], 10), own, {5: {"at_most": 0.10}},
         ),
     }  # fmt: skip
+    named = None if rival is None else rival.topk(10, dim=1).indices
+    rivals = {
+        "text to image": (named, "logistic regression of factors"),
+        "this card, but": (alone, "card alone"),
+    }
     results = []
     for what, (found, right, bounds) in searches.items():
+        cheap, name_of_rival = rivals.get(what, (None, ""))
         for k in (1, 5, 10):
             hits = recall(found, gallery.captions, right, k).float()
             for name, chosen in (("seen", gallery.seen), ("unseen", ~gallery.seen)):
+                more = dict(bounds.get(k, {}))
+                if cheap is not None:
+                    base = recall(cheap, gallery.captions, right, k).float()[chosen].mean().item()
+                    more |= {"baseline": base, "rival": name_of_rival, "limit": 1.0}
                 label = f"{what}, recall@{k}, {name}"
-                results.append(Result(label, hits[chosen].mean().item(), **bounds.get(k, {})))
+                results.append(Result(label, hits[chosen].mean().item(), **more))
     return results
 
 
 def exam(seed: int) -> list[Result]:
     """What the stored dual encoder of this seed (0, 1 or 2) reaches on test cards."""
-    gallery = draw_gallery(datasets.load_postcards("test")[:CARDS])
+    train, test = (datasets.load_postcards(split) for split in ("train", "test"))
+    gallery = draw_gallery(test[:CARDS])
     model, vocabulary = stored.load("dual_encoder", seed)
     features = captioning.image_features(gallery.images, seed)
-    return quality(model, gallery, features, vocabulary)
+    known = captioning.image_features(train.images, seed)
+    rival = by_factors(known, train.captions, features, gallery.captions[: len(gallery.wishes)])
+    return quality(model, gallery, features, vocabulary, rival)

@@ -40,9 +40,7 @@ def test_no_sum_of_two_scores_answers_all_four():
 @pytest.mark.parametrize("name", questions.ANSWERER_FUSIONS)
 def test_every_parameter_of_an_answerer_learns(name):
     torch.manual_seed(0)
-    model = questions.Answerer(
-        questions.ANSWERER_FUSIONS[name](questions.QUESTION_MODALITIES, 48), 30, 9
-    )
+    model = questions.Answerers(30, 9)[name]
     inputs = {"image": torch.randn(5, 48), "question": torch.randint(1, 30, (5, 6))}
     scores = model(inputs)
     assert scores.shape == (5, 9)
@@ -53,9 +51,8 @@ def test_every_parameter_of_an_answerer_learns(name):
 
 
 def test_the_weighted_sum_is_additive_and_the_others_are_not():
-    for name, fused in questions.ANSWERER_FUSIONS.items():
-        torch.manual_seed(0)
-        model = questions.Answerer(fused(questions.QUESTION_MODALITIES, 48), 30, 9).eval()
+    torch.manual_seed(0)
+    for name, model in questions.Answerers(30, 9).eval().items():
         pictures, texts = torch.randn(2, 48), torch.tensor([[5, 6, 7], [8, 9, 10]])
         with torch.no_grad():
             table = torch.stack(
@@ -68,3 +65,27 @@ def test_the_weighted_sum_is_additive_and_the_others_are_not():
         interaction = (table[0] + table[3] - table[1] - table[2]).abs().max().item()
         assert (interaction < 1e-5) == (name == "weighted sum")
     assert fusion.WeightedSum is questions.ANSWERER_FUSIONS["weighted sum"]
+
+
+def test_a_hidden_layer_is_as_large_as_the_products():
+    sizes = {name: fusion.parameter_count(one) for name, one in questions.Answerers(30, 27).items()}
+    assert sizes["sum, hidden layer"] == pytest.approx(sizes["low-rank"], rel=0.01)
+
+
+def test_products_by_hand_are_every_feature_times_every_word():
+    inputs = {"image": torch.randn(1, 48), "question": torch.tensor([[5, 7, 0]])}
+    table = questions.products(inputs, 9)[0].unflatten(0, (49, 9))
+    assert torch.equal(table[:48, 5], inputs["image"][0])
+    assert torch.equal(table[:48, 7], inputs["image"][0])
+    assert table[48].tolist() == [1, 0, 0, 0, 0, 1, 0, 1, 0], "the words, and a 1"
+    assert not table[:, [1, 2, 3, 4, 6, 8]].any()
+
+
+def test_ridge_on_products_answers_what_no_sum_can():
+    picture = torch.zeros(4, 48)
+    picture[:, 0] = torch.tensor([1.0, 1.0, -1.0, -1.0])
+    question = torch.tensor([[4], [5], [4], [5]])
+    target = torch.tensor([1, 0, 0, 1])
+    quiz = questions.Quiz({"image": picture, "question": question}, target, ["both"] * 4)
+    weights = questions.fit_products(quiz, 6, 2, weight=0.01)
+    assert torch.equal((questions.products(quiz.inputs, 6) @ weights).argmax(1), target)

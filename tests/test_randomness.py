@@ -22,6 +22,7 @@ from mbm_lab import (
     speech,
     stored,
     training,
+    translation,
     video,
 )
 from mbm_lab.device import seeded
@@ -59,6 +60,9 @@ FROM_A_GENERATOR = {
         {"image": IMAGES}, generator
     )["image"],
     "retrieval.pick_variant": lambda generator: retrieval.pick_variant(VARIANTS, generator)["text"],
+    "translation.exchange_pictures": lambda generator: translation.exchange_pictures(
+        {"image": torch.arange(40.0).view(20, 2)}, generator
+    )["image"],
     "speech.add_noise": lambda generator: speech.add_noise(WAVE, 0, generator),
     "speech.distort": lambda generator: speech.distort(RECORDINGS, generator)["mel"],
 }

@@ -127,6 +127,18 @@ def test_variants_are_the_caption_and_some_of_its_phrases():
     assert {len(text.split()) for text in texts} > {2}
 
 
+def test_false_negatives_are_pictures_of_which_a_text_is_true():
+    same = ["a sad red face beside a key at night"] * retrieval.BATCH
+    assert set(retrieval.false_negatives(same)) == {0}, "the same caption is marked"
+    mixed = [same[0], "a sad red face beside a fish at night"] * (retrieval.BATCH // 2)
+    counts = retrieval.false_negatives(mixed)
+    assert set(counts) == {0, retrieval.BATCH // 2}
+    train = datasets.load_postcards("train", parts=())
+    counts = retrieval.false_negatives(train.captions)
+    assert 0.25 < sum(count > 0 for count in counts) / len(counts) < 0.33
+    assert 2.5 < sum(counts) / len(counts) < 3.5
+
+
 def test_the_caption_is_picked_half_of_the_time():
     texts = torch.arange(8).expand(4000, 8)[..., None] + 1
     inputs = {"image": torch.zeros(4000, 48), "texts": texts}
@@ -189,6 +201,26 @@ def test_every_wish_has_its_answer_and_changes_one_thing(gallery, test_cards):
         after = set(retrieval.phrases(wish.caption))
         assert after - before == {wish.text}
     assert not torch.equal(gallery.images[:size], gallery.images[size : 2 * size])
+
+
+def test_an_edited_caption_is_the_one_wished_for(gallery):
+    own = gallery.captions[: len(gallery.wishes)]
+    for caption, wish in zip(own, gallery.wishes, strict=True):
+        assert retrieval.edit(caption, wish.text) == wish.caption
+
+
+def test_the_rival_is_told_the_factors_and_finds_with_them(gallery):
+    caption = "a sad red face with a key on its head at night"
+    assert retrieval.factors_of(caption) == ["sad", "red", "a key", "at night", "on"]
+    train = datasets.load_postcards("train")[:400]
+    features = captioning.image_features(train.images)
+    own = captioning.image_features(gallery.images)
+    wanted = gallery.captions[:20]
+    scores = retrieval.by_factors(features, train.captions, own, wanted)
+    assert scores.shape == (20, len(own))
+    found = scores.topk(5, dim=1).indices
+    assert retrieval.recall(found, gallery.captions, wanted, 5).float().mean() > 0.8
+    assert (scores < 0).all(), "sums of log p"
 
 
 def test_a_redrawn_card_keeps_its_caption(test_cards):

@@ -33,11 +33,11 @@ def named(path) -> tuple[str, int]:
 @pytest.mark.parametrize("seed", stored.SEEDS)
 @pytest.mark.parametrize("lesson", [lesson for lesson in stored.LESSONS if lesson != "00"])
 def test_the_models_of_every_seed_reach_their_results(lesson, seed, monkeypatch):
-    """And the table of cards is read once for each split that a module examines."""
+    """And a module reads the table of cards at most twice: for the test, and for a rival."""
     read, reads = postcards.read_cards, []
     monkeypatch.setattr(postcards, "read_cards", lambda root: reads.append(root) or read(root))
     results = stored.exam(lesson, seed)
-    assert len(reads) <= 2 * len(stored.LESSONS[lesson])  # training cards, for the rivals
+    assert len(reads) <= 2 * len(stored.LESSONS[lesson])
     assert sum(bool(one.wanted) for one in results) >= 4
     for one in results:
         assert one.holds, f"{one.what}: {one.value:.3f}, should be {one.wanted}"

@@ -128,11 +128,71 @@ def test_the_limit_of_the_text_is_half_where_both_are_as_likely():
     assert translation.text_limit(english[:2], [chinese[0]] * 2) == 1.0
 
 
-def test_the_limit_on_the_test_cards_is_about_half(test_cards):
-    chosen = translation.is_ambiguous(test_cards.captions).nonzero()[:, 0].tolist()
-    english = [test_cards.captions[i] for i in chosen]
-    limit = translation.text_limit(english, [test_cards.captions_zh[i] for i in chosen])
-    assert 0.5 <= limit < 0.6
+@pytest.fixture(scope="module")
+def both(test_cards):
+    return translation.in_both_meanings(test_cards)
+
+
+def test_twins_differ_in_the_object_alone(both, test_cards):
+    half = len(both) // 2
+    assert half == int(translation.is_ambiguous(test_cards.captions).sum())
+    assert both.captions[:half] == both.captions[half:]
+    for one, other in zip(both.cards[:half], both.cards[half:], strict=True):
+        assert one.caption == other.caption
+        assert translation.OTHER[one.object] == other.object
+        assert one.face_x == other.face_x
+        assert other.seen == ((other.colour, other.object) not in postcards.UNSEEN)
+    moved = (both.images[:half] - both.images[half:]).abs().amax((1, 2, 3))
+    assert (moved > 0.05).all(), "the picture tells"
+
+
+def test_no_reader_of_the_text_passes_its_limit(both, test_cards):
+    """Tables of any part of the sentence, made from the very answers, and a trained reader."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    one = test_cards.subset(translation.is_ambiguous(test_cards.captions))
+    for cards in (one, both):
+        limit = translation.text_limit(cards.captions, cards.captions_zh)
+        for reads in (["object"], ["object", "colour"], ["object", "colour", "weather", "mood"]):
+            assert translation.text_limit(cards.captions, cards.captions_zh, reads) <= limit
+        words = CountVectorizer(ngram_range=(1, 2)).fit_transform(cards.captions)
+        meant = [card.object for card in cards.cards]
+        reader = LogisticRegression(C=100, max_iter=500).fit(words, meant)
+        assert reader.score(words, meant) <= limit
+    assert limit == 0.5
+    assert translation.text_limit(one.captions, one.captions_zh, ["object"]) < 0.6
+    assert translation.text_limit(one.captions, one.captions_zh) > 0.9, "learned by heart"
+
+
+def test_a_share_of_the_pictures_is_exchanged_within_the_batch():
+    inputs = {"image": torch.arange(4000.0)[:, None], "source": torch.zeros(4000, 2)}
+    mixed = translation.exchange_pictures(inputs, torch.Generator().manual_seed(0))
+    wrong = (mixed["image"] != inputs["image"]).float().mean().item()
+    assert wrong == pytest.approx(translation.WRONG, abs=0.03)
+    assert set(mixed["image"][:, 0].tolist()) <= set(range(4000))
+    assert mixed["source"] is inputs["source"]
+
+
+def test_covering_the_colour_costs_the_colour(vocabularies, test_cards):
+    model = stored.load("translator")[0]
+    source = translation.encode_source(test_cards.captions[:1], vocabularies[0])
+    whole = torch.tensor([writing.encode(test_cards.captions_zh[0], "zh", vocabularies[1])])
+    costs = translation.cover(model, source, torch.zeros(1, 48), whole)
+    assert costs.shape == (whole.shape[1] - 1, source.shape[1])
+    english = vocabularies[0].decode(source[0].tolist())
+    chinese = vocabularies[1].decode(whole[0, 1:].tolist())
+    colour = test_cards.cards[0].colour
+    row = costs[chinese.index(postcards.COLOURS[colour][1])]
+    assert row.argmax() == english.index(colour)
+    assert row.max() > 0.3
+
+
+def test_pasting_takes_the_object_of_the_caption():
+    text, caption = "夜里一张红色的脸,旁边有一只蝙蝠", "夜里一张蓝色的脸,旁边有一根球棒"
+    assert translation.paste([text, text], [caption, "夜里"]) == [
+        "夜里一张红色的脸,旁边有一根球棒", text,
+    ]  # fmt: skip
 
 
 def test_every_sentence_in_all_colours():

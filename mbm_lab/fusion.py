@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import RidgeCV
 from torch import Tensor, nn
 
@@ -437,7 +438,56 @@ class MultimodalModel(nn.Module):
         return self.head(fused).squeeze(1)  # (B,), or (B, outputs) for a head of several
 
 
+class WithReadings(nn.Module):
+    """A model whose encoders are readers, which shows their readings, too: v, f, g, … as (B, 1 + M).
+
+    Its loss can hold each reader to a rating of its own while v learns the mood (lesson 05). It
+    shares all parameters with the model that it is given.
+    """
+
+    def __init__(self, model: MultimodalModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        read = {name: encoder(inputs[name]) for name, encoder in self.model.encoders.items()}
+        v = self.model.head(self.model.fusion(read))  # (B, 1)
+        return torch.cat([v, *read.values()], 1)
+
+
+def readings(model: MultimodalModel, inputs: dict[str, Tensor]) -> list[Tensor]:
+    """What each reader of a model says of all cards: one (N,) a modality. Lesson 05."""
+    return [
+        training.predict(encoder, inputs[name])[:, 0] for name, encoder in model.encoders.items()
+    ]
+
+
+def fit_weights(model: MultimodalModel, inputs: dict[str, Tensor], m: Tensor) -> Weights:
+    """Gives a model of two readers and a `WeightedSum` its best α and β on these cards; returns
+    them, and the intercept, which the model itself has not. Lesson 05.
+
+    The cards must be new to the readers. Raises ValueError as `best_weights`.
+    """
+    best = best_weights(*readings(model, inputs), m)
+    with torch.no_grad():
+        model.fusion.alpha.fill_(best.alpha)
+        model.fusion.beta.fill_(best.beta)
+    return best
+
+
 # --- What is asked of α and β
+
+
+def hand_made(cards: datasets.Postcards, counter: CountVectorizer) -> Tensor:
+    """Features without any learning, as one made them before neural networks: (N, number).
+
+    counter: scikit-learn's, fitted on messages; it counts words, or pairs of words. Beside its
+    counts stands a grey picture of 16 × 16 pixels.
+    """
+    counts = torch.tensor(counter.transform(cards.messages).toarray()).float()
+    grey = nn.functional.adaptive_avg_pool2d(cards.images.mean(1), 16).flatten(1)
+    return torch.cat([grey, counts], 1)
+
 
 RIDGE = np.logspace(-1, 4, 26)
 """The strengths of ridge among which `RidgeCV` chooses, on the cards that it is fitted on."""

@@ -113,8 +113,9 @@ def draw_image(axes: plt.Axes, image: Tensor, title: str = "") -> None:
 def postcards(images: Tensor, titles: list[str], columns: int = 6, size: float = 1.7) -> Figure:
     """A grid of pictures (N, 3, H, W), each with a title above it."""
     rows = -(-len(images) // columns)
+    lines = max([title.count("\n") + 1 for title in titles], default=0)
     figure, grid = plt.subplots(
-        rows, columns, figsize=(size * columns, (size + 0.35) * rows), squeeze=False
+        rows, columns, figsize=(size * columns, (size + 0.15 + 0.2 * lines) * rows), squeeze=False
     )
     for axes in grid.flat:
         axes.set_axis_off()

@@ -222,6 +222,12 @@ def readers_case(call):
     return Case(nn.ModuleList([f, g]), lambda put: call(f, g, vocabulary, cards, put))
 
 
+def two_readers_case(call, trains=False):
+    readers = {name: nn.Linear(3, 1) for name in ("image", "message")}
+    model = fusion.MultimodalModel(readers, fusion.WeightedSum(tuple(readers), 1), nn.Identity())
+    return Case(model, lambda put: call(model, {"image": put(X), "message": put(X**2)}, put), trains)
+
+
 IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 CASES = {
@@ -229,6 +235,12 @@ CASES = {
     "training.one_epoch": one_epoch_case,
     "training.least_loss": least_loss_case,
     "training.predict": lambda: Case(m := small_reader(), lambda put: training.predict(m, put(X))),
+    "fusion.readings": lambda: two_readers_case(
+        lambda model, inputs, put: torch.stack(fusion.readings(model, inputs))
+    ),
+    "fusion.fit_weights": lambda: two_readers_case(
+        lambda model, inputs, put: torch.tensor(fusion.fit_weights(model, inputs, put(Y))), True
+    ),
     "device.lent": lambda: Case(m := small_reader(), lambda put: training.predict(m, put(X))),
     "stored.save_weights": lambda: Case(small_reader(), lambda put: None),
     "stored.load_weights": lambda: Case(small_reader(), lambda put: None),

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+from torch.utils.data import DataLoader
+
 from mbm_lab import datasets, lessons, stored, training
 from tests import elsewhere
 

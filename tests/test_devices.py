@@ -225,7 +225,11 @@ def readers_case(call):
 def two_readers_case(call, trains=False):
     readers = {name: nn.Linear(3, 1) for name in ("image", "message")}
     model = fusion.MultimodalModel(readers, fusion.WeightedSum(tuple(readers), 1), nn.Identity())
-    return Case(model, lambda put: call(model, {"image": put(X), "message": put(X**2)}, put), trains)
+
+    def both(put):
+        return call(model, {"image": put(X), "message": put(X**2)}, put)
+
+    return Case(model, both, trains)
 
 
 IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -505,29 +505,24 @@ def test_claims_of_the_lesson(readings):
         without = [r2_of(fusion.Concat, NAMES, seed, 0.0, (hidden,)) for seed in seeds]
         assert min(with_dropout) > max(without), f"modality dropout should help without {hidden}"
 
-
-@pytest.mark.slow
-def test_alpha_and_beta_stay_near_their_start_unless_the_scale_is_fixed():
-    """Two linear readers of made-up features learn beside α and β, which begin at 1."""
-    torch.manual_seed(0)
-    m = torch.randn(800) / 3
-    x = {name: m[:, None] + 0.25 * torch.randn(800, 8) for name in NAMES}
-
-    def learned(standard):
-        torch.manual_seed(1)
+    def learned(seed, standard):
+        """|α| and |β| of two linear readers that learn beside them; both begin at 1."""
+        torch.manual_seed(seed)
         last = [nn.BatchNorm1d(1, affine=False)] if standard else []
-        readers = {name: nn.Sequential(nn.Linear(8, 1), *last) for name in NAMES}
+        readers = {name: nn.Sequential(nn.Linear(32, 1), *last) for name in NAMES}
         model = fusion.MultimodalModel(readers, fusion.WeightedSum(NAMES, 1), nn.Identity())
 
         def adam(_, lr):
-            rate = 0.02 if standard else lr
-            groups = [{"params": readers[name].parameters()} for name in NAMES]
-            return torch.optim.Adam([*groups, {"params": model.fusion.parameters(), "lr": rate}], lr)
+            weights = {"params": model.fusion.parameters(), "lr": 0.02 if standard else lr}
+            return torch.optim.AdamW(
+                [{"params": model.encoders.parameters()}, weights], lr, weight_decay=0.0
+            )
 
-        training.fit(model, x, m, nn.functional.mse_loss, epochs=40, learning_rate=2e-3,
-                     optimizer=adam, progress=False)  # fmt: skip
+        training.fit(model, inputs, m - m.mean(), nn.functional.mse_loss, epochs=40, seed=seed,
+                     learning_rate=2e-3, optimizer=adam, progress=False)  # fmt: skip
         return [weight.abs().item() for weight in model.fusion.parameters()]
 
-    assert min(learned(standard=False)) > 0.7
-    best = fusion.best_weights(*(fusion.standardise(values.mean(1)) for values in x.values()), m)
-    assert learned(standard=True) == pytest.approx(best[:2], abs=0.08)
+    standard = fusion.best_weights(fusion.standardise(f), fusion.standardise(g), m)
+    for seed in seeds:
+        assert min(learned(seed, standard=False)) > 0.75, "they stay near their start"
+        assert learned(seed, standard=True) == pytest.approx(standard[:2], abs=0.05)

@@ -520,23 +520,28 @@ def test_fit_costs_little_over_a_bare_loop(cards):
 
 
 @pytest.mark.slow
-def test_random_search_tuned_keeps_up_in_tens_of_dimensions_and_not_in_thousands(cards):
+def test_random_search_tuned_keeps_up_with_65_parameters_and_not_with_thousands(cards):
     """Lesson 05's race: the best of each method's step sizes."""
-    torch.manual_seed(0)
-    x = torch.randn(400, 64)
-    y = x @ torch.randn(64) / 30 + 0.15 * torch.randn(400)
+    pack, inputs = cards["train"]
+    encoders = stored.load("image_reader")[0].encoder, stored.load("message_reader")[0].encoder
+    parts = [training.predict(f, inputs[n]) for f, n in zip(encoders, NAMES, strict=True)]
+    x, y = fusion.standardise(torch.cat(parts, 1)), pack.mood
     least = {}
     for width in (None, 64):
         for method, sizes in (("gradient", (0.005, 0.02)), ("random", (0.002, 0.005, 0.02))):
             found = []
             for size in sizes:
-                torch.manual_seed(1)
+                torch.manual_seed(0)
                 hidden = [nn.Linear(64, width), nn.ReLU()] if width else []
-                model = nn.Sequential(*hidden, nn.Linear(width or 64, 1), nn.Flatten(0))
+                last = nn.Linear(width or 64, 1)
+                if not width:
+                    nn.init.zeros_(last.weight)
+                    nn.init.zeros_(last.bias)
+                model = nn.Sequential(*hidden, last, nn.Flatten(0))
                 found.append(training.least_loss(model, x, y, MSE, method, steps=200, size=size))
             least[method, width] = min(found)
     assert least["random", 64] > 2 * least["gradient", 64]
-    assert least["random", None] < 2 * least["gradient", None]
+    assert least["random", None] < 1.3 * least["gradient", None]
 
 
 def test_search_finds_less_with_slopes_and_keeps_the_best():

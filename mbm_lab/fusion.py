@@ -439,7 +439,7 @@ class MultimodalModel(nn.Module):
 
 
 class WithReadings(nn.Module):
-    """A model whose encoders are readers, which shows their readings, too: v, f, g, … as (B, 1 + M).
+    """A model whose encoders are readers, with their readings in view: v, f, g, … as (B, 1 + M).
 
     Its loss can hold each reader to a rating of its own while v learns the mood (lesson 05). It
     shares all parameters with the model that it is given.

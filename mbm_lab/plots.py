@@ -115,7 +115,7 @@ def postcards(images: Tensor, titles: list[str], columns: int = 6, size: float =
     rows = -(-len(images) // columns)
     lines = max([title.count("\n") + 1 for title in titles], default=0)
     figure, grid = plt.subplots(
-        rows, columns, figsize=(size * columns, (size + 0.15 + 0.2 * lines) * rows), squeeze=False
+        rows, columns, figsize=(size * columns, (size + 0.25 + 0.2 * lines) * rows), squeeze=False
     )
     for axes in grid.flat:
         axes.set_axis_off()

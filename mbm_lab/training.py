@@ -8,18 +8,17 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import RidgeCV
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from mbm_lab import cnn, datasets, preprocessing, rnn, stored
 from mbm_lab.checkpoints import Checkpoint, History
 from mbm_lab.device import device_of, lent, seeded
-
-if TYPE_CHECKING:
-    from mbm_lab import stored
 
 Inputs = Tensor | dict[str, Tensor]
 """What a model reads: a tensor, or one for each modality; the first dimension counts examples."""
@@ -412,7 +411,7 @@ def least_loss(
 
 
 # --- What is asked of the whole model
-# The modules of the earlier lessons need this one, so they are imported where they are used.
+# `fusion` needs this module, too, so it is imported where it is used.
 
 
 def train_readers(seed: int, image_epochs: int = 4, message_epochs: int = 12) -> nn.Module:
@@ -421,7 +420,7 @@ def train_readers(seed: int, image_epochs: int = 4, message_epochs: int = 12) ->
     A `fusion.MultimodalModel` of the readers "image" and "message" and a `fusion.WeightedSum`. The
     message is read with the words of the stored message reader. Ten seconds.
     """
-    from mbm_lab import cnn, datasets, fusion, preprocessing, rnn, stored
+    from mbm_lab import fusion
 
     cards = datasets.load_postcards("train")
     vocabulary = stored.load("message_reader")[1]
@@ -450,10 +449,7 @@ def exam(
     The baseline is the best of: one reader alone, the mean of both readings without any fitting,
     and ridge on hand-made features, which is fitted on the 2,000 moods of the training cards.
     """
-    from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.linear_model import RidgeCV
-
-    from mbm_lab import datasets, fusion, preprocessing, stored
+    from mbm_lab import fusion
 
     model = train_readers(seed, image_epochs, message_epochs)
     vocabulary = stored.load("message_reader")[1]

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
 from torch import Tensor, nn
 
-from mbm_lab import datasets, postcards, preprocessing, stored, training
+from mbm_lab import datasets, postcards, preprocessing, stored
 
 
 class Weights(NamedTuple):
@@ -455,26 +456,6 @@ class WithReadings(nn.Module):
         return torch.cat([v, *read.values()], 1)
 
 
-def readings(model: MultimodalModel, inputs: dict[str, Tensor]) -> list[Tensor]:
-    """What each reader of a model says of all cards: one (N,) a modality. Lesson 05."""
-    return [
-        training.predict(encoder, inputs[name])[:, 0] for name, encoder in model.encoders.items()
-    ]
-
-
-def fit_weights(model: MultimodalModel, inputs: dict[str, Tensor], m: Tensor) -> Weights:
-    """Gives a model of two readers and a `WeightedSum` its best α and β on these cards; returns
-    them, and the intercept, which the model itself has not. Lesson 05.
-
-    The cards must be new to the readers. Raises ValueError as `best_weights`.
-    """
-    best = best_weights(*readings(model, inputs), m)
-    with torch.no_grad():
-        model.fusion.alpha.fill_(best.alpha)
-        model.fusion.beta.fill_(best.beta)
-    return best
-
-
 # --- What is asked of α and β
 
 
@@ -509,8 +490,13 @@ def limit_of(cards: datasets.Postcards) -> float:
         cards.expression, cards.sentiment, postcards.PICTURE_NOISE, postcards.MESSAGE_NOISE,
         postcards.MOOD_SD,
     )  # fmt: skip
-    reached = training.r_squared(best, cards.mood)
+    reached = r2_score(cards.mood, best)
     return reached + ALLOWANCE * (1 - reached) / len(cards.mood)
+
+
+@torch.no_grad()
+def _read(reader: nn.Module, inputs: Tensor) -> Tensor:
+    return torch.cat([reader(part) for part in inputs.split(256)])
 
 
 def exam(seed: int, cards: int = 1000) -> list[stored.Result]:
@@ -525,12 +511,12 @@ def exam(seed: int, cards: int = 1000) -> list[stored.Result]:
     message_reader, vocabulary = stored.load("message_reader")
     tokens = preprocessing.text_to_tensor(drawn.messages, vocabulary)
     pairs = ((image_reader, drawn.images), (message_reader, tokens))
-    f, g = (training.predict(reader, x) for reader, x in pairs)
-    features = torch.cat([training.predict(reader.encoder, x) for reader, x in pairs], 1)
+    f, g = (_read(reader, x) for reader, x in pairs)
+    features = torch.cat([_read(reader.encoder, x) for reader, x in pairs], 1)
     m, fitted, new = drawn.mood, slice(0, 800), slice(800, None)
 
     def r_squared(v: Tensor) -> float:
-        return training.r_squared(v, m[new])
+        return r2_score(m[new], v)
 
     def ridge(x: Tensor) -> float:
         line = RidgeCV(RIDGE).fit(x[fitted].numpy(), m[fitted].numpy())

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from mbm_lab import cnn, datasets, preprocessing, rnn, stored
+from mbm_lab import cnn, datasets, fusion, preprocessing, rnn, stored
 from mbm_lab.checkpoints import Checkpoint, History
 from mbm_lab.device import device_of, lent, seeded
 
@@ -410,8 +410,25 @@ def least_loss(
     return least
 
 
-# --- What is asked of the whole model
-# `fusion` needs this module, too, so it is imported where it is used.
+# --- The whole model
+
+
+def readings(model: nn.Module, inputs: dict[str, Tensor]) -> list[Tensor]:
+    """What each reader of a model says of all cards: one (N,) a modality. Lesson 05."""
+    return [predict(reader, inputs[name])[:, 0] for name, reader in model.encoders.items()]
+
+
+def fit_weights(model: nn.Module, inputs: dict[str, Tensor], m: Tensor) -> fusion.Weights:
+    """Gives a model of two readers and a `fusion.WeightedSum` its best α and β on these cards; returns
+    them, and the intercept, which the model itself has not. Lesson 05.
+
+    The cards must be new to the readers. Raises ValueError as `fusion.best_weights`.
+    """
+    best = fusion.best_weights(*readings(model, inputs), m)
+    with torch.no_grad():
+        model.fusion.alpha.fill_(best.alpha)
+        model.fusion.beta.fill_(best.beta)
+    return best
 
 
 def train_readers(seed: int, image_epochs: int = 4, message_epochs: int = 12) -> nn.Module:
@@ -420,8 +437,6 @@ def train_readers(seed: int, image_epochs: int = 4, message_epochs: int = 12) ->
     A `fusion.MultimodalModel` of the readers "image" and "message" and a `fusion.WeightedSum`. The
     message is read with the words of the stored message reader. Ten seconds.
     """
-    from mbm_lab import fusion
-
     cards = datasets.load_postcards("train")
     vocabulary = stored.load("message_reader")[1]
     tokens = preprocessing.text_to_tensor(cards.messages, vocabulary)
@@ -449,8 +464,6 @@ def exam(
     The baseline is the best of: one reader alone, the mean of both readings without any fitting,
     and ridge on hand-made features, which is fitted on the 2,000 moods of the training cards.
     """
-    from mbm_lab import fusion
-
     model = train_readers(seed, image_epochs, message_epochs)
     vocabulary = stored.load("message_reader")[1]
     train, val = datasets.load_postcards("train"), datasets.load_postcards("val")
@@ -459,13 +472,13 @@ def exam(
         {"image": c.images, "message": preprocessing.text_to_tensor(c.messages, vocabulary)}
         for c in (val, fresh)
     )
-    intercept = fusion.fit_weights(model, x_val, val.mood).intercept
+    intercept = fit_weights(model, x_val, val.mood).intercept
 
     def ridge(inputs: Tensor, mood: Tensor, new: Tensor) -> float:
         line = RidgeCV(fusion.RIDGE).fit(inputs.numpy(), mood.numpy())
         return r_squared(torch.tensor(line.predict(new.numpy())).float(), fresh.mood)
 
-    (f_val, g_val), (f, g) = fusion.readings(model, x_val), fusion.readings(model, x)
+    (f_val, g_val), (f, g) = readings(model, x_val), readings(model, x)
     counter = CountVectorizer(ngram_range=(1, 2)).fit(train.messages)
     features, new = (fusion.hand_made(c, counter) for c in (train, fresh))
     rivals = {

@@ -240,11 +240,11 @@ CASES = {
     "training.one_epoch": one_epoch_case,
     "training.least_loss": least_loss_case,
     "training.predict": lambda: Case(m := small_reader(), lambda put: training.predict(m, put(X))),
-    "fusion.readings": lambda: two_readers_case(
-        lambda model, inputs, put: torch.stack(fusion.readings(model, inputs))
+    "training.readings": lambda: two_readers_case(
+        lambda model, inputs, put: torch.stack(training.readings(model, inputs))
     ),
-    "fusion.fit_weights": lambda: two_readers_case(
-        lambda model, inputs, put: fusion.fit_weights(model, inputs, put(Y)).alpha, True
+    "training.fit_weights": lambda: two_readers_case(
+        lambda model, inputs, put: training.fit_weights(model, inputs, put(Y)).alpha, True
     ),
     "device.lent": lambda: Case(m := small_reader(), lambda put: training.predict(m, put(X))),
     "stored.save_weights": lambda: Case(small_reader(), lambda put: None),

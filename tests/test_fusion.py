@@ -404,25 +404,6 @@ def test_modality_dropout_is_off_in_evaluation(features):
     torch.testing.assert_close(model(features), model(features))
 
 
-def two_readers():
-    torch.manual_seed(0)
-    readers = {name: nn.Linear(3, 1) for name in NAMES}
-    return fusion.MultimodalModel(readers, fusion.WeightedSum(NAMES, 1), nn.Identity())
-
-
-def test_a_model_of_readers_shows_them_and_gets_its_best_weights():
-    model = two_readers()
-    x = {name: torch.randn(40, 3) for name in NAMES}
-    f, g = fusion.readings(model, x)
-    with torch.no_grad():
-        shown = fusion.WithReadings(model)(x)
-    torch.testing.assert_close(shown, torch.stack([f + g, f, g], 1))
-    m = 0.3 * f - 0.7 * g + 0.1
-    assert fusion.fit_weights(model, x, m) == pytest.approx((0.3, -0.7, 0.1), abs=1e-5)
-    torch.testing.assert_close(training.predict(model, x) + 0.1, m)
-    assert fusion.WithReadings(model).model is model
-
-
 def test_hand_made_features_are_a_grey_picture_and_counts():
     cards = datasets.draw_postcards(3, seed=1)
     counter = CountVectorizer().fit(cards.messages)

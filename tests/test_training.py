@@ -400,6 +400,25 @@ def test_every_parameter_of_the_whole_model_learns(kind):
         assert "bias" in name or not torch.equal(old, new), name
 
 
+def two_readers():
+    torch.manual_seed(0)
+    readers = {name: nn.Linear(3, 1) for name in NAMES}
+    return fusion.MultimodalModel(readers, fusion.WeightedSum(NAMES, 1), nn.Identity())
+
+
+def test_a_model_of_readers_shows_them_and_gets_its_best_weights():
+    model = two_readers()
+    x = {name: torch.randn(40, 3) for name in NAMES}
+    f, g = training.readings(model, x)
+    with torch.no_grad():
+        shown = fusion.WithReadings(model)(x)
+    torch.testing.assert_close(shown, torch.stack([f + g, f, g], 1))
+    m = 0.3 * f - 0.7 * g + 0.1
+    assert training.fit_weights(model, x, m) == pytest.approx((0.3, -0.7, 0.1), abs=1e-5)
+    torch.testing.assert_close(training.predict(model, x) + 0.1, m)
+    assert fusion.WithReadings(model).model is model
+
+
 @pytest.fixture(scope="module")
 def cards():
     """Training, validation and 1,000 fresh cards, with their inputs."""
@@ -433,13 +452,13 @@ def test_what_lesson_05_claims_of_the_whole_model(cards, seed):
         return {**inputs, "image": preprocessing.augment(inputs["image"], generator)}
 
     model = training.train_readers(seed)
-    intercept = fusion.fit_weights(model, x_val, val.mood).intercept
+    intercept = training.fit_weights(model, x_val, val.mood).intercept
 
     def score(network, c=intercept):
         return training.r_squared(training.predict(network, x_fresh) + c, fresh.mood)
 
     def correlations(network):
-        pairs = zip(fusion.readings(network, x_fresh), (fresh.expression, fresh.sentiment),
+        pairs = zip(training.readings(network, x_fresh), (fresh.expression, fresh.sentiment),
                     strict=True)  # fmt: skip
         return [float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in pairs]
 
@@ -449,7 +468,7 @@ def test_what_lesson_05_claims_of_the_whole_model(cards, seed):
     assert 0.75 < oracle < 0.83
     reached = score(model)
     assert oracle - 0.05 <= reached <= fusion.limit_of(fresh)
-    f, g = fusion.readings(model, x_fresh)
+    f, g = training.readings(model, x_fresh)
     assert reached > training.r_squared((f + g) / 2, fresh.mood) + 0.02
     for name in NAMES:  # leakage, or a witness that is not used, would show here
         shuffled = torch.randperm(1000, generator=torch.Generator().manual_seed(seed))
@@ -478,7 +497,7 @@ def test_what_lesson_05_claims_of_the_whole_model(cards, seed):
     training.fit(together, x, train_cards.mood, MSE, epochs=4, learning_rate=6e-3, one_cycle=True,
                  augment=augment, **recipe)  # fmt: skip
     assert min(weight.item() for weight in together.fusion.parameters()) > 0.75, "they hardly move"
-    c = fusion.fit_weights(together, x_val, val.mood).intercept
+    c = training.fit_weights(together, x_val, val.mood).intercept
     assert score(together, c) < reached - 0.15
     seen = correlations(together)
     assert seen[0] > 0.85

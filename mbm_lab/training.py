@@ -419,8 +419,9 @@ def readings(model: nn.Module, inputs: dict[str, Tensor]) -> list[Tensor]:
 
 
 def fit_weights(model: nn.Module, inputs: dict[str, Tensor], m: Tensor) -> fusion.Weights:
-    """Gives a model of two readers and a `fusion.WeightedSum` its best α and β on these cards; returns
-    them, and the intercept, which the model itself has not. Lesson 05.
+    """Gives a model of two readers and a `fusion.WeightedSum` its best α and β on these cards.
+
+    Returns them, and the intercept, which the model itself has not. Lesson 05.
 
     The cards must be new to the readers. Raises ValueError as `fusion.best_weights`.
     """

@@ -85,7 +85,6 @@ NEEDS_NO_DATA = {
     "cnn.receptive_field",
     "fusion.matched_head",
     "fusion.parameter_count",
-    "fusion.WithReadings",  # is the model, with another output
     "real_data.new_reader",  # makes one
     "stored.load_tensors",  # reads a file
     "training.evaluating",

@@ -10,8 +10,14 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
 from torch import Tensor, nn
+
+from mbm_lab import datasets, postcards, preprocessing, stored
 
 
 class Weights(NamedTuple):
@@ -78,6 +84,32 @@ def bayes_weights(f_noise: float, g_noise: float, mood_sd: float) -> Weights:
     return Weights(f_precision / total, g_precision / total)
 
 
+def posterior_mean(
+    expression: Tensor, sentiment: Tensor, f_noise: float, g_noise: float, mood_sd: float
+) -> Tensor:
+    """The best answer to a card of which expression and sentiment are known without fault: (N,).
+
+    The mean of m given both (Bayes, 1763), as `bayes_weights`, but also right at the ends of the
+    scale, where mood and ratings were cut off at -1 and 1: what is 1 may have been more. Computed
+    on a grid of moods. No reader of the cards has a smaller mean squared error over all cards that
+    the generator may draw.
+    """
+    normal = torch.distributions.Normal(0.0, 1.0)
+    moods = torch.linspace(-1, 1, 801, dtype=torch.float64)
+    prior = torch.exp(normal.log_prob(moods / mood_sd)) / mood_sd * (moods[1] - moods[0])
+    prior[[0, -1]] = normal.cdf(torch.tensor(-1 / mood_sd, dtype=torch.float64))
+
+    def likelihood(reading: Tensor, noise: float) -> Tensor:
+        """How likely this rating is for each mood: (N, 801); at an end all that was cut off."""
+        away = (reading.double()[:, None] - moods) / noise
+        inside = torch.exp(normal.log_prob(away)) / noise
+        beyond = normal.cdf(-away * reading.sign()[:, None])
+        return torch.where(reading.abs()[:, None] >= 1, beyond, inside)
+
+    weight = prior * likelihood(expression, f_noise) * likelihood(sentiment, g_noise)
+    return ((weight @ moods) / weight.sum(1)).to(expression.dtype)
+
+
 def inverse_variance_weights(f_noise: float, g_noise: float) -> Weights:
     """The familiar rule: weigh each unbiased witness by 1 / sd², so that α + β = 1.
 
@@ -115,21 +147,37 @@ def descend(
     learning_rate: float = 0.5,
     steps: int = 200,
 ) -> Tensor:
-    """Gradient descent on α, β and the intercept: the path, (steps + 1, 3), from `start`.
+    """Gradient descent on α and β: the path, (steps + 1, 3), from `start`; the third column is the
+    intercept that is best for each α and β.
 
-    Each step moves against the gradient of the mean squared error (Cauchy, 1847).
+    Each step moves against the slope of the mean squared error (Cauchy, 1847). f, g and m are taken
+    as differences from their means, so that the intercept has no curvature of its own: the path
+    arrives if the learning rate is less than `largest_rate`.
     """
-    f, g, m = f.double(), g.double(), m.double()
-    weights = torch.tensor([*start, m.mean().item()], dtype=torch.float64, requires_grad=True)
-    path = [weights.detach().clone()]
+    centred_f, centred_g, centred_m = (x.double() - x.double().mean() for x in (f, g, m))
+    alpha, beta = (torch.tensor(value, dtype=torch.float64) for value in start)
+    path = [torch.stack([alpha, beta])]
     for _ in range(steps):
-        alpha, beta, intercept = weights
-        error = mean_squared_error(weighted_sum(f, g, alpha, beta) + intercept, m)
-        (gradient,) = torch.autograd.grad(error, weights)
-        with torch.no_grad():
-            weights -= learning_rate * gradient
-        path.append(weights.detach().clone())
-    return torch.stack(path)
+        error = weighted_sum(centred_f, centred_g, alpha, beta) - centred_m
+        slope_alpha = 2 * (error * centred_f).mean()
+        slope_beta = 2 * (error * centred_g).mean()
+        alpha, beta = alpha - learning_rate * slope_alpha, beta - learning_rate * slope_beta
+        path.append(torch.stack([alpha, beta]))
+    weights = torch.stack(path)  # (steps + 1, 2)
+    means = torch.stack([f.double().mean(), g.double().mean()])
+    intercept = m.double().mean() - weights @ means
+    return torch.cat([weights, intercept[:, None]], 1)
+
+
+def largest_rate(f: Tensor, g: Tensor) -> float:
+    """The learning rate at which gradient descent on α and β stops arriving: 2 / curvature.
+
+    The curvature of the mean squared error is twice the covariance of f and g; its largest
+    eigenvalue counts. A step multiplies the distance along that direction by 1 - rate · curvature,
+    which is -1 there.
+    """
+    curvature = 2 * torch.cov(torch.stack([f, g]).double(), correction=0)
+    return 2 / float(torch.linalg.eigvalsh(curvature)[-1])
 
 
 def random_search(
@@ -389,3 +437,104 @@ class MultimodalModel(nn.Module):
             features[name] = torch.zeros_like(next(iter(features.values())))
         fused = self.fusion(features)  # (B, out_dim)
         return self.head(fused).squeeze(1)  # (B,), or (B, outputs) for a head of several
+
+
+class WithReadings(nn.Module):
+    """A model whose encoders are readers, with their readings in view: v, f, g, … as (B, 1 + M).
+
+    Its loss can hold each reader to a rating of its own while v learns the mood (lesson 05). It
+    shares all parameters with the model that it is given.
+    """
+
+    def __init__(self, model: MultimodalModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        read = {name: encoder(inputs[name]) for name, encoder in self.model.encoders.items()}
+        v = self.model.head(self.model.fusion(read))  # (B, 1)
+        return torch.cat([v, *read.values()], 1)
+
+
+# --- What is asked of α and β
+
+
+def hand_made(cards: datasets.Postcards, counter: CountVectorizer) -> Tensor:
+    """Features without any learning, as one made them before neural networks: (N, number).
+
+    counter: scikit-learn's, fitted on messages; it counts words, or pairs of words. Beside its
+    counts stands a grey picture of 16 × 16 pixels.
+    """
+    counts = torch.tensor(counter.transform(cards.messages).toarray()).float()
+    grey = nn.functional.adaptive_avg_pool2d(cards.images.mean(1), 16).flatten(1)
+    return torch.cat([grey, counts], 1)
+
+
+RIDGE = np.logspace(-1, 4, 26)
+"""The strengths of ridge among which `RidgeCV` chooses, on the cards that it is fitted on."""
+
+ALLOWANCE = 16
+"""Four standard deviations, squared: see `limit_of`."""
+
+
+def limit_of(cards: datasets.Postcards) -> float:
+    """The R² of the mood on these cards that nobody reaches who has not seen their moods.
+
+    The posterior mean p from expression and sentiment is the best over all cards; on N of them
+    another answer may be better by luck. If it differs from p by d, the sum of its squared errors
+    is less than that of p by 2 Σ d · (m - p) - Σ d², of which the mean is -Σ d² and the standard
+    deviation 2 σ √(Σ d²), σ being the error of p. So it is less by 16 σ² or more only where four
+    standard deviations are passed, whatever d is: R² gains at most 16 (1 - R²) / N.
+    """
+    best = posterior_mean(
+        cards.expression, cards.sentiment, postcards.PICTURE_NOISE, postcards.MESSAGE_NOISE,
+        postcards.MOOD_SD,
+    )  # fmt: skip
+    reached = r2_score(cards.mood, best)
+    return reached + ALLOWANCE * (1 - reached) / len(cards.mood)
+
+
+@torch.no_grad()
+def _read(reader: nn.Module, inputs: Tensor) -> Tensor:
+    return torch.cat([reader(part) for part in inputs.split(256)])
+
+
+def exam(seed: int, cards: int = 1000) -> list[stored.Result]:
+    """What α and β reach on cards drawn afresh with this seed (lesson 04).
+
+    They are fitted on 800 of these cards and examined on the others, `cards` of them, with the
+    readers of `data/weights`. The baseline is the best of: one reading alone, the mean of both
+    readings without any training, and ridge on the readers' 64 features.
+    """
+    drawn = datasets.draw_postcards(800 + cards, seed=40_400 + seed)
+    image_reader, _ = stored.load("image_reader")
+    message_reader, vocabulary = stored.load("message_reader")
+    tokens = preprocessing.text_to_tensor(drawn.messages, vocabulary)
+    pairs = ((image_reader, drawn.images), (message_reader, tokens))
+    f, g = (_read(reader, x) for reader, x in pairs)
+    features = torch.cat([_read(reader.encoder, x) for reader, x in pairs], 1)
+    m, fitted, new = drawn.mood, slice(0, 800), slice(800, None)
+
+    def r_squared(v: Tensor) -> float:
+        return r2_score(m[new], v)
+
+    def ridge(x: Tensor) -> float:
+        line = RidgeCV(RIDGE).fit(x[fitted].numpy(), m[fitted].numpy())
+        return r_squared(torch.tensor(line.predict(x[new].numpy())).float())
+
+    best = best_weights(f[fitted], g[fitted], m[fitted])
+    v = weighted_sum(f[new], g[new], best.alpha, best.beta) + best.intercept
+    rivals = {
+        "picture alone": ridge(f[:, None]),
+        "message alone": ridge(g[:, None]),
+        "mean of both": r_squared((f[new] + g[new]) / 2),
+        "ridge on features": ridge(features),
+    }
+    rival = max(rivals, key=rivals.get)
+    theory = bayes_weights(postcards.PICTURE_NOISE, postcards.MESSAGE_NOISE, postcards.MOOD_SD)
+    away = math.dist(best[:2], theory[:2])
+    return [
+        stored.Result("R² of the mood, v = αf + βg", r_squared(v), 0.74, baseline=rivals[rival],
+                      rival=rival, limit=limit_of(drawn[800:])),
+        stored.Result("α and β, distance from theory", away, at_most=0.08),
+    ]  # fmt: skip

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+from torch.utils.data import DataLoader
+
 from mbm_lab import datasets, lessons, stored, training
 from tests import elsewhere
 
@@ -96,7 +98,9 @@ def short_training() -> Iterator[None]:
 
 def _short(fit: Callable) -> Callable:
     @functools.wraps(fit)
-    def short_fit(model, inputs, targets, loss, *, val=None, epochs=10, **options):
+    def short_fit(model, inputs, targets=None, loss=None, *, val=None, epochs=10, **options):
+        if isinstance(inputs, DataLoader):  # as long as the loop by hand beside it
+            return fit(model, inputs, loss=loss, val=val, epochs=epochs, **options)
         if val is not None:
             val = _few(val[0]), val[1][:EXAMPLES]
         return fit(

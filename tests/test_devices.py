@@ -232,6 +232,16 @@ def readers_case(call):
     return Case(nn.ModuleList([f, g]), lambda put: call(f, g, vocabulary, cards, put))
 
 
+def two_readers_case(call, trains=False):
+    readers = {name: nn.Linear(3, 1) for name in ("image", "message")}
+    model = fusion.MultimodalModel(readers, fusion.WeightedSum(tuple(readers), 1), nn.Identity())
+
+    def both(put):
+        return call(model, {"image": put(X), "message": put(X**2)}, put)
+
+    return Case(model, both, trains)
+
+
 IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 CASES = {
@@ -239,6 +249,12 @@ CASES = {
     "training.one_epoch": one_epoch_case,
     "training.least_loss": least_loss_case,
     "training.predict": lambda: Case(m := small_reader(), lambda put: training.predict(m, put(X))),
+    "training.readings": lambda: two_readers_case(
+        lambda model, inputs, put: torch.stack(training.readings(model, inputs))
+    ),
+    "training.fit_weights": lambda: two_readers_case(
+        lambda model, inputs, put: training.fit_weights(model, inputs, put(Y)).alpha, True
+    ),
     "device.lent": lambda: Case(m := small_reader(), lambda put: training.predict(m, put(X))),
     "stored.save_weights": lambda: Case(small_reader(), lambda put: None),
     "stored.load_weights": lambda: Case(small_reader(), lambda put: None),

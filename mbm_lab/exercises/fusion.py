@@ -89,94 +89,98 @@ weighted_sum = Exercise(
 )
 
 
-# --- 2. The exact best α and β
+# --- 2. Any number of witnesses
 
 
-def my_best_weights(f: Tensor, g: Tensor, m: Tensor) -> tuple[float, float]:
-    """The α and β of least squares, with an intercept; f, g and m are (N,)."""
-    f, g = f - f.mean(), g - g.mean()
-    covariance = torch.stack([torch.stack([f @ f, f @ g]), torch.stack([f @ g, g @ g])])
-    alpha, beta = torch.linalg.solve(covariance, torch.stack([f @ m, g @ m])).tolist()
-    return alpha, beta
+def my_best_weights(readings: Tensor, m: Tensor) -> Tensor:
+    """The weights (K,) of least squares, with an intercept; readings (K, N), m (N,)."""
+    readings = readings - readings.mean(1, keepdim=True)
+    return torch.linalg.solve(readings @ readings.T, readings @ m)
 
 
-def _solve(f: Tensor, g: Tensor, m: Tensor, cross: float = 1.0) -> tuple[float, float]:
-    """The two equations for readings as they are; cross=0 leaves out what f and g share."""
-    both = cross * (f @ g)
-    covariance = torch.stack([torch.stack([f @ f, both]), torch.stack([both, g @ g])])
-    alpha, beta = torch.linalg.solve(covariance, torch.stack([f @ m, g @ m])).tolist()
-    return alpha, beta
+def _solve(readings: Tensor, m: Tensor, cross: bool = True) -> Tensor:
+    """The equations for readings as they are; without `cross` what they share is left out."""
+    products = readings @ readings.T
+    products = products if cross else products.diagonal().diag()
+    return torch.linalg.solve(products, readings @ m)
 
 
-def _without_covariance(f: Tensor, g: Tensor, m: Tensor) -> tuple[float, float]:
-    return _solve(f - f.mean(), g - g.mean(), m - m.mean(), cross=0.0)
+def _centred(readings: Tensor) -> Tensor:
+    return readings - readings.mean(1, keepdim=True)
 
 
-def _swapped_weights(f: Tensor, g: Tensor, m: Tensor) -> tuple[float, float]:
-    alpha, beta = my_best_weights(f, g, m)
-    return beta, alpha
+def _to_sum_one(readings: Tensor, m: Tensor) -> Tensor:
+    weights = my_best_weights(readings, m)
+    return weights / weights.sum()
 
 
-def _standardised_weights(f: Tensor, g: Tensor, m: Tensor) -> tuple[float, float]:
-    return _solve(fusion.standardise(f), fusion.standardise(g), m - m.mean())
-
-
-def _not_solved(f: Tensor, g: Tensor, m: Tensor) -> tuple[float, float]:
-    f, g, m = f - f.mean(), g - g.mean(), m - m.mean()
-    return float((f * m).mean()), float((g * m).mean())
-
-
-def _to_sum_one(f: Tensor, g: Tensor, m: Tensor) -> tuple[float, float]:
-    alpha, beta = my_best_weights(f, g, m)
-    return alpha / (alpha + beta), beta / (alpha + beta)
+def _first_two(readings: Tensor, m: Tensor) -> Tensor:
+    """Two witnesses as in the cell above; the others are not asked."""
+    weights = torch.zeros_like(readings[:, 0])
+    weights[:2] = my_best_weights(readings[:2], m)
+    return weights
 
 
 def _best_weights_cases() -> Cases:
     f, g, m = _cards(60, seed=1)
+    voice = m + 0.3 * _cards(60, seed=5)[0] - 0.4
+    two, three = torch.stack([f, g]), torch.stack([f, g, voice])
     return {
-        "three cards": (torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 0.0, 3.0]),
-                        torch.tensor([0.5, 0.0, 2.0])),
-        "the three cards of section 1": (F, G, M),
-        "sixty cards": (f, g, m),
-        "moods far from zero": (f, g, m + 5),
-        "readings far from zero": (f + 3, g - 4, m),
-        "double precision": (f.double(), g.double(), m.double()),
-        "every second card (strided tensors)": (f[::2], g[::2], m[::2]),
+        "two witnesses, three cards": (torch.tensor([[1.0, 2.0, 3.0], [1.0, 0.0, 3.0]]),
+                                       torch.tensor([0.5, 0.0, 2.0])),
+        "two witnesses, sixty cards": (two, m),
+        "three witnesses": (three, m),
+        "one witness": (three[2:], m),
+        "moods far from zero": (three, m + 5),
+        "readings far from zero": (three + torch.tensor([[3.0], [-4.0], [1.0]]), m),
+        "double precision": (three.double(), m.double()),
+        "every second card (strided tensors)": (three[:, ::2], m[::2]),
     }  # fmt: skip
 
 
 best_weights = Exercise(
     lesson="04",
     name="best_weights",
-    title="The exact best α and β",
+    title="Any number of witnesses",
     minutes=12,
     difficulty=3,
     hints=(
-        "The two equations stand above. First make f, g and m tell only differences from their "
-        "means, so that the intercept drops out.",
-        "Then build the matrix [[f·f, f·g], [f·g, g·g]] and the right side [f·m, g·m], where · is "
-        "the sum over the cards, in Python `f @ g`. Dividing both sides by N changes nothing.",
-        "torch.linalg.solve(matrix, right) gives α and β as a tensor; .tolist() makes two floats.",
+        "First let every row tell only differences from its own mean, so that the intercept drops "
+        "out: readings.mean(1, keepdim=True).",
+        "The matrix holds the product of each row with each row, summed over the cards: in one "
+        "go, readings @ readings.T is (K, K). The right side is readings @ m, (K,). Dividing both "
+        "by N changes nothing.",
+        "torch.linalg.solve(readings @ readings.T, readings @ m) gives the K weights.",
     ),
-    why="Subtracting the means takes the intercept out of the problem. What is left is: the "
-    "error must not change when α or β moves a little. That is two equations in two unknowns. "
-    "The term f·g counts what both witnesses say; without it, they would both be paid for it. "
-    "(The mean of m may stay: f and g have mean zero now, so a constant in m adds nothing to f·m "
-    "and g·m.)",
+    why="One matrix product makes all covariances at once, however many witnesses there are. Off "
+    "the diagonal stands what two witnesses both say; without it, each would be paid for it. (The "
+    "mean of m may stay: the rows have mean zero now, so a constant in m adds nothing.) Lesson 09 "
+    "does this with the voice.",
     solution_function=my_best_weights,
     cases=_best_weights_cases,
     mistakes={
-        "You did not subtract the means of f and g. Without this the line is forced through zero, "
-        "and α and β must do the intercept's work.": _solve,
-        "You fitted each reading alone. What f and g both say is now counted twice: use Cov(f, g) "
-        "too.": _without_covariance,
-        "You swapped α and β: return α, the weight of f, first.": _swapped_weights,
-        "You divided f and g by their standard deviations. Then α and β belong to the standardised "
-        "readings, not to f and g (section 5).": _standardised_weights,
-        "You stopped at the covariances with the mood. They still have to be put through the two "
-        "equations: solve for α and β.": _not_solved,
-        "You made α + β = 1. That is the familiar rule without a prior; least squares does not ask "
-        "for it.": _to_sum_one,
+        "You did not subtract the mean of each witness. Without this the line is forced through "
+        "zero, and the weights must do the intercept's work.": _solve,
+        "You subtracted one mean for all witnesses together: each row has its own, "
+        "mean(1, keepdim=True).": lambda readings, m: _solve(readings - readings.mean(), m),
+        "You fitted each witness alone. What two witnesses both say is now counted twice: the "
+        "matrix needs its entries off the diagonal.": (
+            lambda readings, m: _solve(_centred(readings), m, cross=False)
+        ),
+        "You asked the first two witnesses only. There may be more, or just one.": _first_two,
+        "You turned the order round: the first weight belongs to the first row.": (
+            lambda readings, m: my_best_weights(readings, m).flip(0)
+        ),
+        "You divided the readings by their standard deviations. Then the weights belong to the "
+        "standardised readings (section 5).": (
+            lambda readings, m: _solve(fusion.standardise(readings.T).T, m - m.mean())
+        ),
+        "You stopped at the covariances with the mood. They still have to be put through the "
+        "equations: solve for the weights.": (
+            lambda readings, m: _centred(readings) @ (m - m.mean()) / len(m)
+        ),
+        "You made the weights sum to 1. That is the familiar rule without a prior; least squares "
+        "does not ask for it.": _to_sum_one,
     },
 )
 

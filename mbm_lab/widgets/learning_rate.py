@@ -16,10 +16,10 @@ from mbm_lab.widgets.fusion_figure import GRID
 class LearningRatePlayground(ipywidgets.VBox):
     """One slider, the learning rate, and the path that gradient descent then takes.
 
-    f, g, m: (N,) readings and mood. 40 steps from α = 1.2, β = 0.4, over the error surface.
+    f, g, m: (N,) readings and mood. 100 steps from α = 1.2, β = 0.4, over the error surface.
     """
 
-    STEPS, START = 40, (1.2, 0.4)
+    STEPS, START = 100, (1.2, 0.4)
 
     def __init__(self, f: Tensor, g: Tensor, m: Tensor):
         self.f, self.g, self.m = (values - values.mean() for values in (f, g, m))

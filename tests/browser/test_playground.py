@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from mbm_lab import widgets
+from mbm_lab import datasets, welcome, widgets
 from tests.browser.jupyter import (
     drag,
     eventually,
@@ -24,9 +24,20 @@ every_lesson = pytest.mark.parametrize("name", LESSONS)
 
 
 @pytest.fixture(scope="module")
-def mirror():
-    """The same playground in this process: where its axes are, and what worse witnesses say."""
-    return widgets.FusionPlayground()
+def mirrors():
+    """The same playgrounds in this process: where their axes are, and what worse witnesses say.
+
+    Lesson 00 shows test cards, lesson 04 validation cards.
+    """
+    val = datasets.load_postcards("val")[:100]
+    readings = welcome.read(val, *welcome.load_readers())
+    made = widgets.FusionPlayground(), widgets.FusionPlayground(val, *readings)
+    return dict(zip(LESSONS, made, strict=True))
+
+
+@pytest.fixture
+def mirror(mirrors, name):
+    return mirrors[name]
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ OTHER = {
 }
 """For each drawing of an ambiguous phrase the other one: "bat (animal)" to "bat (sport)"."""
 
-WRONG = 0.3
+WRONG = 0.2
 """The share of training sentences that get the picture of another card. On validation cards 0.1 was
 a little too few for one of three seeds, and 0.5 made the picture speak too softly."""
 
@@ -312,7 +312,7 @@ def write_rivals(
         decoder = captioner.decoder
         seen = writing.write(decoder, decoder.start(image.to(here)), known, "zh")
         added = Added(model, decoder, torch.tensor(known.encode(chinese.words), device=here))
-        with torch.no_grad():
+        with training.evaluating(added):
             state = added.start(source.to(here), image.to(here))
         summed = writing.write(added, state, chinese, "zh")
     pasted = paste(text, seen)

@@ -195,6 +195,17 @@ def translation_case(call, trains=False):
     return Case(model, lambda put: call(model, source, features, cards, vocabularies, put), trains)
 
 
+def rivals_case(call):
+    model, vocabularies = stored.load("translator")
+    captioner, known = stored.load("captioner")
+    cards = few_cards()
+    features = captioning.image_features(cards.images)
+    return Case(
+        nn.ModuleList([model, captioner]),
+        lambda put: call(model, captioner, cards, put(features), (*vocabularies, known), put),
+    )
+
+
 def digits_case(call, trains=False):
     torch.manual_seed(0)
     model = real_data.new_reader(real_data.DIGIT_MODALITIES, fusion.WeightedSum)
@@ -340,7 +351,7 @@ CASES = {
         )
     ),
     "questions.train_answerer": lambda: quiz_case(
-        lambda models, quiz, put: questions.train_answerer(models["gated"], quiz, 1), True
+        lambda models, quiz, put: questions.train_answerer(models["low-rank"], quiz, 1), True
     ),
     "questions.quality": lambda: quiz_case(
         lambda models, quiz, put: questions.quality(models, quiz, torch.arange(20) < 9)
@@ -391,6 +402,27 @@ CASES = {
     "translation.trace": lambda: translation_case(
         lambda model, source, features, cards, words, put: translation.trace(
             model, put(source[:1]), put(features[:1]), put(torch.tensor([[5, 6]]))
+        )
+    ),
+    "translation.cover": lambda: translation_case(
+        lambda model, source, features, cards, words, put: translation.cover(
+            model, put(source[:1]), put(features[:1]), put(torch.tensor([[4, 9, 8, 2]]))
+        )
+    ),
+    "translation.write_rivals": lambda: rivals_case(
+        lambda model, captioner, cards, features, words, put: translation.write_rivals(
+            model, captioner, put(translation.encode_source(cards.captions, words[0])), features,
+            words,
+        )
+    ),
+    "translation.exact_shares": lambda: rivals_case(
+        lambda model, captioner, cards, features, words, put: translation.exact_shares(
+            model, captioner, cards, [features], words
+        )
+    ),
+    "translation.both_meanings": lambda: rivals_case(
+        lambda model, captioner, cards, features, words, put: translation.both_meanings(
+            model, captioner, cards, features, words
         )
     ),
     "translation.train_text": lambda: translation_case(

@@ -17,12 +17,12 @@ from mbm_lab import (
     cnn,
     datasets,
     downloads,
+    exams,
     fusion,
     lessons,
     preprocessing,
     real_data,
     retrieval,
-    rnn,
     stored,
     training,
     widgets,
@@ -41,12 +41,15 @@ def main() -> None:
             print(f"{what:44} {figure:>16}   {wanted}", flush=True)
 
 
-def exams() -> dict[str, Callable[[int], list[stored.Result]]]:
+def examiners() -> dict[str, Callable[[int], list[stored.Result]]]:
     """The lessons whose models are examined, and what examines those of one seed."""
     known = [lesson for lesson in stored.LESSONS if lesson != "00"]
-    trained_here = {"02": cnn, "03": rnn, "04": fusion, "05": training}
+    trained_here = {
+        "02": exams.picture_reader, "03": exams.message_reader, "04": exams.weights,
+        "05": exams.whole_model,
+    }  # fmt: skip
     return (
-        {f"lesson {lesson}": module.exam for lesson, module in trained_here.items()}
+        {f"lesson {lesson}": exam for lesson, exam in trained_here.items()}
         | {f"lesson {lesson}": partial(stored.exam, lesson) for lesson in known}
         | {"lesson 12": real_data.exam}
     )
@@ -62,7 +65,7 @@ def quality() -> None:
     torch.set_num_threads(1)
     heads = f"{'least':>7} {'median':>7} {'most':>7} {'base':>7} {'limit':>7}"
     print(f"{'lesson':12} {'what':56} {heads}   should be")
-    for lesson, exam in exams().items():
+    for lesson, exam in examiners().items():
         try:
             runs = [exam(seed) for seed in stored.SEEDS]
         except FileNotFoundError as error:  # real data that this computer lacks

@@ -1,7 +1,7 @@
 """f(x): the convolutional network that reads a picture (lesson 02).
 
 The first part is convolution by hand; the second the network; the third shows what it looks at; the
-last has its strongest rival without a network, and its exam.
+last has its strongest rival without a network.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import datasets, postcards, preprocessing, stored, training
-from mbm_lab.device import device_of, seeded
+from mbm_lab import datasets, postcards, preprocessing
+from mbm_lab.device import device_of
 
 # --- Convolution by hand
 
@@ -294,7 +294,7 @@ def cover(images: Tensor, cards: Iterable[postcards.Card], part: str) -> Tensor:
     return covered
 
 
-# --- The strongest rival without a network, and the exam
+# --- The strongest rival without a network
 
 SOBEL = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
 """The kernel that finds edges from bright to dark, left to right (Sobel and Feldman, 1968)."""
@@ -344,29 +344,3 @@ def edge_ridge(train: datasets.Postcards, val: datasets.Postcards, images: Tenso
     ridges = [Ridge(alpha=brake).fit(train_edges, train.expression.numpy()) for brake in BRAKES]
     best = min(ridges, key=lambda r: ((r.predict(val_edges) - val.expression.numpy()) ** 2).mean())
     return torch.from_numpy(best.predict(edges)).float()
-
-
-def exam(seed: int, epochs: int = 10) -> list[stored.Result]:
-    """What lesson 02's recipe reaches for one seed: R² of the expression on test cards.
-
-    The reader is trained here, in 15 seconds. Its rival is `edge_ridge`, which reads far better
-    than a linear formula on pixels. The limit is 1: the expression is drawn without noise.
-    """
-    train, val, test = (datasets.load_postcards(split, ("image",)) for split in datasets.SPLITS)
-    with seeded(seed):
-        f = Reader(ImageEncoder())
-    training.fit(f, train.images, train.expression, nn.functional.mse_loss, epochs=epochs,
-                 learning_rate=6e-3, one_cycle=True, seed=seed, augment=preprocessing.augment,
-                 progress=False)  # fmt: skip
-    reading, rivals = training.predict(f, test.images), edge_ridge(train, val, test.images)
-    return [
-        stored.Result(
-            f"R² of the expression, {name}",
-            training.r_squared(reading[which], test.expression[which]),
-            at_least=0.96,
-            baseline=training.r_squared(rivals[which], test.expression[which]),
-            rival="ridge on edge histograms",
-            limit=1.0,
-        )
-        for name, which in (("seen", test.seen), ("unseen", ~test.seen))
-    ]

@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from torch import Tensor, nn
 
-from mbm_lab import datasets, postcards, preprocessing, stored
+from mbm_lab import datasets, postcards
 
 
 class Weights(NamedTuple):
@@ -492,49 +491,3 @@ def limit_of(cards: datasets.Postcards) -> float:
     )  # fmt: skip
     reached = r2_score(cards.mood, best)
     return reached + ALLOWANCE * (1 - reached) / len(cards.mood)
-
-
-@torch.no_grad()
-def _read(reader: nn.Module, inputs: Tensor) -> Tensor:
-    return torch.cat([reader(part) for part in inputs.split(256)])
-
-
-def exam(seed: int, cards: int = 1000) -> list[stored.Result]:
-    """What α and β reach on cards drawn afresh with this seed (lesson 04).
-
-    They are fitted on 800 of these cards and examined on the others, `cards` of them, with the
-    readers of `data/weights`. The baseline is the best of: one reading alone, the mean of both
-    readings without any training, and ridge on the readers' 64 features.
-    """
-    drawn = datasets.draw_postcards(800 + cards, seed=40_400 + seed)
-    image_reader, _ = stored.load("image_reader")
-    message_reader, vocabulary = stored.load("message_reader")
-    tokens = preprocessing.text_to_tensor(drawn.messages, vocabulary)
-    pairs = ((image_reader, drawn.images), (message_reader, tokens))
-    f, g = (_read(reader, x) for reader, x in pairs)
-    features = torch.cat([_read(reader.encoder, x) for reader, x in pairs], 1)
-    m, fitted, new = drawn.mood, slice(0, 800), slice(800, None)
-
-    def r_squared(v: Tensor) -> float:
-        return r2_score(m[new], v)
-
-    def ridge(x: Tensor) -> float:
-        line = RidgeCV(RIDGE).fit(x[fitted].numpy(), m[fitted].numpy())
-        return r_squared(torch.tensor(line.predict(x[new].numpy())).float())
-
-    best = best_weights(f[fitted], g[fitted], m[fitted])
-    v = weighted_sum(f[new], g[new], best.alpha, best.beta) + best.intercept
-    rivals = {
-        "picture alone": ridge(f[:, None]),
-        "message alone": ridge(g[:, None]),
-        "mean of both": r_squared((f[new] + g[new]) / 2),
-        "ridge on features": ridge(features),
-    }
-    rival = max(rivals, key=rivals.get)
-    theory = bayes_weights(postcards.PICTURE_NOISE, postcards.MESSAGE_NOISE, postcards.MOOD_SD)
-    away = math.dist(best[:2], theory[:2])
-    return [
-        stored.Result("R² of the mood, v = αf + βg", r_squared(v), 0.74, baseline=rivals[rival],
-                      rival=rival, limit=limit_of(drawn[800:])),
-        stored.Result("α and β, distance from theory", away, at_most=0.08),
-    ]  # fmt: skip

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mbm_lab import cnn, datasets, postcards, preprocessing, stored, training
-from mbm_lab.device import device_of, seeded
+from mbm_lab import datasets, postcards, preprocessing
+from mbm_lab.device import device_of
 
 # --- By hand
 
@@ -230,7 +230,7 @@ def shuffle_words(tokens: Tensor, generator: torch.Generator) -> Tensor:
     return tokens.gather(1, keys.argsort(dim=1))
 
 
-# --- The rival without a network, and the exam
+# --- The rival without a network
 
 BRAKES = (0.3, 1, 3, 10, 30, 100)
 """How strongly ridge regression may keep its weights small."""
@@ -265,34 +265,3 @@ def _ngrams(words: list[str], longest: int) -> list[str]:
     """All runs of 1 to `longest` neighbouring words."""
     runs = range(1, longest + 1)
     return [" ".join(words[i : i + n]) for n in runs for i in range(len(words) - n + 1)]
-
-
-def exam(seed: int, epochs: int = 20) -> list[stored.Result]:
-    """What lesson 03's recipe reaches for one seed: R² of the sentiment on test messages.
-
-    The reader is trained here, in ten seconds. Its rival is ridge regression on words, bigrams and
-    trigrams, which is stronger than without the trigrams, and than with longer runs. The limit is
-    1: the sentiment is a function of the words.
-    """
-    train, val, test = (datasets.load_postcards(split, ("message",)) for split in datasets.SPLITS)
-    vocabulary = preprocessing.Vocabulary.build(map(preprocessing.tokenize, train.messages))
-    tokens, test_tokens = (
-        preprocessing.text_to_tensor(cards.messages, vocabulary) for cards in (train, test)
-    )
-    with seeded(seed):
-        g = cnn.Reader(TextEncoder(len(vocabulary)))
-    training.fit(g, tokens, train.sentiment, nn.functional.mse_loss, epochs=epochs,
-                 learning_rate=6e-3, one_cycle=True, seed=seed, progress=False)  # fmt: skip
-    rival, _ = ngram_ridge(train, val, longest=3)
-    reading, rivals = training.predict(g, test_tokens), rival(test.messages)
-    return [
-        stored.Result(
-            f"R² of the sentiment, {name}",
-            training.r_squared(reading[which], test.sentiment[which]),
-            at_least=0.95,
-            baseline=training.r_squared(rivals[which], test.sentiment[which]),
-            rival="ridge on words, bigrams, trigrams",
-            limit=1.0,
-        )
-        for name, which in (("seen", test.seen), ("unseen", ~test.seen))
-    ]

@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import RidgeCV
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from mbm_lab import cnn, datasets, fusion, preprocessing, rnn, stored
+from mbm_lab import fusion
 from mbm_lab.checkpoints import Checkpoint, History
 from mbm_lab.device import device_of, lent, seeded
 
@@ -430,65 +428,3 @@ def fit_weights(model: nn.Module, inputs: dict[str, Tensor], m: Tensor) -> fusio
         model.fusion.alpha.fill_(best.alpha)
         model.fusion.beta.fill_(best.beta)
     return best
-
-
-def train_readers(seed: int, image_epochs: int = 4, message_epochs: int = 12) -> nn.Module:
-    """Lesson 05's model before α and β are fitted: f and g, each trained alone on its rating.
-
-    A `fusion.MultimodalModel` of the readers "image" and "message" and a `fusion.WeightedSum`. The
-    message is read with the words of the stored message reader. Ten seconds.
-    """
-    cards = datasets.load_postcards("train")
-    vocabulary = stored.load("message_reader")[1]
-    tokens = preprocessing.text_to_tensor(cards.messages, vocabulary)
-    with seeded(seed):
-        readers = {
-            "image": nn.Sequential(cnn.ImageEncoder(), nn.Linear(32, 1)),
-            "message": nn.Sequential(rnn.TextEncoder(len(vocabulary)), nn.Linear(32, 1)),
-        }
-        model = fusion.MultimodalModel(
-            readers, fusion.WeightedSum(("image", "message"), 1), nn.Identity()
-        )
-    recipe = {"loss": nn.functional.mse_loss, "learning_rate": 6e-3, "one_cycle": True,
-              "seed": seed, "progress": False}  # fmt: skip
-    fit(readers["image"], cards.images, cards.expression[:, None], epochs=image_epochs,
-        batch_size=32, augment=preprocessing.augment, **recipe)  # fmt: skip
-    fit(readers["message"], tokens, cards.sentiment[:, None], epochs=message_epochs, **recipe)
-    return model
-
-
-def exam(
-    seed: int, image_epochs: int = 4, message_epochs: int = 12, cards: int = 1000
-) -> list[stored.Result]:
-    """What lesson 05's model, trained anew, reaches on cards drawn afresh with this seed.
-
-    The baseline is the best of: one reader alone, the mean of both readings without any fitting,
-    and ridge on hand-made features, which is fitted on the 2,000 moods of the training cards.
-    """
-    model = train_readers(seed, image_epochs, message_epochs)
-    vocabulary = stored.load("message_reader")[1]
-    train, val = datasets.load_postcards("train"), datasets.load_postcards("val")
-    fresh = datasets.draw_postcards(cards, seed=50_500 + seed)
-    x_val, x = (
-        {"image": c.images, "message": preprocessing.text_to_tensor(c.messages, vocabulary)}
-        for c in (val, fresh)
-    )
-    intercept = fit_weights(model, x_val, val.mood).intercept
-
-    def ridge(inputs: Tensor, mood: Tensor, new: Tensor) -> float:
-        line = RidgeCV(fusion.RIDGE).fit(inputs.numpy(), mood.numpy())
-        return r_squared(torch.tensor(line.predict(new.numpy())).float(), fresh.mood)
-
-    (f_val, g_val), (f, g) = readings(model, x_val), readings(model, x)
-    counter = CountVectorizer(ngram_range=(1, 2)).fit(train.messages)
-    features, new = (fusion.hand_made(c, counter) for c in (train, fresh))
-    rivals = {
-        "picture alone": ridge(f_val[:, None], val.mood, f[:, None]),
-        "message alone": ridge(g_val[:, None], val.mood, g[:, None]),
-        "mean of both": r_squared((f + g) / 2, fresh.mood),
-        "hand-made features": ridge(features, train.mood, new),
-    }
-    rival = max(rivals, key=rivals.get)
-    reached = r_squared(predict(model, x) + intercept, fresh.mood)
-    return [stored.Result("R² of the mood, the whole model", reached, 0.72, baseline=rivals[rival],
-                          rival=rival, limit=fusion.limit_of(fresh))]  # fmt: skip

@@ -43,12 +43,6 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "find_picture = -(right * scores.T.log_softmax(1)).sum(1).mean()",
         "find_picture = -(right * scores.T.log_softmax(1)).sum(0).mean()",
     ): "the table is square: the mean of its rows' sums is that of its columns' sums",
-    (
-        "mbm_lab/video.py",
-        "tuple(sorted((name, share) for name, share in mixture.items() if share > 0)),",
-        "tuple(sorted(((name, share) for name, share in mixture.items() if share > 0), "
-        "reverse=True)),",
-    ): "any order will do, as long as it is the same for the same weathers",
 }
 """(file, before, after) of the mutants that nobody can tell from the module, and why."""
 

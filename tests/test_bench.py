@@ -71,7 +71,7 @@ def test_quality_prints_least_median_and_most_and_marks_what_fails(capsys, monke
             stored.Result("too few", errors, at_most=0.5, limit=0.15),
         ]
 
-    monkeypatch.setattr(bench, "exams", lambda: {"lesson 99": exam})
+    monkeypatch.setattr(bench, "examiners", lambda: {"lesson 99": exam})
     bench.quality()
     _, *rows = capsys.readouterr().out.splitlines()
     assert [" ".join(row.split()) for row in rows] == [
@@ -90,7 +90,7 @@ def test_quality_passes_over_a_lesson_whose_data_are_not_here(capsys, monkeypatc
     def exam(seed):
         raise FileNotFoundError("The data set mnist is not here: fetch it.")
 
-    monkeypatch.setattr(bench, "exams", lambda: {"lesson 99": exam})
+    monkeypatch.setattr(bench, "examiners", lambda: {"lesson 99": exam})
     bench.quality()
     _, said = capsys.readouterr().out.splitlines()
     assert said.split() == "lesson 99 The data set mnist is not here: fetch it.".split()
@@ -99,4 +99,4 @@ def test_quality_passes_over_a_lesson_whose_data_are_not_here(capsys, monkeypatc
 def test_every_lesson_with_stored_models_is_examined():
     wanted = [f"lesson {lesson}" for lesson in stored.LESSONS if lesson != "00"]
     trained = [f"lesson {lesson}" for lesson in ("02", "03", "04", "05")]
-    assert list(bench.exams()) == [*trained, *wanted, "lesson 12"]
+    assert list(bench.examiners()) == [*trained, *wanted, "lesson 12"]

@@ -173,18 +173,6 @@ def test_nobody_passes_the_limit_on_the_same_cards():
     assert training.r_squared(torch.tensor(near.predict(features(test, 1))), test.mood) < limit
 
 
-@pytest.mark.slow
-def test_the_exam_is_held_on_cards_of_its_seed(monkeypatch):
-    wanted, weights = fusion.exam(0, cards=300)
-    assert wanted.holds
-    assert weights.holds
-    assert wanted.value > wanted.baseline - 0.01
-    assert fusion.exam(1, cards=300)[0].value != wanted.value
-    bayes = fusion.bayes_weights
-    monkeypatch.setattr(fusion, "bayes_weights", lambda *a: fusion.Weights(*bayes(*a)[1::-1]))
-    assert not fusion.exam(0, cards=300)[1].holds, "α and β exchanged are seen"
-
-
 def test_error_surface_is_the_error_at_each_point(readings):
     f, g, m = readings
     alphas, betas = torch.tensor([-0.5, 0.3]), torch.tensor([0.1, 0.4, 0.9])

@@ -54,6 +54,16 @@ def tags(cell):
 
 
 @every_lesson
+def test_sections_and_exercises_are_numbered_without_a_gap(lesson):
+    text = "\n".join(markdown(lessons.read_notebook(lesson)))
+    sections = [int(number) for number in re.findall(r"^## (\d+)\. ", text, re.MULTILINE)]
+    assert sections == list(range(1, len(sections) + 1))
+    exercises = re.findall(r"^### Exercise (\d\d)\.(\d) ", text, re.MULTILINE)
+    wanted = [(lesson.stem[:2], str(place)) for place in range(1, len(exercises) + 1)]
+    assert exercises == wanted
+
+
+@every_lesson
 def test_a_lesson_opens_with_its_frame(lesson):
     cells = markdown(lessons.read_notebook(lesson))
     first = cells[0]

@@ -13,12 +13,10 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mbm_lab import (
     captioning,
-    cnn,
     datasets,
     postcards,
     questions,
     retrieval,
-    rnn,
     speech,
     stored,
     training,
@@ -132,39 +130,6 @@ def test_a_lesson_that_does_not_say_how_long_trains_for_so_many_epochs(train):
     assert epochs in (inspect.Parameter.empty, LIVE[train])
 
 
-TRAINED_IN_THE_EXAM = {
-    cnn: ((10, 64, 6e-3, None, "augment"), "R² of the expression", 0.96),
-    rnn: ((20, 64, 6e-3, None, None), "R² of the sentiment", 0.95),
-}
-"""The recipe of the lesson, what is measured of seen and unseen cards, and its bound."""
-
-
-@pytest.mark.parametrize("module", TRAINED_IN_THE_EXAM, ids=lambda module: module.__name__)
-def test_an_exam_that_trains_follows_the_lesson(module, few, monkeypatch):
-    recipe, what, at_least = TRAINED_IN_THE_EXAM[module]
-    show(monkeypatch, few | {"val": few["train"]})
-    runs = []
-
-    def fit(model, inputs, targets, loss, *, epochs, learning_rate, one_cycle, seed, progress,
-            batch_size=64, clip_norm=None, augment=None):  # fmt: skip
-        name = getattr(augment, "__name__", None)
-        runs.append(((epochs, batch_size, learning_rate, clip_norm, name), one_cycle, seed))
-        assert len(targets) == len(few["train"])
-        return training.History()
-
-    monkeypatch.setattr(training, "fit", fit)
-    results = module.exam(1)
-    assert runs == [(recipe, True, 1)]
-    assert [one.what for one in results] == [f"{what}, seen", f"{what}, unseen"]
-    for one in results:
-        assert (one.at_least, one.limit, one.less_is_better) == (at_least, 1.0, False)
-        assert one.rival.startswith("ridge on ")
-        assert one.baseline < 1
-    torch.manual_seed(77)  # what was drawn before must not matter
-    assert module.exam(1) == results
-    assert [one.value for one in module.exam(2)] != [one.value for one in results]
-
-
 # Exams: test cards of which the first half has the pictures, clips and notes of other cards
 
 WANTED = {
@@ -236,12 +201,16 @@ def exchanged(few):
 
 
 @pytest.mark.parametrize("lesson", EXAMS)
-def test_each_result_is_that_of_the_cards_that_it_names(lesson, exchanged, monkeypatch):
-    """What was exchanged is wrong, what was not is right, and neither is among the other."""
+def test_each_result_is_that_of_the_cards_that_it_names(lesson, few, exchanged, monkeypatch):
+    """What was exchanged is wrong, what was not is right (or as wrong as it was), and neither is
+    among the other."""
     show(monkeypatch, exchanged)
     results = {one.what: one for one in stored.exam(lesson, 0) if "shuffled" not in one.what}
-    for what, one in results.items():
-        assert one.holds or not what.endswith(", unseen"), what
+    failed = [one for what, one in results.items() if what.endswith(", unseen") and not one.holds]
+    if failed:
+        seen = {"test": replace(few["test"], seen=exchanged["test"].seen)}
+        show(monkeypatch, few | seen)
+        assert not set(failed) - set(stored.exam(lesson, 0)), "wrong with its own pictures, too"
     for what in FALLS[lesson]:
         wrong, right = results[f"{what}, seen"], results[f"{what}, unseen"]
         loss = wrong.value - right.value if right.less_is_better else right.value - wrong.value

@@ -39,6 +39,10 @@ def test_the_models_of_every_seed_reach_their_results(lesson, seed, monkeypatch)
     results = stored.exam(lesson, seed)
     assert len(reads) <= 2 * len(stored.LESSONS[lesson])
     assert sum(bool(one.wanted) for one in results) >= 4
+    rivals = [one for one in results if one.baseline is not None]
+    assert rivals, "no result stands beside a cheap rival"
+    assert all(one.rival for one in rivals)
+    assert any(one.limit is not None for one in results), "no result stands beside a limit"
     for one in results:
         assert one.holds, f"{one.what}: {one.value:.3f}, should be {one.wanted}"
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from mbm_lab import cnn, datasets, fusion, preprocessing, rnn, stored, training
+from mbm_lab import cnn, datasets, exams, fusion, preprocessing, rnn, stored, training
 from tests.small_runs import MSE, PowerCut, cut_after, same, small_model, small_task, train
 
 pytestmark = pytest.mark.usefixtures("on_one_thread")
@@ -451,7 +451,7 @@ def test_what_lesson_05_claims_of_the_whole_model(cards, seed):
     def augment(inputs, generator):
         return {**inputs, "image": preprocessing.augment(inputs["image"], generator)}
 
-    model = training.train_readers(seed)
+    model = exams.train_readers(seed)
     intercept = training.fit_weights(model, x_val, val.mood).intercept
 
     def score(network, c=intercept):
@@ -502,15 +502,6 @@ def test_what_lesson_05_claims_of_the_whole_model(cards, seed):
     seen = correlations(together)
     assert seen[0] > 0.85
     assert seen[1] < 0.6, "g is neglected"
-
-
-@pytest.mark.slow
-def test_the_exam_trains_its_readers_and_names_the_strongest_rival(monkeypatch):
-    """With one epoch each it reaches less, and the bound says so."""
-    (short,) = training.exam(0, image_epochs=1, message_epochs=1, cards=200)
-    assert not short.holds
-    assert short.limit > short.baseline
-    assert short.rival in ("picture alone", "message alone", "mean of both", "hand-made features")
 
 
 @pytest.mark.slow

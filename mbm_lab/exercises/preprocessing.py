@@ -185,7 +185,10 @@ cut = Exercise(
 
 def my_numbers(sentences: list[list[str]], new: list[str], min_count: int) -> list[int]:
     """The numbers of a new sentence's words; those seen less than min_count times are unknown."""
-    counts = Counter(word for sentence in sentences for word in sentence)
+    counts = {}
+    for sentence in sentences:
+        for word in sentence:
+            counts[word] = counts.get(word, 0) + 1
     kept = [word for word in counts if counts[word] >= min_count]
     kept.sort(key=lambda word: (-counts[word], word))
     index = {word: number for number, word in enumerate(kept, start=4)}
@@ -236,8 +239,9 @@ numbers = Exercise(
     hints=(
         "Three steps: count the words of all sentences; sort those that are frequent enough; look "
         "the new words up.",
-        "collections.Counter counts. sorted(words, key=lambda word: (-counts[word], word)) puts "
-        "the most frequent first, and words of the same count in the order of the alphabet.",
+        "counts[word] = counts.get(word, 0) + 1 counts in a dictionary. sorted(words, "
+        "key=lambda word: (-counts[word], word)) puts the most frequent first, and words of the "
+        "same count in the order of the alphabet.",
         "enumerate(words, start=4) numbers them, and index.get(word, 1) gives 1 for what is not "
         "there.",
     ),

@@ -20,7 +20,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import captioning, datasets, fusion, postcards, preprocessing, rnn, stored, training
+from mbm_lab import (
+    captioning,
+    datasets,
+    fusion,
+    postcards,
+    preprocessing,
+    rnn,
+    stored,
+    training,
+    writing,
+)
 from mbm_lab.device import device_of, seeded
 from mbm_lab.preprocessing import UNK
 from mbm_lab.stored import Result
@@ -424,16 +434,29 @@ def by_factors(
     return scores
 
 
+def edited_captions(features: Tensor, wishes: Sequence[Wish], seed: int = 0) -> list[str]:
+    """The rival of "this card, but": lesson 06 writes a caption, and one phrase in it is exchanged.
+
+    features (N, 48): the cards of these N wishes, from the encoder of this seed.
+    """
+    captioner, words = stored.load("captioner", seed)
+    state = captioner.decoder.start(features.cpu())
+    written = writing.write(captioner.decoder, state, words, "en")
+    return [edit(text, wish.text) for text, wish in zip(written, wishes, strict=True)]
+
+
 def quality(
     model: DualEncoder,
     gallery: Gallery,
     features: Tensor,
     vocabulary: preprocessing.Vocabulary,
     rival: Tensor | None = None,
+    edited: Sequence[str] | None = None,
 ) -> list[Result]:
     """Recall of all kinds of search, for seen and unseen combinations.
 
-    features: those of the gallery's pictures, (N, 48); rival: `by_factors` of the captions, (Q, N).
+    features: those of the gallery's pictures, (N, 48); rival: `by_factors` of the captions, (Q, N);
+    edited: the Q `edited_captions`.
     The limit of every recall is 1: the gallery holds a right picture for each query.
     """
     size = len(gallery.wishes)
@@ -456,11 +479,14 @@ def quality(
             search(captions, vectors[order], 10), own, {5: {"at_most": 0.10}},
         ),
     }  # fmt: skip
-    named = None if rival is None else rival.topk(10, dim=1).indices
-    rivals = {
-        "text to image": (named, "logistic regression of factors"),
-        "this card, but": (alone, "card alone"),
-    }
+    rivals = {"this card, but": (alone, "card alone")}
+    if rival is not None:
+        found = rival.topk(10, dim=1).indices
+        rivals["text to image"] = (found, "logistic regression of factors")
+    if edited is not None:
+        tokens = preprocessing.text_to_tensor(edited, vocabulary).to(features.device)
+        found = search(text_vectors(model, tokens), vectors, 10, itself)
+        rivals["this card, but"] = (found, "caption, edited")
     results = []
     for what, (found, right, bounds) in searches.items():
         cheap, name_of_rival = rivals.get(what, (None, ""))
@@ -484,4 +510,5 @@ def exam(seed: int) -> list[Result]:
     features = captioning.image_features(gallery.images, seed)
     known = captioning.image_features(train.images, seed)
     rival = by_factors(known, train.captions, features, gallery.captions[: len(gallery.wishes)])
-    return quality(model, gallery, features, vocabulary, rival)
+    edited = edited_captions(features[: len(gallery.wishes)], gallery.wishes, seed)
+    return quality(model, gallery, features, vocabulary, rival, edited)

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -280,6 +281,25 @@ def train_summariser(
     )
 
 
+def two_frames(features: Tensor, sentences: Sequence[str], new: Tensor) -> list[str]:
+    """Summaries without a GRU: one logistic regression, which sees the first frame and what has
+    changed until the last, and chooses among the sentences that it knows.
+
+    features (N, T, 512) of the films with these N sentences; new (M, T, 512): M sentences.
+    Three seconds for 2,560 films.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    def ends(films: Tensor) -> np.ndarray:
+        first, last = films[:, 0], films[:, -1]
+        return torch.cat([first, last - first], dim=1).cpu().numpy()
+
+    reader = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, tol=5e-4))
+    return reader.fit(ends(features), list(sentences)).predict(ends(new)).tolist()
+
+
 def retrain(seed: int, epochs: int = 20) -> list[stored.Model]:
     """The summariser of `data/weights`, trained anew (15 seconds)."""
     cards = filmed(datasets.load_postcards("train", parts=("clip",)))
@@ -299,20 +319,24 @@ def quality(
     features: Tensor,
     cards: datasets.Postcards,
     vocabulary: preprocessing.Vocabulary,
+    rival: Sequence[str] | None = None,
 ) -> list[Result]:
     """What one model reaches on test films, of seen and unseen combinations.
 
-    The limit is 1: every film's first and last frame differ in what the sentence says.
+    rival: what `two_frames` says of these films. The limit is 1: every film's first and last frame
+    differ in what the sentence says.
     """
     right = writing.exact(summarise(model, features, vocabulary), cards.summaries).float()
     shuffled = summarise(model, shuffle_frames(features), vocabulary)
     shuffled = writing.exact(shuffled, cards.summaries).float()
     back = [retold(card, backwards=True, mirrored=False) for card in cards.cards]
     backwards = writing.exact(summarise(model, features.flip(1), vocabulary), back).float()
-    one = max(expected(cards.cards, frame) for frame in range(postcards.CLIP_FRAMES))
-    against = {"baseline": one, "rival": "best reader of one frame", "limit": 1.0}
+    theirs = None if rival is None else writing.exact(rival, cards.summaries).float()
     results = []
     for name, chosen in (("seen", cards.seen), ("unseen", ~cards.seen)):
+        against = {"limit": 1.0}
+        if theirs is not None:
+            against |= {"baseline": theirs[chosen].mean().item(), "rival": "two frames"}
         results += [
             Result(f"exact match, {name}", right[chosen].mean().item(), at_least=0.85, **against),
             Result(f"shuffled frames, {name}", shuffled[chosen].mean().item(), at_most=0.50),
@@ -325,7 +349,13 @@ def quality(
 
 
 def exam(seed: int) -> list[Result]:
-    """What the stored summariser of this seed (0, 1 or 2) reaches on test films."""
-    cards = filmed(datasets.load_postcards("test", parts=("clip",)))
+    """What the stored summariser of this seed (0, 1 or 2) reaches on test films, and what one
+    logistic regression reaches that sees two frames of each (six seconds)."""
+    train, cards = (
+        filmed(datasets.load_postcards(split, parts=("clip",))) for split in ("train", "test")
+    )
     model, vocabulary = stored.load("summariser", seed)
-    return quality(model, frame_features(torch.stack(cards.clips), seed), cards, vocabulary)
+    ends = torch.stack(train.clips)[:, [0, -1]]
+    features = frame_features(torch.stack(cards.clips), seed)
+    rival = two_frames(*turned_around(ends, train.cards, seed), features)
+    return quality(model, features, cards, vocabulary, rival)

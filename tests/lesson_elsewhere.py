@@ -1,13 +1,14 @@
-"""Runs a lesson on a make-believe GPU (`tests/elsewhere.py`) and says which cells mix devices.
+"""Runs a solved lesson on a make-believe GPU (`tests/elsewhere.py`): which cells mix devices?
 
     python -m tests.lesson_elsewhere notebooks/04_fusion.ipynb
 
+Every stub of an exercise is replaced by its solution, and its check must say "correct".
 Every code cell runs, in order, in one shell of IPython inside this process; `pick_device()` gives
 the make-believe GPU. Devices do not depend on how long one trains or on how much, so all is cut
 short: the first 320 postcards of a split, 64 with sounds, read once and unwatched; one
 epoch of training, with the first 64 examples; one seed of the stored models. The exit status is 1
 if a cell mixes devices. A cell that fails for another reason is listed too: it may need what a
-failed cell did not make.
+failed cell did not make. So is a solution that its check does not call correct.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from unittest import mock
 
 from torch.utils.data import DataLoader
 
-from mbm_lab import datasets, lessons, stored, training
+from mbm_lab import datasets, exercises, lessons, stored, training
+from mbm_lab.exercises.exercise import Choice, Exercise
 from tests import elsewhere
+from tests.test_exercises import cell_of
 
 CARDS, EXAMPLES = 320, 64
 
@@ -58,6 +61,9 @@ def run(lesson: Path) -> list[Failure]:
 
     failures = []
     notebook = lessons.read_notebook(lesson)
+    number = lesson.name[:2]
+    ones = exercises.of_lesson(number) if number in exercises.LESSONS else []
+    answers = {solve(notebook, one): one for one in ones}
     with tempfile.TemporaryDirectory() as folder:
         settings = {"MPLBACKEND": "agg", "MBM_PROGRESS": str(Path(folder) / "progress.json")}
         with mock.patch.dict(os.environ, settings), chdir(lesson.parent), short_training():
@@ -67,11 +73,15 @@ def run(lesson: Path) -> list[Failure]:
                     if cell.cell_type != "code":
                         continue
                     elsewhere.refused.clear()
-                    with capture_output():
+                    with capture_output() as shown:
                         error = shell.run_cell(cell.source).error_in_exec
                     if "raises-exception" in cell.metadata.get("tags", []):
                         error = None
                     refused = elsewhere.refused[:1]
+                    if place in answers and error is None:
+                        title = answers[place].title
+                        if not shown.stdout.startswith(f"{title}: correct."):
+                            error = AssertionError(f"the solution is not correct: {shown.stdout}")
                     if refused or error is not None:
                         said = refused or [f"{type(error).__name__}: {error}"]
                         first_line = cell.source.partition("\n")[0]
@@ -79,6 +89,18 @@ def run(lesson: Path) -> list[Failure]:
                         failures.append(Failure(place, first_line, last_line, bool(refused)))
             InteractiveShell.clear_instance()
     return failures
+
+
+def solve(notebook, one: Exercise | Choice) -> int:
+    """Puts the solution in place of the stub; returns the cell's place."""
+    place = cell_of(notebook, one)
+    cell = notebook.cells[place]
+    imports, _, rest = cell.source.partition("\n\n")
+    last = rest.strip().rsplit("\n", 1)[-1]
+    space = "\n\n" if isinstance(one, Choice) else "\n\n\n"
+    more = [line for line in rest.splitlines() if line.startswith(("import ", "from "))]
+    cell.source = space.join(["\n".join([imports, *more]), one.solution_source(), last])
+    return place
 
 
 @contextmanager

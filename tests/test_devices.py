@@ -6,8 +6,6 @@ import functools
 import importlib
 import inspect
 import pkgutil
-import subprocess
-import sys
 import typing
 
 import pytest
@@ -21,7 +19,6 @@ from mbm_lab import (
     cnn,
     datasets,
     fusion,
-    lessons,
     questions,
     real_data,
     retrieval,
@@ -324,8 +321,12 @@ CASES = {
     ),
     "captioning.train_attention": lambda: captioner_case(
         lambda model, cards, words, put: torch.cat(
-            [p.detach().flatten() for p in captioning.train_attention(
-                model.encoder, cards, epochs=1).model.parameters()]
+            [
+                p.detach().flatten()
+                for p in captioning.train_attention(
+                    model.encoder, cards, epochs=1
+                ).model.parameters()
+            ]
         )
     ),
     "captioning.quality": lambda: captioner_case(
@@ -411,7 +412,10 @@ CASES = {
     ),
     "translation.write_rivals": lambda: rivals_case(
         lambda model, captioner, cards, features, words, put: translation.write_rivals(
-            model, captioner, put(translation.encode_source(cards.captions, words[0])), features,
+            model,
+            captioner,
+            put(translation.encode_source(cards.captions, words[0])),
+            features,
             words,
         )
     ),
@@ -662,16 +666,3 @@ def test_a_function_that_left_its_model_elsewhere_would_be_found():
             check(
                 "training.fit", Case(model, lambda put: fit_and_leave(model, put), True), Put(None)
             )
-
-
-# --- The lessons
-
-
-@pytest.mark.slow
-def test_no_lesson_mixes_devices():
-    """All cells of all lessons, in a process of their own, where `pick_device()` says the GPU."""
-    command = [sys.executable, "-m", "tests.lesson_elsewhere", *lessons.course_lessons()]
-    done = subprocess.run(command, cwd=lessons.REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "failed otherwise" not in done.stdout
-    assert done.stdout.count(".ipynb: ") == len(lessons.course_lessons())

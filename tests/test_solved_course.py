@@ -1,45 +1,47 @@
-"""The solved course: every stub replaced by its solution, every lesson run, every check correct.
+"""The solved course: every stub replaced by its solution, every lesson run, every check correct,
+and all of it on a make-believe GPU, where no cell may mix devices."""
 
-The lessons run with little data and little training, for what they show is compared elsewhere."""
+import subprocess
+import sys
 
+import nbformat
 import pytest
-from nbclient import NotebookClient
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_notebook
 
 from mbm_lab import exercises, lessons
-from mbm_lab.exercises.exercise import Choice
-from tests.test_exercises import cell_of
+from mbm_lab.exercises.fusion import weighted_sum
+from tests import lesson_elsewhere
 
 pytestmark = pytest.mark.slow
 
-LITTLE = """import sys
-sys.path.insert(0, {root!r})
-from tests import lesson_elsewhere
-little = lesson_elsewhere.short_training()
-little.__enter__()"""
+
+def test_every_solution_is_correct_and_no_lesson_mixes_devices():
+    """In a process of its own, with little training: what lessons show is compared elsewhere."""
+    command = [sys.executable, "-m", "tests.lesson_elsewhere", *lessons.course_lessons()]
+    done = subprocess.run(command, cwd=lessons.REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed otherwise" not in done.stdout
+    assert done.stdout.count(".ipynb: ") == len(lessons.course_lessons())
 
 
-def solve(notebook, one) -> int:
-    """Puts the solution in place of the stub; returns the cell's place."""
-    place = cell_of(notebook, one)
-    cell = notebook.cells[place]
-    imports, _, rest = cell.source.partition("\n\n")
-    last = rest.strip().rsplit("\n", 1)[-1]
-    space = "\n\n" if isinstance(one, Choice) else "\n\n\n"
-    more = [line for line in rest.splitlines() if line.startswith(("import ", "from "))]
-    cell.source = space.join(["\n".join([imports, *more]), one.solution_source(), last])
-    return place
-
-
-@pytest.mark.parametrize("number", list(exercises.LESSONS))
-def test_the_solved_lesson_runs_and_every_check_says_correct(number):
-    lesson = lessons.find_lesson(number)
-    notebook = lessons.read_notebook(lesson)
-    ones = exercises.of_lesson(number)
-    places = [solve(notebook, one) for one in ones]
-    folder = {"metadata": {"path": str(lesson.parent)}}
-    notebook.cells.insert(0, new_code_cell(LITTLE.format(root=str(lessons.REPOSITORY))))
-    NotebookClient(notebook, kernel_name="python3", timeout=120, resources=folder).execute()
-    for one, place in zip(ones, places, strict=True):
-        said = notebook.cells[place + 1].outputs[0].text
-        assert said.startswith(f"{one.title}: correct."), said
+def test_a_wrong_solution_and_a_cell_that_mixes_devices_are_found(tmp_path, monkeypatch):
+    answer = (
+        "from mbm_lab.exercises.fusion import weighted_sum as ex\n\n\n"
+        "def my_weighted_sum(f, g, alpha, beta):\n    return ...\n\n\nex.check(my_weighted_sum)"
+    )
+    cells = [
+        "import torch\nfrom torch import Tensor\n\nfrom mbm_lab.device import pick_device",
+        "torch.ones(2).to(pick_device()) + torch.ones(2)",
+        "raise KeyError('a fault of another kind')",
+        answer,
+        "from mbm_lab.exercises.fusion import weighted_sum as ex\n\n# ex.hint()",
+    ]
+    path = tmp_path / "04_small.ipynb"
+    nbformat.write(new_notebook(cells=list(map(new_code_cell, cells))), path)
+    monkeypatch.setattr(exercises, "of_lesson", lambda number: [weighted_sum])
+    found = [(one.cell, one.mixes) for one in lesson_elsewhere.run(path)]
+    assert found == [(1, True), (2, False)]
+    wrong = "def my_weighted_sum(f, g, alpha, beta):\n    return beta * f + alpha * g"
+    monkeypatch.setattr(type(weighted_sum), "solution_source", lambda self: wrong)
+    found = lesson_elsewhere.run(path)
+    assert [(one.cell, one.mixes) for one in found] == [(1, True), (2, False), (3, False)]

@@ -1,5 +1,6 @@
 """A copy of the course, JupyterLab serving it, Chromium, and pictures of pages that fail."""
 
+import ast
 import os
 import re
 import shutil
@@ -45,6 +46,44 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+WHOLE = ("00_welcome.ipynb", "04_fusion.ipynb")
+"""The lessons that are run from top to bottom in the browser. (Without one, all of them are.)"""
+
+
+def only_what_widgets_need(notebook) -> None:
+    """Leaves the code cells that make or move a widget, and those that make what they use."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    makers = [names_in(cell.source)[0] for cell in code if "widgets." in cell.source]
+    live = set().union(*makers) - {"widgets"}
+    wanted, kept = set(), []
+    for cell in reversed(notebook.cells):
+        if cell.cell_type == "code":
+            made, used = names_in(cell.source)
+            used -= made
+            if "widgets." not in cell.source and not used & live and not made & wanted:
+                continue
+            wanted = (wanted - made) | used
+        kept.append(cell)
+    notebook.cells = kept[::-1]
+
+
+def names_in(source: str) -> tuple[set[str], set[str]]:
+    """The names that a cell makes, its functions' own among them, and those that it uses."""
+    lines = ["" if line.startswith("%") else line for line in source.splitlines()]
+    made, used = set(), set()
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()):
+                used.add(name)
+            case ast.Name(id=name) | ast.arg(arg=name):
+                made.add(name)
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                made.add(name)
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                made |= {(one.asname or one.name).split(".")[0] for one in names}
+    return made, used
+
+
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     """A copy of the course in a path with spaces; its lessons have no stored outputs to lean on."""
@@ -53,6 +92,8 @@ def course(tmp_path_factory):
     (root / "notebooks").mkdir()
     for lesson in lessons.course_lessons():
         notebook = lessons.read_notebook(lesson)
+        if lesson.name not in WHOLE:
+            only_what_widgets_need(notebook)
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
@@ -143,7 +184,7 @@ def open_page(browser):
 
 @pytest.fixture(scope="module")
 def lesson_page(serve, open_page, course):
-    """The page of a lesson in which every cell was run; each lesson is opened once."""
+    """The page of a lesson in which every cell of its copy was run; each lesson is opened once."""
     from tests.browser.jupyter import code_cells, run_all
 
     pages, address = {}, []

@@ -9,7 +9,6 @@ from mbm_lab import (
     albums,
     captioning,
     datasets,
-    lessons,
     retrieval,
     stored,
     video,
@@ -215,7 +214,6 @@ def test_an_album_of_ones_own(lesson_page, watched):
         assert_shows(page, mirror, " finds: ", picture, mirror.plot.value)
 
 
-@pytest.mark.skipif(lessons.missing_data("%%needs mnist fsdd") != [], reason="needs mnist and fsdd")
 def test_real_digits_follow_alpha_and_beta(lesson_page, watched):
     page = watched(lesson_page("12_real_data"))
     alpha, beta, pair = page.locator(".noUi-handle").all()[:3]

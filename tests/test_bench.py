@@ -69,6 +69,7 @@ def test_quality_prints_least_median_and_most_and_marks_what_fails(capsys, monke
             stored.Result("passes", right, 0.5, limit=0.85),
             stored.Result("rates", errors, at_most=0.5, baseline=right, rival="mean", limit=0.05),
             stored.Result("too few", errors, at_most=0.5, limit=0.15),
+            stored.Result("each its own", right, 0.5, limit=right + 0.05),
         ]
 
     monkeypatch.setattr(bench, "examiners", lambda: {"lesson 99": exam})
@@ -83,6 +84,7 @@ def test_quality_prints_least_median_and_most_and_marks_what_fails(capsys, monke
         "lesson 99 passes 0.700 0.800 0.900 0.850 >= 0.50 NOT SO",
         "lesson 99 rates 0.100 0.200 0.300 0.700 0.050 <= 0.50 base: mean",
         "lesson 99 too few 0.100 0.200 0.300 0.150 <= 0.50 NOT SO",
+        "lesson 99 each its own 0.700 0.800 0.900 0.950 >= 0.50",
     ]
 
 

@@ -195,7 +195,7 @@ class FusionPlayground(ipywidgets.VBox):
     def _tick(self) -> None:
         """One step, and the next one a moment later, until the steps become tiny."""
         far = self._one_step()
-        while far > 0.0002:
+        while far > 0.00002:
             if self._next_step.ask():
                 return
             far = self._one_step()
@@ -214,7 +214,7 @@ class FusionPlayground(ipywidgets.VBox):
     def _one_step(self) -> float:
         """One step of gradient descent on α and β; returns how far it went."""
         centred = [values - values.mean() for values in (self.f, self.g, self.cards.mood)]
-        steps = fusion.descend(*centred, start=self.path[-1], learning_rate=1.5, steps=1)
+        steps = fusion.descend(*centred, start=self.path[-1], learning_rate=0.5, steps=1)
         alpha, beta = steps[1, :2].tolist()
         far = math.dist(self.path[-1], (alpha, beta))
         self.path.append((alpha, beta))

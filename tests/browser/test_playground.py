@@ -103,6 +103,9 @@ def test_a_fast_drag_leaves_nothing_behind_it(page, mirror, name):
 
 @every_lesson
 def test_train_arrives_at_the_exact_best(page, mirror, name):
+    for place, letter in enumerate(("alpha", "beta")):  # a long way to go, so that it can pause
+        handle_of(page, place).press("Home")
+        settled(page, letter, handle_of(page, place))
     page.click("button:has-text('Train')")
     page.click("button:has-text('Pause')")
 

@@ -43,7 +43,7 @@ playground: .venv/installed
 
 test: .venv/installed
 	@echo "Running every test and every lesson. This takes some minutes."
-	@$(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=90 tests notebooks
+	@$(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=45 tests notebooks
 
 test-quick: .venv/installed
 	@$(PYTEST) -m "not slow" tests

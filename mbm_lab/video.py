@@ -11,7 +11,6 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -292,12 +291,12 @@ def two_frames(features: Tensor, sentences: Sequence[str], new: Tensor) -> list[
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    def ends(films: Tensor) -> np.ndarray:
-        first, last = films[:, 0], films[:, -1]
-        return torch.cat([first, last - first], dim=1).cpu().numpy()
-
+    ends, new_ends = (
+        torch.cat([films[:, 0], films[:, -1] - films[:, 0]], dim=1).cpu().numpy()
+        for films in (features, new)
+    )
     reader = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, tol=5e-4))
-    return reader.fit(ends(features), list(sentences)).predict(ends(new)).tolist()
+    return reader.fit(ends, list(sentences)).predict(new_ends).tolist()
 
 
 def retrain(seed: int, epochs: int = 20) -> list[stored.Model]:

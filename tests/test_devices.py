@@ -321,12 +321,8 @@ CASES = {
     ),
     "captioning.train_attention": lambda: captioner_case(
         lambda model, cards, words, put: torch.cat(
-            [
-                p.detach().flatten()
-                for p in captioning.train_attention(
-                    model.encoder, cards, epochs=1
-                ).model.parameters()
-            ]
+            [p.detach().flatten() for p in captioning.train_attention(
+                model.encoder, cards, epochs=1).model.parameters()]
         )
     ),
     "captioning.quality": lambda: captioner_case(
@@ -412,10 +408,7 @@ CASES = {
     ),
     "translation.write_rivals": lambda: rivals_case(
         lambda model, captioner, cards, features, words, put: translation.write_rivals(
-            model,
-            captioner,
-            put(translation.encode_source(cards.captions, words[0])),
-            features,
+            model, captioner, put(translation.encode_source(cards.captions, words[0])), features,
             words,
         )
     ),

@@ -209,6 +209,17 @@ def test_an_edited_caption_is_the_one_wished_for(gallery):
         assert retrieval.edit(caption, wish.text) == wish.caption
 
 
+def test_captions_that_lesson_06_writes_are_edited_to_the_wish(gallery):
+    features = captioning.image_features(gallery.images[: len(gallery.wishes)])
+    edited = retrieval.edited_captions(features, gallery.wishes)
+    right = [text == wish.caption for text, wish in zip(edited, gallery.wishes, strict=True)]
+    assert 0.8 < sum(right) / len(right) <= 1
+    for text, wish in zip(edited, gallery.wishes, strict=True):
+        assert wish.text in text
+    with pytest.raises(ValueError, match="zip"):
+        retrieval.edited_captions(features[:2], gallery.wishes)
+
+
 def test_the_rival_is_told_the_factors_and_finds_with_them(gallery):
     caption = "a sad red face with a key on its head at night"
     assert retrieval.factors_of(caption) == ["sad", "red", "a key", "at night", "on"]

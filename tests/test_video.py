@@ -105,6 +105,24 @@ def test_shuffling_keeps_the_frames_and_changes_their_order():
     assert len({tuple((film - film.min()).flatten().tolist()) for film in shuffled}) > 5
 
 
+def test_two_frames_are_told_by_what_changes_and_nothing_between_them_counts():
+    generator = torch.Generator().manual_seed(0)
+    films = torch.randn(200, 4, 6, generator=generator)
+    rises = films[:, -1, 0] > films[:, 0, 0]
+    said = ["it rises" if rise else "it falls" for rise in rises.tolist()]
+    told = video.two_frames(films[:150], said[:150], films[150:])
+    assert sum(one == true for one, true in zip(told, said[150:], strict=True)) > 45
+    between = films[150:].clone()
+    between[:, 1:3] = torch.randn(50, 2, 6, generator=generator)
+    assert video.two_frames(films[:150], said[:150], between) == told
+    returned = films[150:].clone()
+    returned[:, -1] = returned[:, 0]  # whatever went and came back
+    again = returned.clone()
+    again[:, 1] += 5
+    both = [video.two_frames(films[:150], said[:150], one) for one in (returned, again)]
+    assert both[0] == both[1]
+
+
 # The limit of one frame
 
 

@@ -1,0 +1,40 @@
+"""A still picture beside a live widget: what GitHub and a reopened notebook show."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+from PIL import Image
+
+
+class Still:
+    """Gives a widget's output a still picture (image/png) beside its live view.
+
+    Inherit from it before the widget's class, and write `still`.
+    """
+
+    def still(self) -> bytes:
+        """What the widget looks like now, as the bytes of a PNG file."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **options) -> dict | tuple[dict, dict]:
+        bundle = super()._repr_mimebundle_(**options)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        data["image/png"] = base64.b64encode(self.still()).decode()
+        data["text/plain"] = f"{type(self).__name__}: run this cell to make it live."
+        return bundle
+
+
+def side_by_side(*pictures: bytes, gap: int = 12) -> bytes:
+    """PNG files in a row, on white, with the highest one's height: the bytes of a PNG file."""
+    images = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
+    width = sum(image.width for image in images) + gap * (len(images) - 1)
+    row = Image.new("RGB", (width, max(image.height for image in images)), "white")
+    left = 0
+    for image in images:
+        row.paste(image, (left, 0))
+        left += image.width + gap
+    buffer = io.BytesIO()
+    row.save(buffer, format="png", optimize=True)
+    return buffer.getvalue()

@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         page.add_argument("--ip", default="127.0.0.1", help="the address to serve on (%(default)s)")
         page.add_argument("--no-browser", action="store_true", help="only print the address")
         page.set_defaults(command=command)
+    page.add_argument("--out", metavar="FILE", help="write the page as one HTML file instead")
 
     doctor = commands.add_parser("doctor", help="check that everything is as it should be")
     doctor.set_defaults(command=_doctor)
@@ -100,9 +101,15 @@ def _lab(options: argparse.Namespace) -> int:
 
 
 def _playground(options: argparse.Namespace) -> int:
-    from mbm_lab import lab
+    from mbm_lab import atomic
+    from mbm_lab.widgets import projector
 
-    return lab.start_playground(options.port, options.ip, not options.no_browser)
+    if options.out is None:
+        return projector.serve(options.port, options.ip, not options.no_browser)
+    html = projector.page()
+    atomic.write_whole(options.out, lambda part: part.write_text(html, encoding="utf-8"))
+    print(f"Written: {options.out}")
+    return 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -39,21 +39,6 @@ def start(
         return _serve(port, ip, browser, page or first_page(), Path(settings))
 
 
-def start_playground(port: int | None = None, ip: str = "127.0.0.1", browser: bool = True) -> int:
-    """Opens the playground of α and β as a page of its own, for the projector, until Ctrl+C."""
-    lessons.copy_missing()
-    _trust(lessons.MY_LESSONS / lessons.PLAYGROUND.name)
-    return start(port, ip, browser, page=f"doc/tree/my_lessons/{lessons.PLAYGROUND.name}")
-
-
-def _trust(page: Path) -> None:
-    """Lets a page of the course, if it is unchanged, run by its own button without a question."""
-    from nbformat.sign import NotebookNotary
-
-    if lessons.state(lessons.PLAYGROUND) == lessons.SAME:
-        NotebookNotary().sign(lessons.read_notebook(page))
-
-
 def copied(copies: list[Path]) -> str:
     """One line on the learner's copies."""
     if not copies:

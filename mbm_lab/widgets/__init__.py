@@ -2,19 +2,19 @@
 learning rate (05), the next word of a caption (06), α and β of a search (07) or of real digits
 (12), a film (08), an album of one's own (12).
 
-Each figure is drawn once. When a slider moves, only the parts that changed are drawn again over the
-stored background, and the result is handed to the browser as a picture. What needs the encoders
-again arrives a moment later. A line of text always says the same as the picture, for screen readers
-and for tests.
+The first computes and draws in the browser. Each other figure is drawn once, here. When a slider
+moves, only the parts that changed are drawn again over the stored background, and the result is
+handed to the browser as a picture. What needs the encoders again arrives a moment later. A line of
+text says the same as the picture, for screen readers and for tests. A stored notebook shows a still
+picture in a figure's place.
 """
 
 from mbm_lab.widgets.digits import DigitsPlayground
 from mbm_lab.widgets.film import FilmPlayground
-from mbm_lab.widgets.fusion_figure import FusionFigure, dial_point
+from mbm_lab.widgets.fusion_figure import fusion_picture
 from mbm_lab.widgets.kernel import PRESETS, KernelPlayground
 from mbm_lab.widgets.learning_rate import LearningRatePlayground
 from mbm_lab.widgets.next_word import NextWordPlayground
-from mbm_lab.widgets.page import projector_style
 from mbm_lab.widgets.playground import FusionPlayground
 from mbm_lab.widgets.search import AlbumPlayground, ComposePlayground
 from mbm_lab.widgets.sentence import SentencePlayground
@@ -25,12 +25,10 @@ __all__ = [
     "ComposePlayground",
     "DigitsPlayground",
     "FilmPlayground",
-    "FusionFigure",
     "FusionPlayground",
     "KernelPlayground",
     "LearningRatePlayground",
     "NextWordPlayground",
     "SentencePlayground",
-    "dial_point",
-    "projector_style",
+    "fusion_picture",
 ]

@@ -20,7 +20,14 @@ GRID = torch.linspace(-0.5, 1.25, 71)
 
 
 def fusion_picture(
-    image: Tensor, message: str, f: Tensor, g: Tensor, m: Tensor, alpha: float, beta: float, card: int
+    image: Tensor,
+    message: str,
+    f: Tensor,
+    g: Tensor,
+    m: Tensor,
+    alpha: float,
+    beta: float,
+    card: int,
 ) -> bytes:
     """One card (image (3, 64, 64) and message), the error surface, and a dial: a PNG file.
 
@@ -62,7 +69,9 @@ def draw_dial(axes: Axes, f: float, g: float, v: float, m: float) -> None:
     """A half circle of moods with one card's two readings, its mood, and v as the needle."""
     axes.set(xlim=(-1.3, 1.3), ylim=(-0.75, 1.3), title="this card", aspect="equal")
     axes.set_axis_off()
-    axes.plot(*zip(*(dial_point(x, 1.0) for x in np.linspace(-1, 1, 90)), strict=True), color=plots.GREY)
+    axes.plot(
+        *zip(*(dial_point(x, 1.0) for x in np.linspace(-1, 1, 90)), strict=True), color=plots.GREY
+    )
     axes.text(-1.0, -0.15, "sad −1", ha="center", fontsize=10)
     axes.text(1.0, -0.15, "happy 1", ha="center", fontsize=10)
     marks = {"picture f": (f, 1.13, "^", plots.PICTURE), "message g": (g, 1.13, "s", plots.MESSAGE),

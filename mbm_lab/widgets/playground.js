@@ -274,6 +274,9 @@ function render({ model, el }) {
     buttons,
     make("div", { class: "mbm-numbers" }, formula, r2_line),
     errors.node, moods.node, status));
+  for (const control of el.querySelectorAll("input, button")) {
+    control.dataset.lmSuppressShortcuts = "true"; // arrows, Enter: the control's, not JupyterLab's
+  }
 
   const sprite = new Image();
   sprite.addEventListener("load", show_postcard);

@@ -28,7 +28,9 @@ def page() -> str:
     cards = {name: getattr(playground, name) for name in ("captions", "messages", "words")}
     cards["m"] = _rounded(playground.m)
     cards["sprite"] = base64.b64encode(playground.sprite).decode()
-    cards["f"], cards["g"] = ([_rounded(one) for one in levels] for levels in zip(*read, strict=True))
+    cards["f"], cards["g"] = (
+        [_rounded(one) for one in levels] for levels in zip(*read, strict=True)
+    )
     html = (HERE / "playground.html").read_text(encoding="utf-8")
     parts = {
         "/* playground.css */": (HERE / "playground.css").read_text(encoding="utf-8"),

@@ -14,8 +14,8 @@ class Witnesses:
 
     cards: N postcards with images; clean: the readings f and g of them as they are, each (N,);
     readers: (f, g), of pictures and of messages; vocabulary: the words of g. The noise of every
-    pixel and the fate of every word stand fixed: more noise or dropout only scales them. The browser
-    makes the same numbers for itself (`playground.js`).
+    pixel and the fate of every word are fixed numbers: more noise or dropout only scales them. The
+    browser makes the same ones for itself (`playground.js`).
     """
 
     def __init__(

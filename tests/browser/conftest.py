@@ -103,7 +103,6 @@ def course(tmp_path_factory):
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
         nbformat.write(notebook, root / "notebooks" / lesson.name)
-    shutil.copy(lessons.PLAYGROUND, root / "notebooks")
     try:
         (root / "data").symlink_to(lessons.REPOSITORY / "data", target_is_directory=True)
     except OSError:  # Windows may forbid links

@@ -1,231 +1,473 @@
-"""α and β in lessons 00 and 04: numbers and pixels do what the formula says."""
+"""α and β as a page of its own: `mbm-lab playground`, on every screen, by every hand."""
 
+import json
+import math
 import re
 
 import pytest
+import torch
+from axe_playwright_python.sync_playwright import Axe
 
-from mbm_lab import datasets, welcome, widgets
-from tests.browser.jupyter import (
-    drag,
-    eventually,
-    picture_of,
-    reads,
-    same_picture,
-    settled,
-    spoken,
-    value_of,
-    words_of,
-    write_cell,
-)
-from tests.test_widgets import BLUE, PINK
+from mbm_lab import datasets, fusion, training, welcome, widgets
+from mbm_lab.widgets import witnesses
+from mbm_lab.widgets.fusion_figure import best_of, dial_point
+from mbm_lab.widgets.playground import HERE
+from tests.browser.jupyter import eventually
+from tests.browser.looks import cut_off, small_controls, wider_than_the_screen
+from tests.browser.spoken import assert_formula, settled, slider, status
 
-LESSONS = ["00_welcome", "04_fusion"]
-every_lesson = pytest.mark.parametrize("name", LESSONS)
+SCREENS = {
+    "telephone": (320, 640, 1),
+    "small window": (800, 600, 1),
+    "half a screen": (960, 600, 1),
+    "projector": (1280, 720, 1),
+    "large projector": (1920, 1080, 1),
+    "zoom 150 %": (853, 480, 1.5),
+}
 
 
 @pytest.fixture(scope="module")
-def mirrors():
-    """The same playgrounds in this process: where their axes are, and what worse witnesses say.
-
-    Lesson 00 shows test cards, lesson 04 validation cards.
-    """
-    val = datasets.load_postcards("val")[:100]
-    readings = welcome.read(val, *welcome.load_readers())
-    made = widgets.FusionPlayground(), widgets.FusionPlayground(val, *readings)
-    return dict(zip(LESSONS, made, strict=True))
+def address(serve):
+    return serve("playground")
 
 
 @pytest.fixture
-def mirror(mirrors, name):
-    return mirrors[name]
+def open_on(browser, address, watched):
+    """Opens the page on a screen of this size."""
+    contexts = []
+
+    def opened(screen="projector", **options):
+        width, height, scale = SCREENS[screen]
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, device_scale_factor=scale, **options
+        )
+        contexts.append(context)
+        page = watched(context.new_page())
+        page.faults = []
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.goto(address)
+        status(page)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
 
 
-@pytest.fixture
-def page(request, lesson_page, watched):
-    page = watched(lesson_page(request.getfixturevalue("name")))
-    page.locator(".noUi-handle").first.scroll_into_view_if_needed()
-    return page
+@pytest.fixture(scope="module")
+def module(browser):
+    """What the front end's module exports, to be called with numbers."""
+    page = browser.new_page()
+    source = (HERE / "playground.js").read_text(encoding="utf-8")
+
+    def call(name, *arguments):
+        return page.evaluate(
+            """async ([source, name, args]) => {
+                const blob = new Blob([source], { type: "text/javascript" });
+                const found = await import(URL.createObjectURL(blob));
+                return found[name](...args);
+            }""",
+            [source, name, arguments],
+        )
+
+    yield call
+    page.close()
 
 
-def handle_of(page, place: int):
-    """α, β, picture noise, word dropout."""
-    return page.locator(".noUi-handle").nth(place)
+@pytest.fixture(scope="module")
+def cards():
+    return datasets.load_postcards("test")[:100]
 
 
-def colour_at(page, axes, x: float, y: float) -> list[int]:
-    """The colour, in the picture that the browser shows, of the point (x, y) of some axes."""
-    picture = picture_of(page, 1)
-    column, row = axes.transData.transform((x, y))
-    return picture[picture.shape[0] - 1 - round(row), round(column)].tolist()
+@pytest.fixture(scope="module")
+def readings(cards):
+    return [values.double() for values in welcome.read(cards, *welcome.load_readers())]
 
 
-def assert_formula(page, said, mirror) -> None:
-    """v in words, the needle and the point in pixels: all as αf + βg says."""
+# The module's formulas are those of the course
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.33, 0.47), (-0.5, 1.25), (1.0, 0.0)])
+def test_the_formula_is_that_of_the_course_on_every_card(module, readings, alpha, beta):
+    f, g = readings
+    v = module("weightedSum", f.tolist(), g.tolist(), alpha, beta)
+    assert v == pytest.approx(fusion.weighted_sum(f, g, alpha, beta).tolist(), abs=1e-6)
+
+
+def test_errors_steps_and_the_best_point_are_those_of_the_course(module, readings, cards):
+    f, g, m = *readings, cards.mood.double()
+    moments = module("moments", f.tolist(), g.tolist(), m.tolist())
+    grid = torch.tensor([-0.5, 0.1, 1.25]).double()
+    errors = [[module("error", moments, a, b) for a in grid.tolist()] for b in grid.tolist()]
+    assert errors == [
+        pytest.approx(row) for row in fusion.error_surface(f, g, m, grid, grid).tolist()
+    ]
+    assert module("best", moments) == pytest.approx(fusion.best_weights(f, g, m)[:2])
+    path = [[-0.4, 1.0]]
+    for _ in range(20):
+        path.append(module("step", moments, path[-1]))
+    centred = [values - values.mean() for values in (f, g, m)]
+    walked = fusion.descend(*centred, start=path[0], learning_rate=0.2, steps=20)[:, :2]
+    assert path == [pytest.approx(point) for point in walked.tolist()]
+
+
+def test_the_best_point_of_one_witness(module, readings, cards):
+    f, g, m = *readings, cards.mood.double()
+    nothing = torch.zeros_like(f)
+    for heard in ((f, nothing), (nothing, g), (nothing, nothing)):
+        moments = module("moments", *(values.tolist() for values in (*heard, m)))
+        ours = best_of(*heard, m)
+        assert module("best", moments) == [x if x is None else pytest.approx(x) for x in ours]
+
+
+def test_the_browser_makes_a_postcard_worse_as_python_does(module, cards):
+    places = [0, 1, 2, 1_228_799, 2**31, 2**32 - 1]
+    numbers = witnesses.uniform(torch.tensor(places).numpy()).tolist()
+    assert [module("uniform", place) for place in places] == pytest.approx(numbers, abs=1e-12)
+    numbers = witnesses.normal(torch.arange(50).numpy()).tolist()
+    assert [module("normal", place) for place in range(50)] == pytest.approx(numbers, abs=1e-9)
+    made = witnesses.normal(torch.arange(30_000).numpy())
+    assert (made.mean(), made.std()) == pytest.approx((0, 1), abs=0.02)
+
+
+# Numbers and drawing
+
+
+def drawn(page) -> dict[str, list[float]]:
+    """Where the point, the needle and the marks of f, g and m are drawn."""
+    return page.evaluate(
+        """() => {
+            const at = (node, ...names) => names.map((name) => Number(node.getAttribute(name)));
+            const find = (name) => document.querySelector(`.mbm-dial ${name}`);
+            const numbers = /-?\\d[\\d.e-]*/g;
+            const shift = (node) => node.getAttribute("transform").match(numbers).map(Number);
+            return {
+                point: at(document.querySelector(".mbm-point"), "cx", "cy"),
+                needle: at(find(".mbm-needle"), "x2", "y2"),
+                f: shift(find("polygon.mbm-f")), g: shift(find("rect.mbm-g")),
+                m: shift(find("polygon.mbm-m")),
+            };
+        }"""
+    )
+
+
+def assert_drawn(page, said) -> None:
+    """The drawing agrees with the words."""
+    places = drawn(page)
+    assert places["point"] == pytest.approx([said["alpha"] + 0.5, 1.25 - said["beta"]], abs=1e-6)
     v = said["alpha"] * said["f"] + said["beta"] * said["g"]
-    assert said["v"] == pytest.approx(v, abs=0.015)
-    needle = mirror.drawing.needle.axes
-    assert colour_at(page, needle, *widgets.dial_point(v, 0.5)) == pytest.approx(PINK, abs=3)
-    axes = mirror.drawing.surface_axes
-    assert colour_at(page, axes, said["alpha"], said["beta"]) == pytest.approx(PINK, abs=3)
-    if abs(said["f"] - said["g"]) > 0.3:  # else the mark of g may lie over that of f
-        f = widgets.dial_point(said["f"], 1.13)
-        assert colour_at(page, needle, *f) == pytest.approx(BLUE, abs=3)
+    for name, value, radius in (("needle", v, 0.85), ("f", said["f"], 1.16), ("g", said["g"], 1.16),
+                                ("m", said["m"], 1.0)):  # fmt: skip
+        x, y = dial_point(value, radius)
+        assert places[name] == pytest.approx([x, -y], abs=0.03), name
 
 
-@every_lesson
-@pytest.mark.parametrize(("place", "letter"), [(0, "alpha"), (1, "beta")])
-def test_a_weight_by_keyboard_and_by_mouse(page, mirror, name, place, letter):
-    handle = handle_of(page, place)
-    for move in (
-        lambda: [handle.press("ArrowLeft") for _ in range(30)],
-        lambda: drag(page, handle, -40),
-        lambda: drag(page, handle, 25),
-        lambda: [handle.press("ArrowRight") for _ in range(4)],
-    ):
-        before, picture = value_of(handle), picture_of(page, 1)
-        move()
-        assert value_of(handle) != before
-        said = settled(page, letter, handle)
-        assert (picture_of(page, 1) != picture).any()
-        assert_formula(page, said, mirror)
+def test_by_keyboard_mouse_and_finger(open_on):
+    page = open_on(has_touch=True)
+    for name, letter in (("α picture", "alpha"), ("β message", "beta")):
+        range_ = slider(page, name)
 
+        def along(share, range_=range_):
+            box = range_.bounding_box()
+            return box["x"] + share * box["width"], box["y"] + box["height"] / 2
 
-@every_lesson
-def test_a_fast_drag_leaves_nothing_behind_it(page, mirror, name):
-    handle = handle_of(page, 0)
-    drag(page, handle, -60, steps=80)
-    drag(page, handle, 60, steps=80)
-    said = settled(page, "alpha", handle)
-    page.wait_for_timeout(600)  # nothing comes after it
-    assert spoken(page) == said
-    assert_formula(page, said, mirror)
+        def drag():
+            page.mouse.move(*along(0.5))
+            page.mouse.down()
+            page.mouse.move(*along(0.3), steps=10)
+            page.mouse.up()
 
-
-@every_lesson
-def test_train_arrives_at_the_exact_best(page, mirror, name):
-    for place, letter in enumerate(("alpha", "beta")):  # a long way to go, so that it can pause
-        handle_of(page, place).press("Home")
-        settled(page, letter, handle_of(page, place))
-    page.click("button:has-text('Train')")
-    page.click("button:has-text('Pause')")
-
-    def step_now() -> int:
-        return int(reads(page, "Over all", r"Training: step (\d+)")[1])
-
-    def paused():
-        before = step_now()
-        page.wait_for_timeout(700)
-        return step_now() == before
-
-    eventually(page, paused)
-    step = step_now()
-    page.wait_for_timeout(1000)
-    assert step_now() == step
-    page.click("button:has-text('Train')")
-    page.wait_for_selector("button:has-text('Pause')")
-
-    def training_ended():
-        return page.locator("button:text-is('Train')").count() == 1
-
-    eventually(page, training_ended)
-    said = settled(page, "alpha", handle_of(page, 0))
-    assert said["alpha"] == pytest.approx(said["best_alpha"], abs=0.015)
-    assert said["beta"] == pytest.approx(said["best_beta"], abs=0.015)
-    assert value_of(handle_of(page, 1)) == pytest.approx(said["best_beta"], abs=0.015)
-    assert_formula(page, said, mirror)
-
-
-@every_lesson
-def test_worse_witnesses_are_read_again_and_weigh_less(page, mirror, name):
-    card = spoken(page)["card"]
-    page.click("button:has-text('Next card')")
-
-    def another_card():
-        return spoken(page)["card"] != card
-
-    eventually(page, another_card)
-    mirror.show_card(int(spoken(page)["card"]) - 1)
-
-    def readings_arrived():
-        said, i = spoken(page), mirror.index
-        pairs = (("f", mirror.f), ("g", mirror.g))
-        close = all(abs(said[x] - float(values[i])) < 0.011 for x, values in pairs)
-        return close and abs(said["best_alpha"] - mirror.best.alpha) < 0.011 and said
-
-    for place, slider, best in ((2, "noise", "best_alpha"), (3, "dropout", "best_beta")):
-        handle, before, postcard = handle_of(page, place), spoken(page), picture_of(page, 0)
-        for move in (lambda h=handle: [h.press("ArrowRight") for _ in range(6)],
-                     lambda h=handle: drag(page, h, 30)):  # fmt: skip
+        moves = {
+            "keys": lambda range_=range_: [range_.press("ArrowLeft") for _ in range(7)],
+            "mouse": drag,
+            "finger": lambda: page.touchscreen.tap(*along(0.75)),
+            "end": lambda range_=range_: range_.press("Home"),
+        }
+        for how, move in moves.items():
+            before = settled(page, letter, name)
             move()
-            getattr(mirror, slider).value = value_of(handle)
-            mirror.settle()
-            said = eventually(page, readings_arrived)
-        assert value_of(handle) > 0.3
-        assert said[best] < before[best] - 0.02
-        assert_formula(page, said, mirror)
-        if slider == "noise":
-            assert not same_picture(picture_of(page, 0), postcard)
-        else:
-            assert "____" in page.locator(".widget-html-content p").first.text_content()
-        handle.press("Home")
-        getattr(mirror, slider).value = 0.0
-        mirror.settle()
-        assert eventually(page, readings_arrived)["best_beta"] == before["best_beta"]
+            said = settled(page, letter, name)
+            assert said[letter] != before[letter], how
+            assert_formula(said)
+            assert_drawn(page, said)
+            assert range_.get_attribute("aria-valuetext") == f"{said[letter]:.2f}"
+    assert said["alpha"] == said["beta"] == -0.5
+    assert page.faults == []
 
 
-@every_lesson
-def test_a_switch_takes_a_witness_out(page, name):
-    box = page.locator("input[type=checkbox]").first
-    box.press("Space")
+def test_r_squared_is_that_of_all_cards(open_on, readings, cards):
+    page = open_on()
+    for _ in range(40):
+        slider(page, "α picture").press("ArrowLeft")
+    said = settled(page, "alpha", "α picture")
+    v = fusion.weighted_sum(*readings, said["alpha"], said["beta"])
+    m = cards.mood.double()
+    assert said["r2"] == pytest.approx(training.r_squared(v - v.mean() + m.mean(), m), abs=0.006)
+    assert (said["f"], said["g"], said["m"]) == pytest.approx(
+        (float(readings[0][0]), float(readings[1][0]), float(m[0])), abs=0.006
+    )
+    shown = page.text_content(".mbm-formula").replace("−", "-")
+    numbers = [float(x) for x in re.findall(r"-?\d+\.\d\d", shown)]
+    names = ("alpha", "f", "beta", "g", "v")
+    assert numbers == [said[name] for name in names]
+    assert f"{said['r2']:.2f}" in page.text_content(".mbm-r2").replace("−", "-")
 
-    def picture_is_off():
-        text = words_of(page, "Over all")
-        return "picture off" in text and "α" not in text.split("Best:")[1] and text
 
-    text = eventually(page, picture_is_off)
-    found = re.search(r"g = (\S+), v = (\S+) · g = (\S+),", text)
-    assert float(found[3]) == pytest.approx(float(found[2]) * float(found[1]), abs=0.015)
-    box.press("Space")
-    spoken(page)  # as before, f and α too
+def test_the_surface_is_darkest_where_the_error_is_largest(open_on, readings, cards):
+    page = open_on()
+    colours = page.evaluate(
+        """() => {
+            const canvas = document.querySelector(".mbm-square canvas");
+            const data = canvas.getContext("2d").getImageData(0, 0, 140, 140).data;
+            const sum = (_, i) => data[4 * i] + data[4 * i + 1] + data[4 * i + 2];
+            return Array.from({ length: 140 * 140 }, sum);
+        }"""
+    )
+    grid = -0.5 + (torch.arange(140) + 0.5) / 140 * 1.75
+    errors = fusion.error_surface(*readings, cards.mood.double(), grid, grid).flip(0).flatten()
+    order = errors.argsort()
+    sums = torch.tensor(colours)[order]
+    assert sums[:500].double().mean() > 1.5 * sums[-500:].double().mean()
+    lightest = int(torch.tensor(colours).argmax())
+    assert errors[lightest] < errors.quantile(0.1)
 
 
-@every_lesson
-def test_buttons_show_other_cards(page, mirror, name):
-    for button in ("Next card", "Random card", "Witnesses disagree"):
-        before = spoken(page)["card"]
-        page.locator(f"button:has-text('{button}')").press("Enter")
+def test_buttons_show_other_cards(open_on, cards, readings):
+    page = open_on()
+    gaps = (readings[0] - readings[1]).abs()
+    pixels = "document.querySelector('.mbm-card canvas').toDataURL()"
+    for button in ("Next card", "Random card", "Witnesses disagree", "Witnesses disagree"):
+        before, picture = status(page)["card"], page.evaluate(pixels)
+        page.get_by_role("button", name=button).press("Enter")
 
         def another_card(before=before):
-            said = spoken(page)
+            said = status(page)
             return said["card"] != before and said
 
         said = eventually(page, another_card)
-        assert_formula(page, said, mirror)
-        assert said["m"] == pytest.approx(
-            mirror.cards.mood[int(said["card"]) - 1].item(), abs=0.006
+        card = int(said["card"]) - 1
+        assert said["m"] == pytest.approx(cards.mood[card].item(), abs=0.006)
+        assert page.text_content(".mbm-words") == cards.messages[card]
+        label = page.get_attribute(".mbm-card canvas", "aria-label")
+        assert label == f"Postcard: {cards.captions[card]}"
+        assert page.evaluate(pixels) != picture
+    assert gaps[card] >= gaps.sort().values[90]
+
+
+def test_worse_witnesses_are_those_that_python_reads(open_on, cards):
+    page, python = open_on(), widgets.FusionPlayground()
+    pixels = """() => {
+        const canvas = document.querySelector(".mbm-card canvas");
+        return [...canvas.getContext("2d").getImageData(0, 0, 64, 64).data];
+    }"""
+    for name, setting in (("picture noise", python.noise), ("word dropout", python.dropout)):
+        before = status(page)
+        for _ in range(9):
+            slider(page, name).press("ArrowRight")
+        setting.value = 0.45
+
+        def read_again(before=before):
+            said = status(page)
+            changed = said["best_alpha"] != before["best_alpha"]
+            return changed and said["f"] == pytest.approx(float(python.f[0]), abs=0.006) and said
+
+        said = eventually(page, read_again)
+        best = best_of(python.f, python.g, python.m)
+        assert (said["best_alpha"], said["best_beta"]) == pytest.approx(best, abs=0.006)
+    shown = torch.tensor(page.evaluate(pixels)).view(64, 64, 4)[..., :3] / 255
+    worse = python.witnesses.noisy_images(0, 0.45).permute(1, 2, 0)
+    assert (shown - worse).abs().max() < 1.01 / 255
+    assert page.text_content(".mbm-words") == python.witnesses.message(0, 0.45)
+    assert "____" in python.witnesses.message(0, 0.45)
+
+
+def test_a_switch_takes_a_witness_out(open_on):
+    page = open_on()
+    page.get_by_label("use the picture").press("Space")
+
+    def picture_is_off():
+        text = page.text_content(".mbm-status")
+        return "picture off" in text and text
+
+    text = eventually(page, picture_is_off)
+    found = re.search(r"v = (\S+) · g = (\S+), mood", text)
+    g = float(re.search(r"message g = (\S+),", text)[1])
+    assert float(found[2]) == pytest.approx(float(found[1]) * g, abs=0.011)
+    assert re.search(r"Best: β = \S+\.$", text)
+    assert page.locator(".mbm-star").is_hidden()
+    assert page.locator(".mbm-valley").evaluate("line => line.style.display") != "none"
+    page.get_by_label("use the message").press("Space")
+
+    def nothing_is_left():
+        return "v = 0 = 0.00" in page.text_content(".mbm-status")
+
+    eventually(page, nothing_is_left)
+    page.get_by_role("button", name="Reset").click()
+    assert status(page)["alpha"] == 1.0
+    assert page.faults == []
+
+
+# Training
+
+
+def steps(page) -> int:
+    """How many steps the path has."""
+    return page.locator(".mbm-dots circle").count() - 1
+
+
+def test_train_walks_one_visible_step_after_another(open_on):
+    page = open_on()
+    page.get_by_role("button", name="Valley floor").click()
+    start = settled(page, "alpha", "α picture")
+    assert (
+        math.dist((start["alpha"], start["beta"]), (start["best_alpha"], start["best_beta"])) > 0.5
+    )
+    page.get_by_role("button", name="Train").click()
+
+    def some_steps():
+        return steps(page) >= 8
+
+    eventually(page, some_steps)
+    page.get_by_role("button", name="Pause").click()
+    walked = steps(page)
+    points = page.evaluate(
+        "[...document.querySelectorAll('.mbm-dots circle')].map((dot) => "
+        "[Number(dot.getAttribute('cx')), Number(dot.getAttribute('cy'))])"
+    )
+    way = math.dist(points[0], points[-1])
+    lengths = [math.dist(*pair) for pair in zip(points, points[1:], strict=False)]
+    assert max(lengths) < 0.1
+    assert way > 0.05
+    page.wait_for_timeout(500)
+    assert steps(page) == walked
+    page.get_by_role("button", name="One step").click()
+    assert steps(page) == walked + 1
+    said = settled(page, "alpha", "α picture")
+    left = [
+        math.dist((one["alpha"], one["beta"]), (one["best_alpha"], one["best_beta"]))
+        for one in (start, said)
+    ]
+    assert left[1] < left[0]
+    slider(page, "α picture").press("ArrowRight")
+    assert steps(page) == -1
+    page.get_by_role("button", name="Reset").click()
+
+    def at_the_start():
+        said = status(page)
+        return (said["alpha"], said["beta"]) == (1.0, 1.0)
+
+    eventually(page, at_the_start)
+
+
+def test_without_motion_the_whole_path_comes_at_once_and_ends_at_the_best(open_on):
+    page = open_on(reduced_motion="reduce")
+    page.get_by_role("button", name="Train").click()
+
+    def arrived():
+        said = status(page)
+        gaps = [abs(said[letter] - said[f"best_{letter}"]) for letter in ("alpha", "beta")]
+        return max(gaps) < 0.015 and said
+
+    assert_formula(eventually(page, arrived, seconds=5))
+    assert page.get_by_role("button", name="Train").count() == 1
+    assert steps(page) > 50
+    assert "Training: step" in page.text_content(".mbm-status")
+
+
+# Looks
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_every_screen_shows_all_of_it(open_on, screen):
+    page = open_on(screen)
+    for _ in range(2):  # clean, then the longest numbers and messages
+        assert wider_than_the_screen(page) == []
+        assert cut_off(page, ".mbm-playground") == []
+        assert small_controls(page, ".mbm-playground") == []
+        slider(page, "α picture").press("Home")
+        slider(page, "word dropout").press("End")
+        status(page)
+
+
+@pytest.mark.parametrize("screen", ["telephone", "projector"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_violation(open_on, screen, theme):
+    page = open_on(screen, color_scheme=theme)
+    found = Axe().run(page, options={"rules": {"page-has-heading-one": {"enabled": False}}})
+    assert found.violations_count == 0, found.generate_report()  # a projector needs no heading
+
+
+def test_the_eye_of_these_tests_is_not_blind(open_on):
+    page = open_on("half a screen")
+    page.add_style_tag(
+        content=".mbm-slider { grid-template-columns: 3em 20em 3em !important; } "
+        ".mbm-slider label { overflow: hidden; white-space: nowrap; } "
+        ".mbm-buttons button { min-height: 0 !important; height: 20px; } "
+        ".mbm-status { width: 1000px; }"
+    )
+    cut = cut_off(page, ".mbm-playground")
+    assert any("α picture" in text for text in cut)
+    assert len(small_controls(page, ".mbm-playground")) == 8
+    assert wider_than_the_screen(page)
+
+
+@pytest.mark.parametrize("screen", ["projector", "large projector"])
+def test_the_back_row_reads_v_and_r_squared(open_on, screen):
+    page = open_on(screen)
+    for line in (".mbm-formula", ".mbm-r2"):
+        assert (
+            page.locator(line).evaluate("line => parseFloat(getComputedStyle(line).fontSize)") >= 24
         )
-    assert abs(said["f"] - said["g"]) > 0.3
+    page.get_by_role("button", name="Valley floor").click()
+    for _ in range(12):
+        page.get_by_role("button", name="Next card").click()
+        assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+    assert page.locator("h1, h2, h3").count() == 0
 
 
-def test_an_exercise_done_wrong_then_right(lesson_page, watched):
-    page = watched(lesson_page("04_fusion"))
+def test_the_line_of_text_is_a_live_region_before_it_speaks(browser, address):
+    page = browser.new_page()
+    page.add_init_script("""
+        new MutationObserver(() => {
+            const line = document.querySelector('.mbm-status');
+            if (line && globalThis.first === undefined) {
+                globalThis.first = [line.textContent, line.getAttribute('role'), line.ariaLive];
+                globalThis.line = line;
+            }
+        }).observe(document, { childList: true, subtree: true });
+    """)
+    page.goto(address)
+    status(page)
+    assert page.evaluate("first") == ["", "status", "polite"]
+    slider(page, "α picture").press("Home")
+    settled(page, "alpha", "α picture")
+    assert page.evaluate("line === document.querySelector('.mbm-status')")
+    page.close()
 
-    def answer(formula: str) -> str:
-        return (
-            "from mbm_lab.exercises.fusion import weighted_sum as ex\n"
-            f"def my_weighted_sum(f, g, alpha, beta):\n    return {formula}\n"
-            "ex.check(my_weighted_sum)"
-        )
 
-    for formula, said in (
-        ("beta * f + alpha * g", "You swapped α and β"),
-        ("alpha * f + beta * h", "raises NameError in the line"),
-        ("alpha * f + beta * g", "The weighted sum: correct."),
-    ):
-        cell = write_cell(page, "my_weighted_sum", answer(formula))
+def test_the_page_needs_nothing_from_elsewhere(browser, tmp_path, address):
+    page = browser.new_page()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    content = page.request.get(address).text()
+    assert len(content.encode()) < 2_000_000
+    assert page.request.get(address + "other").status == 404
+    file = tmp_path / "one file.html"
+    file.write_text(content, encoding="utf-8")
+    page.goto(file.as_uri())
+    assert_formula(status(page))
+    assert [url for url in asked if not url.startswith(("file:", "blob:"))] == []
+    page.close()
 
-        def diagnosis(cell=cell, said=said):
-            return said in cell.locator(".jp-OutputArea").text_content()
 
-        eventually(page, diagnosis)
-    assert "not yet" not in cell.locator(".jp-OutputArea").text_content()
+def test_the_page_stores_what_the_readers_say(cards, address, browser):
+    page = browser.new_page()
+    content = page.request.get(address).text()
+    page.close()
+    stored = json.loads(re.search(r"^const cards = (.*);$", content, re.MULTILINE)[1])
+    python = widgets.FusionPlayground()
+    for level in (0, 7, 16):
+        f, g = python.witnesses.read(0.05 * level, 0.05 * level)
+        assert stored["f"][level] == pytest.approx(f.tolist(), abs=1e-5)
+        assert stored["g"][level] == pytest.approx(g.tolist(), abs=1e-5)
+    assert stored["m"] == pytest.approx(cards.mood.tolist(), abs=1e-6)

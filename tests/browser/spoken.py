@@ -1,0 +1,36 @@
+"""What the playground of α and β says of itself, in a lesson or on its own page."""
+
+import pytest
+
+from tests.browser.jupyter import SPOKEN, eventually
+
+
+def status(page) -> dict[str, float]:
+    """The numbers in the line of text, as soon as it has them all."""
+
+    def line_matches():
+        return SPOKEN.search(page.text_content(".mbm-status"))
+
+    found = eventually(page, line_matches)
+    return {name: float(value) for name, value in found.groupdict().items()}
+
+
+def slider(page, name: str):
+    """The slider with this label."""
+    return page.locator(".mbm-playground").first.get_by_label(name)
+
+
+def settled(page, letter: str, name: str) -> dict[str, float]:
+    """What the text says as soon as it is where the slider is."""
+
+    def text_follows_slider():
+        said = status(page)
+        return said[letter] == pytest.approx(float(slider(page, name).input_value())) and said
+
+    return eventually(page, text_follows_slider)
+
+
+def assert_formula(said) -> None:
+    """v is αf + βg, as far as two decimals tell."""
+    v = said["alpha"] * said["f"] + said["beta"] * said["g"]
+    assert said["v"] == pytest.approx(v, abs=0.015)

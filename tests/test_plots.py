@@ -31,7 +31,7 @@ def test_show_displays_a_png_with_alt_text_and_closes_the_figure(monkeypatch):
     (data, options), (words, _) = shown
     assert data["image/png"].startswith(b"\x89PNG")
     assert options["metadata"]["image/png"]["alt"] == data["text/plain"] == alt
-    assert alt in words["text/html"]
+    assert f"<summary>This figure in words</summary>{alt}</details>" in words["text/html"]
     assert not plt.fignum_exists(figure.number)
 
 

@@ -600,4 +600,4 @@ def _rounded(value: Any) -> str:
 
 
 def _wrap(text: str) -> str:
-    return textwrap.fill(text, 88)
+    return textwrap.fill(text, 80)

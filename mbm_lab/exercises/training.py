@@ -309,7 +309,7 @@ train = Exercise(
     minutes=5,
     difficulty=1,
     hints=(
-        "Compare the loop with the one above, line by line. How many lines does it have?",
+        "Compare the loop with that of section 1, line by line. How many lines does it have?",
         "backward() ADDS the new slopes to those that are already there.",
         "optimizer.zero_grad() must come before loss.backward(), in every step.",
     ),

@@ -47,8 +47,22 @@ plt.rcParams.update(
 )
 
 
+QUIET = (
+    "<style>"
+    ".jp-OutputArea:has(.mbm-words) .jp-RenderedImage img"
+    "{background:#fff;padding:8px;border:1px solid #ccc;border-radius:8px}"
+    "[data-jp-theme-light=false] .jp-OutputArea:has(.mbm-words) .jp-RenderedImage img"
+    "{border-color:#555;filter:brightness(.82)}"
+    "</style>"
+)
+"""How JupyterLab frames a figure: black on white, in a thin frame; in its dark theme a white page
+would dazzle, so there the whole picture is dimmed. Other programs show the picture as it is."""
+
+
 def show(figure: Figure, alt: str) -> None:
     """Shows a finished figure as a picture, with its text to unfold below it, and closes it.
+
+    The figure stays white in a dark page, since its letters are black; `QUIET` frames it.
 
     alt: what a reader who cannot see the figure should know; at least 40 characters. It also goes
     into the picture's metadata, but JupyterLab does not read it out from there.
@@ -61,8 +75,8 @@ def show(figure: Figure, alt: str) -> None:
     plt.close(figure)
     picture = {"image/png": buffer.getvalue(), "text/plain": alt}
     display(picture, raw=True, metadata={"image/png": {"alt": alt}})
-    words = f"<details><summary>This figure in words</summary>{html.escape(alt)}</details>"
-    display({"text/html": words}, raw=True)
+    words = f"<summary>This figure in words</summary>{html.escape(alt)}"
+    display({"text/html": f'{QUIET}<details class="mbm-words">{words}</details>'}, raw=True)
 
 
 def show_film(data: bytes, alt: str) -> None:

@@ -2,13 +2,13 @@
 
     python -m tests.lesson_elsewhere notebooks/04_fusion.ipynb
 
-Every stub of an exercise is replaced by its solution, and its check must say "correct".
+Every stub of an exercise is replaced by its solution, and its check must say "Right.".
 Every code cell runs, in order, in one shell of IPython inside this process; `pick_device()` gives
 the make-believe GPU. Devices do not depend on how long one trains or on how much, so all is cut
 short: the first 320 postcards of a split, 64 with sounds, read once and unwatched; one
 epoch of training, with the first 64 examples; one seed of the stored models. The exit status is 1
 if a cell mixes devices. A cell that fails for another reason is listed too: it may need what a
-failed cell did not make. So is a solution that its check does not call correct.
+failed cell did not make. So is a solution that its check does not call right.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def run(lesson: Path) -> list[Failure]:
                     refused = elsewhere.refused[:1]
                     if place in answers and error is None:
                         title = answers[place].title
-                        if not shown.stdout.startswith(f"{title}: correct."):
-                            error = AssertionError(f"the solution is not correct: {shown.stdout}")
+                        if not shown.stdout.startswith(f"Right. {title}"):
+                            error = AssertionError(f"the solution is not right: {shown.stdout}")
                     if refused or error is not None:
                         said = refused or [f"{type(error).__name__}: {error}"]
                         first_line = cell.source.partition("\n")[0]

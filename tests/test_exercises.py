@@ -4,6 +4,7 @@ import ast
 import copy
 import importlib
 import inspect
+import io
 import os
 import re
 import subprocess
@@ -17,7 +18,7 @@ import torch
 from mbm_lab import exercises, lessons
 from mbm_lab.__main__ import main
 from mbm_lab.exercises import progress
-from mbm_lab.exercises.exercise import Choice, Exercise
+from mbm_lab.exercises.exercise import COLOURS, NOT_YET, RIGHT, Choice, Exercise
 
 NUMBERS = list(exercises.LESSONS)
 ALL = [one for number in NUMBERS for one in exercises.of_lesson(number)]
@@ -72,6 +73,14 @@ def cell_of(notebook, one):
     return places[0]
 
 
+HELP = [
+    "",
+    '# Remove the "#" before a line and run the cell:',
+    "# ex.hint()",
+    "# ex.solution()",
+]
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_exercises_stand_in_their_lesson_in_order(number):
     notebook = lessons.read_notebook(lessons.find_lesson(number))
@@ -84,9 +93,9 @@ def test_exercises_stand_in_their_lesson_in_order(number):
         opening = f"### Exercise {number}.{count} · {one.title}\n\n"
         opening += f"*{one.minutes} minutes, {one.difficulty_in_words}.* "
         assert task.source.startswith(opening)
-        assert helped.source.split("\n")[1:] == ["", "# ex.hint()", "# ex.solution()"]
+        assert helped.source.split("\n")[1:] == HELP
         assert helped.outputs == []
-        assert "not attempted yet" in stub.outputs[0].text
+        assert stub.outputs[0].text.startswith(f"Not attempted yet. {one.title}\n")
         name = one.solution_function.__name__ if isinstance(one, Exercise) else "my_answer"
         assert stub.source.endswith(f"ex.check({name})")
         if isinstance(one, Choice):
@@ -101,11 +110,11 @@ def test_exercises_stand_in_their_lesson_in_order(number):
 @pytest.mark.parametrize("one", ALL, ids=by_key)
 def test_the_solution_is_correct_and_untouched_is_not_attempted(one, said):
     answer = one.answer if isinstance(one, Choice) else one.solution_function
-    assert f"{one.title}: correct." in said(one, answer)
+    assert f"Right. {one.title}" in said(one, answer)
     assert progress.load()[one.key] == {"tries": 1, "solved": True}
-    assert f"{one.title}: not attempted yet." in said(one, ...)
+    assert f"Not attempted yet. {one.title}" in said(one, ...)
     if isinstance(one, Exercise) and one.given is not None:
-        assert f"{one.title}: not attempted yet." in said(one, one.given)
+        assert f"Not attempted yet. {one.title}" in said(one, one.given)
     assert progress.load()[one.key]["tries"] == 1
 
 
@@ -114,7 +123,7 @@ def test_each_mistake_gets_its_own_sentence(one, said):
     assert len(one.mistakes) >= 3
     for sentence, mistake in one.mistakes.items():
         words = said(one, mistake)
-        assert f"{one.title}: not yet." in words
+        assert f"Not yet. {one.title}" in words
         assert plain(sentence) in words
         assert "The smallest input that shows it" in words
         assert sum(plain(other) in words for other in one.mistakes) == 1
@@ -127,10 +136,10 @@ def test_each_wrong_choice_gets_its_own_sentence(one, said):
     for letter, sentence in one.wrong.items():
         words = said(one, letter)
         assert plain(sentence) in words
-        assert "not yet" in words
+        assert "Not yet." in words
     for strange in ("z", 3, ["a"], ""):
         assert "Answer with one of" in said(one, strange)
-    assert "correct" in said(one, f" {one.answer.upper()} ")
+    assert "Right." in said(one, f" {one.answer.upper()} ")
 
 
 @pytest.mark.slow
@@ -215,7 +224,7 @@ def test_no_mutant_of_the_solution_passes(one, said):
         namespace = dict(vars(module))
         exec(compile(code, "<mutant>", "exec"), namespace)
         tried += 1
-        if f"{one.title}: correct." in said(quick, namespace[name]):
+        if f"Right. {one.title}" in said(quick, namespace[name]):
             passed.append(what)
     assert tried >= 2
     assert set(passed) == EQUIVALENT.get(one.key, set())
@@ -232,7 +241,7 @@ def a_sum(f, g, alpha, beta):
 
 
 def test_another_way_to_write_it_is_correct_too(said):
-    assert "correct. Right for all 8 inputs" in said(ADD, a_sum)
+    assert "Right. The weighted sum It holds for all 8 inputs" in said(ADD, a_sum)
 
 
 def test_the_same_mistake_written_otherwise_is_found(said):
@@ -269,7 +278,7 @@ def test_the_same_mistake_written_otherwise_is_found(said):
 )  # fmt: skip
 def test_results_are_described(said, answer, sentence):
     words = said(ADD, answer)
-    assert "not yet" in words
+    assert "Not yet." in words
     assert sentence in words
 
 
@@ -320,11 +329,129 @@ def test_an_answer_that_changes_its_input_is_told(said):
     assert "changes its input f (a batch of one)" in words
 
 
+def chatty(f, g, alpha, beta):
+    print(f"f = {f.tolist()}")
+    return a_sum(f, g, alpha, beta)
+
+
+def chatty_and_wrong(f, g, alpha, beta):
+    print("one\n\ntwo")
+    return f
+
+
+def chatty_and_unfinished(f, g, alpha, beta):
+    print("so far:", f.shape)
+    return ...
+
+
+@pytest.mark.parametrize(
+    ("answer", "printed"),
+    [
+        (chatty, "    f = [0.6000000238418579]"),
+        (chatty_and_wrong, "    one\n    \n    two"),
+        (chatty_and_unfinished, "    so far: torch.Size([1])"),
+    ],
+)
+def test_what_an_answer_prints_is_shown_once_and_apart(answer, printed, capsys):
+    ADD.check(answer)
+    heading = "\nYour function printed, for the first input (a batch of one):\n"
+    before, found, after = capsys.readouterr().out.partition(heading)
+    assert found
+    assert after == printed + "\n"
+    assert before.startswith(("Right.", "Not yet.", "Not attempted yet."))
+
+
+def test_a_silent_answer_has_no_heading(said):
+    assert "printed" not in said(ADD, a_sum)
+
+
+@pytest.mark.parametrize(("lines", "shown"), [(9, 9), (10, 10), (11, 10)])
+def test_ten_printed_lines_are_shown_and_no_more(lines, shown, capsys):
+    def talkative(f, g, alpha, beta):
+        for number in range(lines):
+            print("line", number)
+        return a_sum(f, g, alpha, beta)
+
+    ADD.check(talkative)
+    words = capsys.readouterr().out
+    assert words.count("    line ") == shown
+    assert words.endswith("    …\n") == (lines > shown)
+
+
+def test_an_endless_loop_that_prints_is_stopped_and_cut(capsys):
+    def endless(f, g, alpha, beta):
+        while True:
+            print("x" * 300)
+
+    replace(ADD, seconds=0.3).check(endless)
+    words = capsys.readouterr().out
+    assert "did not end" in words
+    assert len(words) < 4000
+    assert words.endswith("    …\n")
+
+
+def test_the_page_is_given_back_after_an_error():
+    before = sys.stdout
+    ADD.check(lambda f, g, alpha, beta: 1 / 0)
+    assert sys.stdout is before
+
+
 def test_leaving_python_is_only_an_error(said):
     def leave(f, g, alpha, beta):
         raise SystemExit
 
     assert "raises SystemExit" in said(ADD, leave)
+
+
+# The verdict's colour
+
+
+class Page(io.StringIO):
+    """A terminal, which shows colours."""
+
+    def isatty(self):
+        return True
+
+
+def verdicts(monkeypatch, page):
+    """What the first lines of a right, a wrong and no answer look like on this page."""
+    monkeypatch.setattr(sys, "stdout", page)
+    for answer in (a_sum, lambda f, g, alpha, beta: f, ...):
+        ADD.check(answer)
+    return [line for line in page.getvalue().splitlines() if ADD.title in line]
+
+
+def test_right_and_wrong_have_different_words_and_colours(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    right, wrong, untouched = verdicts(monkeypatch, Page())
+    assert re.fullmatch(r"\x1b\[1;38;2;255;255;255;48;2;0;110;60m Right\. \x1b\[0m .*", right)
+    assert re.fullmatch(r"\x1b\[1;38;2;255;255;255;48;2;170;30;40m Not yet\. \x1b\[0m .*", wrong)
+    assert untouched == f"Not attempted yet. {ADD.title}"
+
+
+def test_a_notebook_shows_colours_too(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    notebook = type("Shell", (), {"kernel": object()})()
+    monkeypatch.setattr("IPython.get_ipython", lambda: notebook)
+    assert all("\x1b" in line for line in verdicts(monkeypatch, io.StringIO())[:2])
+
+
+@pytest.mark.parametrize("page", [Page, io.StringIO])
+def test_there_are_no_colours_where_they_are_not_wanted_or_not_shown(page, monkeypatch):
+    if page is Page:
+        monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("IPython.get_ipython", lambda: None)
+    words = [f"{word} {ADD.title}" for word in ("Right.", "Not yet.", "Not attempted yet.")]
+    assert verdicts(monkeypatch, page()) == words
+
+
+@pytest.mark.parametrize("colour", [COLOURS[RIGHT], COLOURS[NOT_YET]])
+def test_white_letters_can_be_read_on_a_verdicts_colour(colour):
+    """The contrast that WCAG 2.1 asks for small letters: 4.5 to 1."""
+    rgb = torch.tensor([int(part) for part in colour.split(";")[2:]]) / 255
+    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    lightness = (linear @ torch.tensor([0.2126, 0.7152, 0.0722])).item()
+    assert 1.05 / (lightness + 0.05) >= 4.5
 
 
 # Hints, solutions, progress
@@ -350,10 +477,37 @@ def test_the_solution_is_shown_with_its_reason(one, capsys):
     assert progress.load()[one.key] == {"solution_seen": True}
 
 
+@pytest.mark.parametrize(
+    ("steps", "state"),
+    [
+        (["solve"], "solved"),
+        (["solve", "look"], "solved"),
+        (["solve", "look", "solve"], "solved"),
+        (["fail", "solve", "look"], "solved"),
+        (["look", "solve"], "solved, after seeing the solution"),
+        (["fail", "look", "solve", "look"], "solved, after seeing the solution"),
+        (["fail", "look"], "tried 1 time"),
+        (["look"], "solution seen"),
+    ],
+)
+@pytest.mark.parametrize("one", [ADD, CHOSEN[0]], ids=by_key)
+def test_the_order_of_solving_and_looking_counts(one, steps, state, capsys):
+    if isinstance(one, Choice):
+        right, wrong = one.answer, next(iter(one.wrong))
+    else:
+        right, wrong = one.solution_function, next(iter(one.mistakes.values()))
+    for step in steps:
+        if step == "look":
+            one.solution()
+        else:
+            one.check(right if step == "solve" else wrong)
+    assert exercises.say_state(progress.load()[one.key]) == state
+
+
 def test_a_damaged_file_of_progress_is_left_alone(said):
     progress.path().write_text("{half", encoding="utf-8")
     words = said(ADD, a_sum)
-    assert "correct" in words
+    assert "Right." in words
     assert "Not remembered in your list" in words
     assert "is damaged" in words
     assert progress.path().read_text(encoding="utf-8") == "{half"

@@ -53,13 +53,13 @@ def test_other_right_answers(said):
         finally:
             model.train(mode)
 
-    assert "correct" in said(ex.convolve, by_matrix)
-    assert "correct" in said(ex.convolve, by_library)
-    assert "correct" in said(ex.cross_entropy, stable)
-    assert "correct" in said(ex.cross_entropy, F.cross_entropy)
-    assert "correct" in said(ex.read, with_try)
-    assert "correct" in said(ex.kernel_slope, by_autograd)
-    assert "correct" in said(ex.kernel_slope, number_by_number)
+    assert "Right." in said(ex.convolve, by_matrix)
+    assert "Right." in said(ex.convolve, by_library)
+    assert "Right." in said(ex.cross_entropy, stable)
+    assert "Right." in said(ex.cross_entropy, F.cross_entropy)
+    assert "Right." in said(ex.read, with_try)
+    assert "Right." in said(ex.kernel_slope, by_autograd)
+    assert "Right." in said(ex.kernel_slope, number_by_number)
 
 
 def test_the_same_mistakes_in_other_words(said):
@@ -90,7 +90,7 @@ def test_the_same_mistakes_in_other_words(said):
 
     assert "You turned the kernel by 180°" in said(ex.convolve, by_scipy)
     assert "The stride is ignored" in said(ex.convolve, no_stride)
-    assert "correct" not in said(ex.cross_entropy, every_card_with_the_others)
+    assert "Right." not in said(ex.cross_entropy, every_card_with_the_others)
     assert "You summed over the cards" in said(ex.cross_entropy, summed)
     assert "stays in evaluation mode" in said(ex.read, left_in_eval)
     assert "You summed over the places" in said(ex.kernel_slope, slope_of_the_sum)

@@ -47,10 +47,10 @@ def test_other_right_answers(said):
         def forward(self, f, g):
             return torch.add(self.alpha * f, g * self.beta)
 
-    assert "correct" in said(ex.best_weights, by_numpy)
-    assert "correct" in said(ex.step, by_autograd)
-    assert "correct" in said(ex.weighted_sum_module, OneParameterList)
-    assert "correct" in said(ex.weighted_sum, lambda f, g, alpha, beta: f * alpha + g * beta)
+    assert "Right." in said(ex.best_weights, by_numpy)
+    assert "Right." in said(ex.step, by_autograd)
+    assert "Right." in said(ex.weighted_sum_module, OneParameterList)
+    assert "Right." in said(ex.weighted_sum, lambda f, g, alpha, beta: f * alpha + g * beta)
 
 
 def test_the_same_mistakes_in_other_words(said):

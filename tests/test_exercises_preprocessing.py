@@ -48,10 +48,10 @@ def test_other_right_answers(said):
     def by_library(sentences, new, min_count):
         return preprocessing.Vocabulary.build(sentences, min_count).encode(new)
 
-    assert "correct" in said(ex.masked_mean, one_by_one)
-    assert "correct" in said(ex.loudness, slice_by_slice)
-    assert "correct" in said(ex.cut, backwards)
-    assert "correct" in said(ex.numbers, by_library)
+    assert "Right." in said(ex.masked_mean, one_by_one)
+    assert "Right." in said(ex.loudness, slice_by_slice)
+    assert "Right." in said(ex.cut, backwards)
+    assert "Right." in said(ex.numbers, by_library)
 
 
 def test_the_rule_from_the_right_mends_one_sentence_and_breaks_another():

@@ -86,7 +86,7 @@ def test_other_right_answers(said):
         (ex.spread, by_gather),
         (ex.spread, as_numbers),
     ):
-        assert "correct" in said(one, answer), one.title
+        assert "Right." in said(one, answer), one.title
 
 
 def test_the_same_mistakes_written_otherwise(said):

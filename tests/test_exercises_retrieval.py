@@ -49,7 +49,7 @@ def test_other_right_answers(said):
         return scores.masked_fill(own, float("-inf")).max(dim=1).indices
 
     for one, answer in ((ex.info_nce, by_hand), (ex.recall, by_loop), (ex.nearest, by_masking)):
-        assert "correct" in said(one, answer), one.title
+        assert "Right." in said(one, answer), one.title
 
 
 def test_the_same_mistakes_written_otherwise(said):

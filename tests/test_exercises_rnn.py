@@ -72,10 +72,10 @@ def test_other_right_answers(said):
             out[i, : len(words)] = words[keys[i][row != 0].argsort()]
         return out
 
-    assert "correct" in said(ex.last_state, text_by_text)
-    assert "correct" in said(ex.rnn_step, by_linear)
-    assert "correct" in said(ex.shuffle, row_by_row)
-    assert "correct" in said(ex.clip, by_hand)
+    assert "Right." in said(ex.last_state, text_by_text)
+    assert "Right." in said(ex.rnn_step, by_linear)
+    assert "Right." in said(ex.shuffle, row_by_row)
+    assert "Right." in said(ex.clip, by_hand)
 
 
 def test_the_same_mistakes_in_other_words(said):

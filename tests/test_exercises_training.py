@@ -164,7 +164,7 @@ def split(cards, count, *, largest=False, shift=0, numbers=False):
     ids=lambda value: getattr(value, "name", ""),
 )  # fmt: skip
 def test_another_way_to_write_it_is_correct_too(said, exercise, answer):
-    assert f"{exercise.title}: correct." in said(exercise, answer)
+    assert f"Right. {exercise.title}" in said(exercise, answer)
 
 
 def test_forgetting_the_slopes_at_the_end_of_each_step_is_right_too(said):
@@ -177,7 +177,7 @@ def test_forgetting_the_slopes_at_the_end_of_each_step_is_right_too(said):
             optimizer.zero_grad()
         return [loss.item() for loss in losses]
 
-    assert "correct" in said(ours.train, at_the_end)
+    assert "Right." in said(ours.train, at_the_end)
 
 
 # The same mistakes, written otherwise
@@ -211,7 +211,7 @@ MISTAKES = [
 def test_the_same_mistake_written_otherwise_is_found(said, exercise, answer, wrong, sentence):
     words = said(exercise, lambda *arguments: answer(*arguments, **wrong))
     assert sentence in words
-    assert "correct." not in words
+    assert "Right." not in words
 
 
 def test_a_walk_that_remembers_the_best_point_is_told_to_go_back(said):

@@ -45,7 +45,7 @@ def test_other_right_answers(said):
         return " ".join(out), words[new][1].join(chinese.split(words[old][1]))
 
     for one, answer in ((ex.attend, by_loop), (ex.recolour, by_words)):
-        assert "correct" in said(one, answer), one.title
+        assert "Right." in said(one, answer), one.title
 
 
 def test_the_same_mistakes_written_otherwise(said):

@@ -47,7 +47,7 @@ def test_other_right_answers(said):
         return torch.stack([film[key.argsort()] for film, key in zip(films, keys, strict=True)])
 
     for one, answer in ((ex.motion, by_diff), (ex.retell, by_counting), (ex.shuffle, by_loop)):
-        assert "correct" in said(one, answer), one.title
+        assert "Right." in said(one, answer), one.title
 
 
 def test_the_same_mistakes_written_otherwise(said):

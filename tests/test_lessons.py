@@ -1,12 +1,19 @@
 """Every lesson has its frame and keeps its word; the learner's copies are safe."""
 
+import ast
+import copy
+import inspect
 import re
+import textwrap
+from urllib.parse import unquote
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from mbm_lab import albums, datasets, downloads, lessons
+from mbm_lab import albums, datasets, doctor, downloads, exercises, lessons
+from mbm_lab.exercises import fusion as fusion_exercises
+from mbm_lab.exercises.exercise import Exercise
 
 LESSONS = sorted(lessons.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 README = lessons.REPOSITORY / "README.md"
@@ -118,6 +125,180 @@ def test_the_readme_says_the_same_minutes_and_seconds(lesson):
     assert rows[0].endswith(f"| {minutes} | {exercises} | {seconds} |")
 
 
+# Links
+
+
+def links_to_files(page):
+    """The targets of all links and pictures in the text of a page that are no web addresses."""
+    text = "\n".join(markdown(lessons.read_notebook(page)))
+    targets = re.findall(r"\]\(([^()\s]+)\)", text)
+    targets += re.findall(r"\b(?:src|href)=\"([^\"]+)\"", text)
+    return [target for target in targets if not re.match(r"[a-z]+:|#", target)]
+
+
+@every_page
+def test_every_link_to_a_file_leads_to_one(page):
+    for target in links_to_files(page):
+        assert (page.parent / unquote(target.partition("#")[0])).is_file(), target
+
+
+@every_page
+def test_links_lead_to_the_same_from_a_learners_copy(page):
+    """A copy lies in my_lessons/: a link goes to another lesson, or out of the folder."""
+    names = [path.name for path in LESSONS]
+    for target in links_to_files(page):
+        assert target.startswith("../data/") or target in names, target
+
+
+def test_the_map_of_lesson_00_links_to_every_other_lesson():
+    text = "\n".join(markdown(lessons.read_notebook(LESSONS[0])))
+    rows = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    for lesson in LESSONS[1:]:
+        assert re.search(rf"\[{lesson.stem[:2]} · [^]]+\]\({lesson.name}\)", rows), lesson.name
+
+
+@every_page
+def test_no_text_counts_cells(page):
+    """Numbers of cells change; a cell is named by what it does."""
+    for cell in lessons.read_notebook(page).cells:
+        assert not re.search(r"\b[Cc]ells? \d", cell.source), cell.source
+
+
+# Predictions and exercises do not stand beside their answers
+
+
+@every_lesson
+def test_a_lesson_lets_its_readers_predict(lesson):
+    """A cell of text asks, and the next cell is the code that answers."""
+    cells = lessons.read_notebook(lesson).cells
+    asks = [place for place, cell in enumerate(cells) if "**Before you run" in cell.source]
+    assert asks
+    for place in asks:
+        assert cells[place + 1].cell_type == "code", cells[place].source
+
+
+NEAR = 6  # so many cells before and after an exercise may be in view
+MOST_IN_VIEW = 0.3  # the share of a solution's code that may stand there
+LEAST_NODES = 5  # what has fewer names, numbers and operations is too small to give anything away
+
+
+class _NameNames(ast.NodeTransformer):
+    """Calls the names in an expression n0, n1, … in their order: a * b + a is n0 * n1 + n0."""
+
+    def __init__(self):
+        self.names = {}
+
+    def visit_Name(self, node):
+        return ast.Name(self.names.setdefault(node.id, f"n{len(self.names)}"), ast.Load())
+
+    def visit_arg(self, node):
+        return ast.arg(self.names.setdefault(node.arg, f"n{len(self.names)}"))
+
+
+def form(expression):
+    """An expression whatever its names are."""
+    return ast.dump(_NameNames().visit(copy.deepcopy(expression)))
+
+
+def nodes(tree):
+    """How many names, numbers and operations a piece of code has."""
+    kinds = (ast.Name, ast.Constant, ast.BinOp, ast.UnaryOp, ast.Call, ast.Attribute,
+             ast.Subscript, ast.Compare)  # fmt: skip
+    return sum(isinstance(node, kinds) for node in ast.walk(tree))
+
+
+def forms(code):
+    """The forms of all expressions in a piece of text that may be code."""
+    code = textwrap.dedent(re.sub(r"^[%!].*$", "", code, flags=re.MULTILINE))
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:
+        return set()
+    return {form(node) for node in ast.walk(tree) if isinstance(node, ast.expr)}
+
+
+def found(node, seen):
+    """How many nodes of a piece of code stand in expressions of these forms."""
+    if isinstance(node, ast.expr) and nodes(node) >= LEAST_NODES and form(node) in seen:
+        return nodes(node)
+    return sum(found(child, seen) for child in ast.iter_child_nodes(node))
+
+
+def statements(function):
+    """The single statements of a function or class, docstrings left out, as code."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    simple = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
+    return [
+        node for node in ast.walk(tree)
+        if isinstance(node, simple) and not isinstance(node.value, ast.Constant)
+    ]  # fmt: skip
+
+
+def share_in_view(exercise, cells, stub=""):
+    """Which share of a solution's code one of these cells shows, in its source or its output.
+
+    What the stub of the exercise shows anyway does not count.
+    """
+    given = forms(stub)
+    wanted = statements(exercise.solution_function)
+    of_all = sum(nodes(one) - found(one, given) for one in wanted)
+    most = 0.0
+    for cell in cells:
+        if cell.cell_type == "code":
+            shown = [cell.source, *(text for output in cell.outputs for text in texts(output))]
+            seen = set().union(*map(forms, shown)) - given
+            most = max(most, sum(found(one, seen) for one in wanted) / of_all)
+    return most
+
+
+def around(notebook, exercise):
+    """The cells in view of an exercise, without its own three; and the source of its stub."""
+    line = f"import {exercise.name} as ex\n"
+    place = next(i for i, cell in enumerate(notebook.cells) if line in cell.source)
+    before = notebook.cells[max(place - 1 - NEAR, 0) : place - 1]
+    after = notebook.cells[place + 2 : place + 2 + NEAR]
+    return before + after, notebook.cells[place].source
+
+
+@every_lesson
+def test_no_exercise_stands_beside_its_solution(lesson):
+    number = lesson.stem[:2]
+    if number not in exercises.LESSONS:
+        return
+    notebook = lessons.read_notebook(lesson)
+    for one in exercises.of_lesson(number):
+        if isinstance(one, Exercise):
+            cells, stub = around(notebook, one)
+            assert share_in_view(one, cells, stub) <= MOST_IN_VIEW, one.key
+            shows = re.compile(rf"source\((?:\w+\.)*{one.name}\)")
+            assert not any(shows.search(cell.source) for cell in cells), f"{one.key}: shown whole"
+
+
+@pytest.mark.parametrize(
+    ("exercise", "code"),
+    [
+        (fusion_exercises.weighted_sum, "v = alpha * f + beta * g\nprint(v)"),
+        (fusion_exercises.weighted_sum, "total = a * picture + b * message"),
+        (
+            fusion_exercises.step,
+            "v = -0.9 * f + 0.6 * g\n"
+            "by_hand = torch.stack([2 * ((v - m) * f).mean(), 2 * ((v - m) * g).mean()])",
+        ),
+        (
+            fusion_exercises.best_weights,
+            "centred = x - x.mean(1, keepdim=True)\n"
+            "weights = torch.linalg.solve(centred @ centred.T, centred @ mood)",
+        ),
+    ],
+)
+def test_a_solution_in_view_is_found_under_other_names_too(exercise, code):
+    output = new_output("display_data", data={"text/plain": code})
+    for cell in (new_code_cell(code), new_code_cell("plots.source(it)", outputs=[output])):
+        assert share_in_view(exercise, [new_markdown_cell("text"), cell]) > MOST_IN_VIEW
+    call = "v = fusion.weighted_sum(f, g, alpha, beta)\nbest = fusion.best_weights(f, g, m)"
+    assert share_in_view(exercise, [new_code_cell(call)]) == 0
+
+
 # The cells
 
 
@@ -182,6 +363,22 @@ def test_every_lesson_has_its_own_number():
     numbers = [lesson.stem[:2] for lesson in LESSONS]
     assert len(numbers) == len(set(numbers))
     assert numbers[:11] == [f"{n:02}" for n in range(11)]
+
+
+def test_the_stored_report_of_the_doctor_is_that_of_a_whole_course():
+    """It names Python and the device, so it is not compared; its counts must be those of today."""
+    (cell,) = (c for c in code_cells(lessons.read_notebook(LESSONS[0])) if "doctor" in c.source)
+    (output,) = cell.outputs
+    *lines, empty, last = output.text.splitlines()
+    found = dict(line.removeprefix("ok     ").split(": ", 1) for line in lines)
+    assert all(line.startswith("ok     ") for line in lines)
+    assert len(found) == len(doctor.CHECKS)
+    count = len(doctor.dependencies())
+    assert found["packages"] == f"{count} of {count} are there, at the course's versions"
+    for check in (doctor.check_data, doctor.check_weights):
+        (here,) = check()
+        assert found[here.what] == here.says
+    assert (empty, last) == ("", "Everything is as it should be.")
 
 
 # Data that not everybody has, and that may not be passed on

@@ -1,12 +1,14 @@
 """plots.py: pictures are not compared by nbval, so the figures are tested here."""
 
 import inspect
+import io
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Code
+from PIL import Image
 
 from mbm_lab import fusion, plots
 
@@ -31,8 +33,23 @@ def test_show_displays_a_png_with_alt_text_and_closes_the_figure(monkeypatch):
     (data, options), (words, _) = shown
     assert data["image/png"].startswith(b"\x89PNG")
     assert options["metadata"]["image/png"]["alt"] == data["text/plain"] == alt
-    assert alt in words["text/html"]
+    assert f"<summary>This figure in words</summary>{alt}</details>" in words["text/html"]
     assert not plt.fignum_exists(figure.number)
+
+
+def test_a_figure_stays_white_and_is_dimmed_on_a_dark_page_only(monkeypatch):
+    """Its letters are black. The style finds the course's own figures by their words below."""
+    shown = []
+    monkeypatch.setattr(plots, "display", lambda data, **options: shown.append(data))
+    plots.show(plt.figure(), "An empty figure, as an example for the test of its frame.")
+    pixels = Image.open(io.BytesIO(shown[0]["image/png"])).convert("RGB")
+    assert pixels.getpixel((0, 0)) == (255, 255, 255)
+    style, words = shown[1]["text/html"].split("</style>")
+    assert 'class="mbm-words"' in words
+    for rule in style.removeprefix("<style>").split("}")[:-1]:
+        where, _, what = rule.partition("{")
+        assert where.endswith(".jp-OutputArea:has(.mbm-words) .jp-RenderedImage img")
+        assert ("filter" in what) == where.startswith("[data-jp-theme-light=false] ")
 
 
 def test_show_asks_for_a_description():

@@ -353,20 +353,19 @@ shift = Exercise(
 
 
 def _helped_or_alone() -> str:
-    """Words right with help, and whole captions alone, after five epochs of training."""
+    """Whole captions right, helped and alone, after five epochs of training."""
     train, test = datasets.load_postcards("train"), datasets.load_postcards("test")[:300]
     vocabulary = stored.load("captioner")[1]
     model = captioning.new_captioner(vocabulary)
     captioning.train_captioner(model, train, vocabulary, epochs=5)
-    prefix, target = writing.teacher_forcing(captioning.captions_of(test), vocabulary)
-    helped = training.predict(model, {"image": test.images, "prefix": prefix}).argmax(3)
-    words = (helped == target)[target != preprocessing.PAD].float().mean()
+    prefix, target = writing.teacher_forcing([("en", test.captions)], vocabulary)
+    says = training.predict(model, {"image": test.images, "prefix": prefix}).argmax(3)
+    helped = ((says == target) | (target == preprocessing.PAD)).all(2)[:, 0]
     true = writing.tidy(test.captions, "en")
-    written = captioning.caption(model, test.images, "en", vocabulary)
-    alone = writing.exact(written, true).float().mean()
-    if alone > words - 0.03:
-        return "a"
-    return "b" if alone > 0.3 else "c"
+    alone = writing.exact(captioning.caption(model, test.images, "en", vocabulary), true)
+    if (helped != alone).float().mean() < 0.01:
+        return "b"
+    return "a" if helped.float().mean() > alone.float().mean() else "c"
 
 
 alone = Choice(
@@ -374,24 +373,24 @@ alone = Choice(
     name="alone",
     title="Predict: helped or alone?",
     minutes=3,
-    difficulty=1,
+    difficulty=2,
     hints=(
-        "A whole caption is right only if every one of its words is.",
-        "About four or five words of a caption are real choices, and some of them are nearly "
-        "always right.",
+        "Take one caption and go through it word by word, up to the first mistake. What has the "
+        "model read by then, helped and alone?",
+        "A caption with one mistake is lost. Does it matter to this count what comes after it?",
     ),
-    why="A caption is right only if all its words are, so the shares multiply. But only four or "
-    "five words of a caption are real choices; the others follow from them.",
+    why="As long as the model has made no mistake, its own words are the teacher's. So the first "
+    "mistake comes at the same place, helped or alone, or there is none. What the teacher mends "
+    "comes after a mistake, and that caption is lost already.",
     options={
-        "a": "about 98 of 100",
-        "b": "far fewer, because one wrong word spoils a caption",
-        "c": "almost none, because its errors add up over the words",
+        "a": "in clearly more: the true words put it back on its way",
+        "b": "in as many, and in the very same ones",
+        "c": "in clearly fewer: these are not the words that it would have chosen",
     },
     answer="b",
     wrong={
-        "a": "98 of 100 was counted word by word. How many faults may a caption have to be right?",
-        "c": "Most words are certain once the others stand. How many words of a caption are real "
-        "choices?",
+        "a": "They do put it back, after a mistake. But can a caption with a mistake still count?",
+        "c": "Up to its first mistake, the words that it would have chosen are the true ones.",
     },
     truth=_helped_or_alone,
 )

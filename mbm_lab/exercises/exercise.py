@@ -5,14 +5,21 @@ give, each with its sentence. A check runs the learner's function on every input
 are those of a catalogued mistake, on every input, then this is the likely mistake, and its sentence
 is said. If not, what can be seen from the results is said: nothing returned, a shape, a sign, a
 factor, an input that was changed, an error, no end.
+
+What the learner's function prints for the first input is shown once, below the verdict; what it
+prints for the others is left out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import ctypes
 import inspect
+import io
 import linecache
+import os
+import sys
 import textwrap
 import threading
 import warnings
@@ -40,9 +47,73 @@ class Outcome(NamedTuple):
     error: BaseException | None = None
 
 
+class Run(NamedTuple):
+    """What came of all calls of an answer.
+
+    outcomes: one a case, up to the first that does not end; changed: what the answer changed in
+    its input, or None; stopped: whether it could be stopped; printed: what it printed.
+    """
+
+    outcomes: list[Outcome]
+    changed: str | None
+    stopped: bool
+    printed: Printed
+
+
 class TooSlow(BaseException):
     """Raised inside an answer that does not end. Not an Exception, so `except Exception` lets it
     through."""
+
+
+class Printed(io.TextIOBase):
+    """Stands in for the page while an answer runs. It keeps the beginning of what is printed until
+    `close_ears` is called, and nothing after that; a loop that prints for ever fills no memory."""
+
+    MOST_LINES, MOST_CHARACTERS = 10, 2000
+
+    def __init__(self):
+        super().__init__()
+        self._text = ""
+        self._listens = True
+
+    def write(self, text: str) -> int:
+        if self._listens and len(self._text) <= self.MOST_CHARACTERS:
+            self._text += text[: self.MOST_CHARACTERS + 1]
+        return len(text)
+
+    def close_ears(self) -> None:
+        """From now on, whatever is printed is left out."""
+        self._listens = False
+
+    def lines(self) -> list[str]:
+        """What was kept, and "…" for more than 10 lines or 2,000 characters."""
+        lines = self._text[: self.MOST_CHARACTERS].rstrip().splitlines()
+        whole = len(self._text) <= self.MOST_CHARACTERS and len(lines) <= self.MOST_LINES
+        return lines[: self.MOST_LINES] + ([] if whole else ["…"])
+
+
+# --- Verdicts
+
+RIGHT, NOT_YET, UNTOUCHED = "Right.", "Not yet.", "Not attempted yet."
+
+COLOURS = {RIGHT: "48;2;0;110;60", NOT_YET: "48;2;170;30;40"}
+"""The backgrounds of two verdicts, dark green and dark red: with white letters they can be read on
+a light page and on a dark one."""
+
+
+def _marked(verdict: str) -> str:
+    """A verdict on its colour, in a notebook or a terminal; elsewhere as it is."""
+    if verdict not in COLOURS or not _shows_colours():
+        return verdict
+    return f"\x1b[1;38;2;255;255;255;{COLOURS[verdict]}m {verdict} \x1b[0m"
+
+
+def _shows_colours() -> bool:
+    """Whether this page turns codes for colours into colours (and nobody set NO_COLOR)."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel") or sys.stdout.isatty()
 
 
 # --- Two kinds of exercise
@@ -78,7 +149,8 @@ class _Common:
             print("This was the last hint. ex.solution() shows the answer.")
 
     def _say(self, verdict: str, *paragraphs: str) -> None:
-        print(f"{self.title}: {verdict}.")
+        """Prints the verdict, RIGHT, NOT_YET or UNTOUCHED, and what there is to say of it."""
+        print(f"{_marked(verdict)} {self.title}")
         for paragraph in paragraphs:
             print(_wrap(paragraph) if "\n" not in paragraph else paragraph)
 
@@ -110,32 +182,37 @@ class Exercise(_Common):
     def check(self, answer: Any) -> None:
         """Tries the answer on several inputs and prints what it finds."""
         if answer is ...:
-            return self._say("not attempted yet")
+            return self._say(UNTOUCHED)
         if not callable(answer):
             name = self.solution_function.__name__
             return self._say(
-                "not yet",
+                NOT_YET,
                 f"check needs the function itself, and got {_a(type(answer).__name__)}. "
                 f"Write its name without parentheses: ex.check({name})",
             )
         cases = self.cases()
-        outcomes, changed, stopped = self._run(answer, cases, self.seconds)
-        if any(_holds_ellipsis(outcome.value) for outcome in outcomes):
+        run = self._run(answer, cases, self.seconds)
+        self._judge(answer, cases, run)
+        if printed := run.printed.lines():
+            print(f"\nYour function printed, for the first input ({next(iter(cases))}):")
+            print(textwrap.indent("\n".join(printed), "    ", lambda line: True))
+
+    def _judge(self, answer: Callable, cases: Cases, run: Run) -> None:
+        """Says and remembers what came of an answer."""
+        if any(_holds_ellipsis(outcome.value) for outcome in run.outcomes):
+            return self._say(UNTOUCHED, "Replace the ... by your code, then run the cell again.")
+        if self.given is not None and self._same_as(self.given, cases, run.outcomes):
             return self._say(
-                "not attempted yet", "Replace the ... by your code, then run the cell again."
-            )
-        if self.given is not None and self._same_as(self.given, cases, outcomes):
-            return self._say(
-                "not attempted yet",
+                UNTOUCHED,
                 "The results are still those of the code as given. Find its fault and mend it.",
             )
-        finding = self._diagnose(answer, cases, outcomes, changed, stopped)
+        finding = self._diagnose(answer, cases, run)
         self._remember(tried=True)
         if finding is None:
             self._remember(solved=True)
             tried = "; ".join(cases)
-            return self._say("correct", f"Right for all {len(cases)} inputs: {tried}.")
-        self._say("not yet", *finding, "Change the cell and run it again. Stuck? ex.hint()")
+            return self._say(RIGHT, f"It holds for all {len(cases)} inputs: {tried}.")
+        self._say(NOT_YET, *finding, "Change the cell and run it again. Stuck? ex.hint()")
 
     def solution(self) -> None:
         """Prints the code of the solution, and why it is right."""
@@ -146,13 +223,11 @@ class Exercise(_Common):
         """The code of the solution, as it would stand in the notebook."""
         return textwrap.dedent(inspect.getsource(self.solution_function)).rstrip()
 
-    def _run(
-        self, answer: Callable, cases: Cases, seconds: float
-    ) -> tuple[list[Outcome], str | None, bool]:
-        """Calls an answer on copies of every case: the outcomes (up to the first that does not
-        end), what it changed in its input, and whether it could be stopped."""
+    def _run(self, answer: Callable, cases: Cases, seconds: float) -> Run:
+        """Calls an answer on copies of every case. What it prints does not reach the page."""
         outcomes: list[Outcome] = []
         changed: list[str] = []
+        printed = Printed()
 
         def work() -> None:
             for note, arguments in cases.items():
@@ -164,31 +239,27 @@ class Exercise(_Common):
                     raise
                 except BaseException as error:
                     outcomes.append(Outcome(error=error))
+                printed.close_ears()
                 names = _names(self.solution_function, len(arguments))
                 for name, before, after in zip(names, arguments, mine, strict=False):
                     if not changed and _state(before) != _state(after):
                         changed.append(f"{name} ({note})")
 
-        stopped = run_limited(work, seconds)
+        with contextlib.redirect_stdout(printed):
+            stopped = run_limited(work, seconds)
         if len(outcomes) < len(cases):
             outcomes.append(Outcome(error=TooSlow()))
-        return outcomes, changed[0] if changed else None, stopped
+        return Run(outcomes, changed[0] if changed else None, stopped, printed)
 
     def _same_as(self, wrong: Callable, cases: Cases, outcomes: list[Outcome]) -> bool:
         """Whether a known answer gives these very outcomes, on every input."""
         with warnings.catch_warnings(action="ignore"):  # they are about our wrong answer
-            theirs, _, _ = self._run(wrong, cases, self.seconds)
+            theirs = self._run(wrong, cases, self.seconds).outcomes
         return len(theirs) == len(outcomes) and all(map(_same_outcome, theirs, outcomes))
 
-    def _diagnose(
-        self,
-        answer: Callable,
-        cases: Cases,
-        outcomes: list[Outcome],
-        changed: str | None,
-        stopped: bool,
-    ) -> list[str] | None:
+    def _diagnose(self, answer: Callable, cases: Cases, run: Run) -> list[str] | None:
         """What to say of a wrong answer; None when it is right."""
+        outcomes, changed, stopped, _ = run
         expected = [
             self.call(self.solution_function, *copy.deepcopy(arguments))
             for arguments in cases.values()
@@ -246,15 +317,15 @@ class Choice(_Common):
         """Says whether the chosen letter is right, and if not, what its idea misses."""
         letters = ", ".join(f'"{letter}"' for letter in self.options)
         if answer is ... or answer is None:
-            return self._say("not attempted yet", f"Replace the ... by one of {letters}.")
+            return self._say(UNTOUCHED, f"Replace the ... by one of {letters}.")
         chosen = answer.strip().lower() if isinstance(answer, str) else answer
         if not isinstance(chosen, str) or chosen not in self.options:
-            return self._say("not yet", f"Answer with one of {letters}, in quotation marks.")
+            return self._say(NOT_YET, f"Answer with one of {letters}, in quotation marks.")
         self._remember(tried=True)
         if chosen == self.answer:
             self._remember(solved=True)
-            return self._say("correct", self.why)
-        self._say("not yet", self.wrong[chosen], "Think again, or run on and see.")
+            return self._say(RIGHT, self.why)
+        self._say(NOT_YET, self.wrong[chosen], "Think again, or run on and see.")
 
     def solution(self) -> None:
         """Prints the right letter, and why."""
@@ -529,4 +600,4 @@ def _rounded(value: Any) -> str:
 
 
 def _wrap(text: str) -> str:
-    return textwrap.fill(text, 88)
+    return textwrap.fill(text, 80)

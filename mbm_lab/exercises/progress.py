@@ -40,6 +40,9 @@ def load() -> dict[str, dict]:
 def record(key: str, **changes: bool) -> None:
     """Counts one more try (tried=True), or remembers solved=True or solution_seen=True.
 
+    Who solved an exercise and looks at the solution afterwards has solved it alone: a solution
+    that is seen later is not remembered.
+
     Raises ValueError when the file is damaged (it is left as it is), OSError when it cannot be
     written.
     """
@@ -47,6 +50,8 @@ def record(key: str, **changes: bool) -> None:
     state = states.setdefault(key, {})
     if changes.pop("tried", False):
         state["tries"] = state.get("tries", 0) + 1
+    if state.get("solved"):
+        changes.pop("solution_seen", None)
     state.update(changes)
     path().parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(states, indent=1)

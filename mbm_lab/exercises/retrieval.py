@@ -32,9 +32,9 @@ def _pull_alone() -> str:
     return "a" if found.float().mean() > 0.5 else "b"
 
 
-collapse = Choice(
+pull = Choice(
     lesson="07",
-    name="collapse",
+    name="pull",
     title="Predict: pull, and nothing else",
     minutes=3,
     difficulty=1,

@@ -116,109 +116,7 @@ adam_step = Exercise(
 )
 
 
-# --- 2. Break and fix: the slopes that add up
-
-
-def my_train(
-    model: nn.Module, x: Tensor, y: Tensor, steps: int, learning_rate: float
-) -> list[float]:
-    """Gradient descent on all cards at once. Returns the loss before each step."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
-    losses = []
-    for _ in range(steps):
-        loss = ((model(x).squeeze(1) - y) ** 2).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-def _train(
-    model, x, y, steps, learning_rate, *,
-    order=("zero", "backward", "step"), maximize=False, total=False, column=False, after=False,
-) -> list[float]:  # fmt: skip
-    """The loop with its lines in another order, or another loss."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, maximize=maximize)
-    losses = []
-    for _ in range(steps):
-        v = model(x)
-        errors = (v if column else v.squeeze(1)) - y
-        loss = errors.square().sum() if total else errors.square().mean()
-        does = {"zero": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step}
-        for name in order:
-            does[name]()
-        if after:
-            loss = (model(x).squeeze(1) - y).square().mean()
-        losses.append(loss.item())
-    return losses
-
-
-def _train_and_look(answer: Callable, start: Tensor, *arguments) -> dict | object:
-    """The losses, and the model's weights at the end. start: the weights it begins with."""
-    model = nn.Linear(len(start), 1, bias=False).to(start.dtype)
-    with torch.no_grad():
-        model.weight.copy_(start[None])
-    losses = answer(model, *arguments)
-    if losses is ...:
-        return losses
-    return {"losses": losses, "weights": model.weight.detach()[0].clone()}
-
-
-def _train_cases() -> Cases:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(20, 3, generator=generator)
-    y = x @ torch.tensor([0.5, -1.0, 0.2]) + 0.1 * torch.randn(20, generator=generator)
-    start = torch.tensor([1.0, 1.0, 1.0])
-    return {
-        "two steps on two cards": (
-            torch.tensor([1.0]), torch.tensor([[1.0], [2.0]]), torch.tensor([0.0, 1.0]), 2, 0.1),
-        "one step": (start, x, y, 1, 0.1),
-        "ten steps": (start, x, y, 10, 0.1),
-        "no step": (start, x, y, 0, 0.1),
-        "a single card": (start, x[:1], y[:1], 3, 0.1),
-        "double precision, every second card": (
-            start.double(), x.double()[::2], y.double()[::2], 5, 0.2),
-    }  # fmt: skip
-
-
-train = Exercise(
-    lesson="05",
-    name="train",
-    title="Break and fix: the loss that falls and climbs again",
-    minutes=5,
-    difficulty=1,
-    hints=(
-        "Compare the loop with the one above, line by line. How many lines does it have?",
-        "backward() ADDS the new slopes to those that are already there.",
-        "optimizer.zero_grad() must come before loss.backward(), in every step.",
-    ),
-    why="backward() adds to the stored slopes, which is useful when one step is made of several "
-    "batches. In a plain loop the old slopes must be forgotten first; otherwise each step also "
-    "repeats all the steps before it, runs past the lowest point and swings back.",
-    solution_function=my_train,
-    given=lambda *x: _train(*x, order=("backward", "step")),
-    call=_train_and_look,
-    cases=_train_cases,
-    mistakes={
-        "Nothing is learned: either optimizer.step() is missing, or the slopes are forgotten "
-        "between backward() and step().": lambda *x: _train(*x, order=("backward", "zero", "step")),
-        "You take the step before backward(): it uses the slopes of the step before.": (
-            lambda *x: _train(*x, order=("step", "zero", "backward"))
-        ),
-        "You walk uphill.": lambda *x: _train(*x, maximize=True),
-        "You sum the squared errors where the mean is asked for. With more cards the steps become "
-        "too large.": lambda *x: _train(*x, total=True),
-        "You measure the loss after the step. The loss before each step is asked for.": (
-            lambda *x: _train(*x, after=True)
-        ),
-        "You lost squeeze(1): a column minus a row gives every card minus every other, and no "
-        "error message.": lambda *x: _train(*x, column=True),
-    },
-)
-
-
-# --- 3. When to stop
+# --- 2. When to stop
 
 
 def my_early_stop(val_losses: list[float], patience: int) -> tuple[int, int]:
@@ -334,6 +232,108 @@ early_stop = Exercise(
                 my_early_stop(losses, patience)[1],
             )
         ),
+    },
+)
+
+
+# --- 3. Break and fix: the slopes that add up
+
+
+def my_train(
+    model: nn.Module, x: Tensor, y: Tensor, steps: int, learning_rate: float
+) -> list[float]:
+    """Gradient descent on all cards at once. Returns the loss before each step."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
+    losses = []
+    for _ in range(steps):
+        loss = ((model(x).squeeze(1) - y) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def _train(
+    model, x, y, steps, learning_rate, *,
+    order=("zero", "backward", "step"), maximize=False, total=False, column=False, after=False,
+) -> list[float]:  # fmt: skip
+    """The loop with its lines in another order, or another loss."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, maximize=maximize)
+    losses = []
+    for _ in range(steps):
+        v = model(x)
+        errors = (v if column else v.squeeze(1)) - y
+        loss = errors.square().sum() if total else errors.square().mean()
+        does = {"zero": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step}
+        for name in order:
+            does[name]()
+        if after:
+            loss = (model(x).squeeze(1) - y).square().mean()
+        losses.append(loss.item())
+    return losses
+
+
+def _train_and_look(answer: Callable, start: Tensor, *arguments) -> dict | object:
+    """The losses, and the model's weights at the end. start: the weights it begins with."""
+    model = nn.Linear(len(start), 1, bias=False).to(start.dtype)
+    with torch.no_grad():
+        model.weight.copy_(start[None])
+    losses = answer(model, *arguments)
+    if losses is ...:
+        return losses
+    return {"losses": losses, "weights": model.weight.detach()[0].clone()}
+
+
+def _train_cases() -> Cases:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(20, 3, generator=generator)
+    y = x @ torch.tensor([0.5, -1.0, 0.2]) + 0.1 * torch.randn(20, generator=generator)
+    start = torch.tensor([1.0, 1.0, 1.0])
+    return {
+        "two steps on two cards": (
+            torch.tensor([1.0]), torch.tensor([[1.0], [2.0]]), torch.tensor([0.0, 1.0]), 2, 0.1),
+        "one step": (start, x, y, 1, 0.1),
+        "ten steps": (start, x, y, 10, 0.1),
+        "no step": (start, x, y, 0, 0.1),
+        "a single card": (start, x[:1], y[:1], 3, 0.1),
+        "double precision, every second card": (
+            start.double(), x.double()[::2], y.double()[::2], 5, 0.2),
+    }  # fmt: skip
+
+
+train = Exercise(
+    lesson="05",
+    name="train",
+    title="Break and fix: the loss that falls and climbs again",
+    minutes=5,
+    difficulty=1,
+    hints=(
+        "Compare the loop with that of section 1, line by line. How many lines does it have?",
+        "backward() ADDS the new slopes to those that are already there.",
+        "optimizer.zero_grad() must come before loss.backward(), in every step.",
+    ),
+    why="backward() adds to the stored slopes, which is useful when one step is made of several "
+    "batches. In a plain loop the old slopes must be forgotten first; otherwise each step also "
+    "repeats all the steps before it, runs past the lowest point and swings back.",
+    solution_function=my_train,
+    given=lambda *x: _train(*x, order=("backward", "step")),
+    call=_train_and_look,
+    cases=_train_cases,
+    mistakes={
+        "Nothing is learned: either optimizer.step() is missing, or the slopes are forgotten "
+        "between backward() and step().": lambda *x: _train(*x, order=("backward", "zero", "step")),
+        "You take the step before backward(): it uses the slopes of the step before.": (
+            lambda *x: _train(*x, order=("step", "zero", "backward"))
+        ),
+        "You walk uphill.": lambda *x: _train(*x, maximize=True),
+        "You sum the squared errors where the mean is asked for. With more cards the steps become "
+        "too large.": lambda *x: _train(*x, total=True),
+        "You measure the loss after the step. The loss before each step is asked for.": (
+            lambda *x: _train(*x, after=True)
+        ),
+        "You lost squeeze(1): a column minus a row gives every card minus every other, and no "
+        "error message.": lambda *x: _train(*x, column=True),
     },
 )
 

@@ -141,9 +141,9 @@ def _text_alone() -> str:
     return "b" if right > 0.57 else "a" if right > 0.43 else "c"
 
 
-below_chance = Choice(
+unseen = Choice(
     lesson="10",
-    name="below_chance",
+    name="unseen",
     title="Predict: text alone on unseen combinations",
     minutes=3,
     difficulty=2,

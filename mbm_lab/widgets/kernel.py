@@ -64,7 +64,7 @@ class KernelPlayground(Panel):
         for one in self.numbers:
             one.observe(self._update, "value")
         self._move()
-        grid = ipywidgets.GridBox(self.numbers)
+        grid = ipywidgets.GridBox([ipywidgets.HTML("kernel"), *self.numbers])
         grid.add_class("mbm-kernel")
         super().__init__(
             self.presets, [grid, self.products], [self.row, self.column],

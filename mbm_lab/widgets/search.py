@@ -70,18 +70,22 @@ class ComposePlayground(Panel):
         if not self._later.ask():
             self._update()
 
-    def fulfils(self, place: int) -> bool:
-        """Whether a picture is what was wished for.
-
-        With the card and its own wish: the card, changed as wished. With words of one's own, or
-        without the card: a picture whose caption has all the words.
-        """
+    def is_own_wish(self) -> bool:
+        """Whether the query is the card, changed as its own wish says."""
         wish = self.gallery.wishes[self.card.value]
-        if self.alpha.value and self.words.value.strip() == wish.text:
-            return self.gallery.captions[place] == wish.caption
+        return self.alpha.value > 0 and self.words.value.strip() == wish.text
+
+    def fulfils(self, place: int) -> bool:
+        """Whether a picture is what was asked for.
+
+        With a card's own wish: the card, so changed. With other words, or without the card: a
+        picture whose caption has all the words.
+        """
+        caption = self.gallery.captions[place]
+        if self.is_own_wish():
+            return caption == self.gallery.wishes[self.card.value].caption
         asked, has = (
-            set(preprocessing.spaced(text).lower().split())
-            for text in (self.words.value, self.gallery.captions[place])
+            set(preprocessing.spaced(text).lower().split()) for text in (self.words.value, caption)
         )
         return asked <= has
 
@@ -101,28 +105,32 @@ class ComposePlayground(Panel):
 
     def _update(self, _change: dict | None = None) -> None:
         self._later.cancel()
-        alpha, beta, captions = self.alpha.value, self.beta.value, self.gallery.captions
+        self.found, self.fulfilled = [], []
+        mark = "As wished" if self.is_own_wish() else "Has the words"
         try:
             self.found = self._search()
+            self.fulfilled = [place for place in self.found if self.fulfils(place)]
+            self.text.value = self._sentence(mark)
         except ValueError as error:
-            self.found = []
             self.text.value = str(error)
-        self.fulfilled = [place for place in self.found if self.fulfils(place)]
-        if self.found:
-            silent = " α = 0: the card does not count; move α." if alpha == 0 else ""
-            silent += " β = 0: the words do not count; move β." if beta == 0 else ""
-            self.text.value = (
-                f"{alpha:.2f} · “{captions[self.card.value]}” + {beta:.2f} · "
-                f"“{self.words.value.strip()}” finds: "
-                f"{'; '.join(captions[place] for place in self.found)}. "
-                f"As wished: {len(self.fulfilled)} of {len(self.found)}.{silent}"
-            )
-        query = [self._figure(self.card.value, "This card:")] if alpha else []
+        query = [self._figure(self.card.value, "This card:")] if self.alpha.value else []
         found = [
-            self._figure(place, "✓ As wished:" if place in self.fulfilled else "")
+            self._figure(place, f"✓ {mark}:" if place in self.fulfilled else "")
             for place in self.found
         ]
         self.figures.value = f"<div class='mbm-found'>{''.join(query + found)}</div>"
+
+    def _sentence(self, mark: str) -> str:
+        """The query, what it finds, how many of these fulfil it, and what does not count."""
+        alpha, beta, captions = self.alpha.value, self.beta.value, self.gallery.captions
+        silent = " α = 0: the card does not count; move α." if alpha == 0 else ""
+        silent += " β = 0: the words do not count; move β." if beta == 0 else ""
+        return (
+            f"{alpha:.2f} · “{captions[self.card.value]}” + {beta:.2f} · "
+            f"“{self.words.value.strip()}” finds: "
+            f"{'; '.join(captions[place] for place in self.found)}. "
+            f"{mark}: {len(self.fulfilled)} of {len(self.found)}.{silent}"
+        )
 
     def _figure(self, place: int, title: str) -> str:
         """A picture with a title, if any, and its caption under it."""
@@ -143,9 +151,9 @@ class ComposePlayground(Panel):
         places = ([self.card.value] if self.alpha.value else []) + self.found
         size = 2 * preprocessing.IMAGE_SIZE
         sheets = []
-        for number, place in enumerate(places):
-            framed = place in self.fulfilled and not (number == 0 and self.alpha.value)
-            sheet = np.full((size + 12, size + 12, 3), self.GREEN if framed else 255, np.uint8)
+        for place in places:
+            edge = self.GREEN if place in self.fulfilled else 255
+            sheet = np.full((size + 12, size + 12, 3), edge, np.uint8)
             pixels = (self.shown[place] * 255).byte().permute(1, 2, 0).numpy()
             sheet[6:-6, 6:-6] = pixels.repeat(2, 0).repeat(2, 1)
             sheets.append(png_bytes(sheet))

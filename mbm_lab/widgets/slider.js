@@ -2,9 +2,9 @@
 // exponent.
 function render({ model, el }) {
   el.classList.add("mbm-slider");
-  el.dataset.lmSuppressShortcuts = "true"; // arrow keys move the slider, not JupyterLab's cells
   el.innerHTML = "<label><span></span><input type='range'></label><span aria-hidden='true'></span>";
   const [name, input] = el.firstChild.children;
+  input.dataset.lmSuppressShortcuts = "true"; // arrow keys are the slider's, not JupyterLab's
   const readout = el.lastChild;
   const base = model.get("base");
   const digits = Number(/\.(\d+)f/.exec(model.get("readout_format"))?.[1] ?? 0);

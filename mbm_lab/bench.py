@@ -184,7 +184,7 @@ def sliders(moves: int = 100) -> list[Row]:
         "β": lambda step: setattr(playground.beta, "value", -0.4 + 0.01 * step),
         "picture noise": lambda step: setattr(playground.noise, "value", 0.05 * (step % 16)),
         "word dropout": lambda step: setattr(playground.dropout, "value", 0.05 * (step % 16)),
-        "kernel": lambda step: setattr(kernel.sliders[step % 9], "value", step % 7 - 3),
+        "kernel": lambda step: setattr(kernel.numbers[step % 9], "value", step % 7 - 3),
         "words read": lambda step: setattr(sentence.count, "value", 1 + step % 11),
         "α of a search": lambda step: setattr(compose.alpha, "value", 0.05 * (step % 20)),
         "card of a search": lambda step: setattr(compose.card, "value", step % 50),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ipywidgets
 import torch
 
 from mbm_lab import fusion, plots, real_data, training
-from mbm_lab.widgets.drawing import MovingFigure, png_bytes, spoken
+from mbm_lab.widgets.drawing import MovingFigure, png_bytes
+from mbm_lab.widgets.parts import IntSlider, Line, Panel, Picture, Slider
 
 
-class DigitsPlayground(ipywidgets.VBox):
+class DigitsPlayground(Panel):
     """Sliders α and β over real digits, seen and heard, and what v = αf + βg reads.
 
     model: trained, with a weighted sum; pairs: test pairs.
@@ -22,24 +22,21 @@ class DigitsPlayground(ipywidgets.VBox):
             for name, encoder in model.encoders.items()
         )  # (N, 32) each
         self.head = model.head
-        style = {"layout": {"width": "420px"}, "style": {"description_width": "60px"}}
-        weight = {"min": 0.0, "max": 2.0, "step": 0.05, **style}
-        learned = [model.fusion.alpha.item(), model.fusion.beta.item()]
-        self.alpha = ipywidgets.FloatSlider(value=round(learned[0], 2), description="α", **weight)
-        self.beta = ipywidgets.FloatSlider(value=round(learned[1], 2), description="β", **weight)
-        last = len(pairs.digits) - 1
-        self.pair = ipywidgets.IntSlider(description="pair", min=0, max=last, **style)
-        self.picture = ipywidgets.Image(format="png")
-        self.plot = ipywidgets.Image(format="png")
-        self.text = ipywidgets.HTML()
+        learned = [round(model.fusion.alpha.item(), 2), round(model.fusion.beta.item(), 2)]
+        self.alpha, self.beta = (
+            Slider(description=letter, value=value, min=0, max=2, step=0.05)
+            for letter, value in zip("αβ", learned, strict=True)
+        )
+        self.pair = IntSlider(description="pair", min=0, max=len(pairs.digits) - 1)
+        self.picture, self.plot, self.text = Picture(), Picture(), Line()
         self._draw_background()
         for slider in (self.alpha, self.beta, self.pair):
             slider.observe(self._update, "value")
         self._update()
-        weights = ipywidgets.HBox([self.alpha, self.beta])
-        super().__init__(
-            [weights, self.pair, ipywidgets.HBox([self.picture, self.plot]), self.text]
-        )
+        super().__init__([self.alpha, self.beta], self.pair, [self.picture, self.plot], self.text)
+
+    def pictures(self) -> list[bytes]:
+        return [self.picture.value, self.plot.value]
 
     def _draw_background(self) -> None:
         self.drawing = MovingFigure(5.6, 2.6)
@@ -61,12 +58,13 @@ class DigitsPlayground(ipywidgets.VBox):
         seen, heard = (self.pairs.inputs[name][pair, 0] for name in ("image", "sound"))
         both = torch.cat([seen, torch.ones(64, 4), heard.flip(0)], 1).clamp(0, 1)  # low notes below
         grey = (both * 255).byte().numpy().repeat(3, 0).repeat(3, 1)
+        self.picture.alt = f"Pair {pair}: a written digit, and beside it the sound of a spoken one."
         self.picture.value = png_bytes(grey[..., None].repeat(3, 2))
         self.plot.value = self.drawing.draw_moving()
         read = int(likely.argmax())
-        self.said = (
+        self.plot.alt = f"Bars: the probability of each digit. The highest is {read}."
+        self.text.value = (
             f"α = {alpha:.2f}, β = {beta:.2f}: pair {pair} is a {self.pairs.digits[pair]}, read as "
             f"{read} (probability {likely[read]:.2f}). Of all {len(self.f):,} pairs "
             f"{right:.2f} are right."
         )
-        self.text.value = spoken(self.said)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from mbm_lab import cnn
-from mbm_lab.widgets.drawing import image_bytes, spoken
+from mbm_lab.widgets.drawing import image_bytes
+from mbm_lab.widgets.parts import IntSlider, Line, Panel, Picture
 
 PRESETS = {
     "nothing": [[0, 0, 0], [0, 1, 0], [0, 0, 0]],
@@ -18,63 +19,72 @@ PRESETS = {
 """Kernels to begin with."""
 
 
-class KernelPlayground(ipywidgets.VBox):
-    """Nine sliders for the numbers of a 3 × 3 kernel, over a grey picture.
+class KernelPlayground(Panel):
+    """The nine numbers of a 3 × 3 kernel, over a grey picture, and what they make of nine pixels.
 
-    image: (H, W), from 0 to 1. The result is shown as grey where it is 0; the text says it for one
-    window, the one in the middle of the frame. Raises ValueError when the image is not (H, W), or
-    smaller than the kernel.
+    image: (H, W), from 0 to 1. row, column: the middle of the marked window at first; by default
+    where the first kernel finds the strongest edge. The result is shown as grey where it is 0.
+    Raises ValueError when the image is not (H, W), or smaller than the kernel.
     """
 
-    def __init__(self, image: Tensor, row: int = 40, column: int = 32):
+    FIRST, SIZE = "bright → dark", 256
+
+    def __init__(self, image: Tensor, row: int | None = None, column: int | None = None):
         if image.ndim != 2 or min(image.shape) < 3:
             raise ValueError(
                 f"KernelPlayground needs a grey picture (H, W) of at least 3 × 3 pixels, and got "
                 f"the shape {tuple(image.shape)}."
             )
-        self.image, self.row, self.column = image, row, column
-        self._moved_by_code = False
-        slider = {"min": -8.0, "max": 8.0, "step": 0.5, "readout_format": ".1f"}
-        self.sliders = [
-            ipywidgets.FloatSlider(
-                description=f"row {i + 1}, col {j + 1}", layout={"width": "260px"}, **slider
+        self.image, self._moved_by_code = image, False
+        self.numbers = [
+            ipywidgets.BoundedFloatText(
+                description=f"kernel, row {i}, column {j}", min=-8, max=8, step=0.5,
+                continuous_update=True,
             )
-            for i in range(3)
-            for j in range(3)
-        ]
+            for i in (1, 2, 3) for j in (1, 2, 3)
+        ]  # fmt: skip
         self.presets = [ipywidgets.Button(description=name) for name in PRESETS]
+        self.row, self.column = (
+            IntSlider(description=f"window: {name}", min=1, max=size - 2, value=1)
+            for name, size in zip(("row", "column"), image.shape, strict=True)
+        )
+        self.products = ipywidgets.HTML()
+        self.before, self.after, self.text = Picture(), Picture(), Line()
+        self.after.alt = "What the kernel makes of the picture: grey is 0, white more, black less."
+        self.set(PRESETS[self.FIRST])
+        edge = divmod(int(self.result()[1:-1, 1:-1].argmax()), image.shape[1] - 2)
+        self.row.value, self.column.value = (
+            place + 1 if wanted is None else wanted
+            for wanted, place in zip((row, column), edge, strict=True)
+        )
         for button in self.presets:
             button.on_click(lambda clicked: self.set(PRESETS[clicked.description]))
-        self.before = ipywidgets.Image(format="png", layout={"width": "256px", "height": "256px"})
-        self.after = ipywidgets.Image(format="png", layout={"width": "256px", "height": "256px"})
-        self.text = ipywidgets.HTML()
-        self.before.value = image_bytes(self._framed(), 256)
-        for one in self.sliders:
+        for one in (self.row, self.column):
+            one.observe(self._move, "value")
+        for one in self.numbers:
             one.observe(self._update, "value")
-        self.set(PRESETS["nothing"])
-        rows = [ipywidgets.HBox(self.sliders[3 * i : 3 * i + 3]) for i in range(3)]
-        pictures = ipywidgets.HBox([self.before, self.after])
-        super().__init__([ipywidgets.HBox(self.presets), *rows, pictures, self.text])
+        self._move()
+        grid = ipywidgets.GridBox([ipywidgets.HTML("kernel"), *self.numbers])
+        grid.add_class("mbm-kernel")
+        super().__init__(
+            self.presets, [grid, self.products], [self.row, self.column],
+            [self.before, self.after], self.text,
+        )  # fmt: skip
 
-    def _framed(self) -> Tensor:
-        """The picture in colour, with the nine pixels of the text marked."""
-        coloured = self.image[None].repeat(3, 1, 1)
-        window = coloured[:, self.row - 1 : self.row + 2, self.column - 1 : self.column + 2]
-        window[1:] *= 0.4
-        window[0] = 0.6 + 0.4 * window[0]
-        return coloured
+    def pictures(self) -> list[bytes]:
+        return [self.before.value, self.after.value]
 
     def set(self, kernel: list[list[float]]) -> None:
-        """Moves all nine sliders and draws once."""
+        """Writes all nine numbers and draws once."""
         self._moved_by_code = True
-        for one, value in zip(self.sliders, sum(kernel, []), strict=True):
+        for one, value in zip(self.numbers, sum(kernel, []), strict=True):
             one.value = value
         self._moved_by_code = False
         self._update()
 
     def kernel(self) -> Tensor:
-        """The sliders' numbers: (3, 3)."""
-        return torch.tensor([one.value for one in self.sliders]).view(3, 3)
+        """The nine numbers: (3, 3)."""
+        return torch.tensor([one.value for one in self.numbers]).view(3, 3)
 
     def result(self) -> Tensor:
         """The convolution of the picture with the kernel: (H, W)."""
@@ -82,25 +92,51 @@ class KernelPlayground(ipywidgets.VBox):
             0, 0
         ]
 
+    def window(self) -> tuple[slice, slice]:
+        """Where the nine marked pixels are."""
+        return tuple(slice(one.value - 1, one.value + 2) for one in (self.row, self.column))
+
+    def _move(self, _change: dict | None = None) -> None:
+        """Marks nine pixels of the picture in red."""
+        coloured = self.image[None].repeat(3, 1, 1)
+        window = coloured[:, *self.window()]
+        window[1:] *= 0.4
+        window[0] = 0.6 + 0.4 * window[0]
+        self.before.value = image_bytes(coloured, self.SIZE)
+        self.before.alt = (
+            f"The picture. The marked window is around row {self.row.value}, "
+            f"column {self.column.value}."
+        )
+        self._update()
+
     def _update(self, _change: dict | None = None) -> None:
         if self._moved_by_code:
             return
-        result = self.result()
+        kernel, result, pixels = self.kernel(), self.result(), self.image[self.window()]
         largest = float(result[1:-1, 1:-1].abs().max().clamp(min=1e-6))
-        self.after.value = image_bytes(0.5 + 0.5 * result / largest, 256)
-        window = self.image[
-            self.row - 1 : self.row + 2, self.column - 1 : self.column + 2
-        ].flatten()
+        self.after.value = image_bytes(0.5 + 0.5 * result / largest, self.SIZE)
+        self.products.value = products(pixels, kernel)
         parts = [
             f"{k:g} · {x:.2f}"
-            for k, x in zip(self.kernel().flatten().tolist(), window.tolist(), strict=True)
+            for k, x in zip(kernel.flatten().tolist(), pixels.flatten().tolist(), strict=True)
             if k
         ]
         total, least, most = (
-            float(x) for x in (result[self.row, self.column], result.min(), result.max())
+            float(x)
+            for x in (result[self.row.value, self.column.value], result.min(), result.max())
         )
-        self.said = (
+        self.text.value = (
             f"In the marked window: {' + '.join(parts) or '0'} = {total:.2f}. "
             f"In the whole picture from {least:.2f} to {most:.2f}."
         )
-        self.text.value = spoken(self.said)
+
+
+def products(pixels: Tensor, kernel: Tensor) -> str:
+    """A table of nine cells as grey as the nine pixels, with each product of pixel and number."""
+    cells = [
+        f"<td class='{'light' if x > 0.46 else 'dark'}' style='--grey: {255 * x:.0f}'>"
+        f"{k:g} · {x:.2f}<br>= {k * x:.2f}</td>"
+        for k, x in zip(kernel.flatten().tolist(), pixels.flatten().tolist(), strict=True)
+    ]
+    rows = "".join(f"<tr>{''.join(cells[i : i + 3])}</tr>" for i in (0, 3, 6))
+    return f"<table class='mbm-products'><caption>number · marked pixel</caption>{rows}</table>"

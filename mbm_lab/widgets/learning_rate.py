@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 
-import ipywidgets
 import numpy as np
 from torch import Tensor
 
 from mbm_lab import fusion, plots
-from mbm_lab.widgets.drawing import MovingFigure, spoken
+from mbm_lab.widgets.drawing import MovingFigure
 from mbm_lab.widgets.fusion_figure import GRID
+from mbm_lab.widgets.parts import Line, LogSlider, Panel, Picture
 
 
-class LearningRatePlayground(ipywidgets.VBox):
+class LearningRatePlayground(Panel):
     """One slider, the learning rate, and the path that gradient descent then takes.
 
     f, g, m: (N,) readings and mood. 100 steps from α = 1.2, β = 0.4, over the error surface.
@@ -24,16 +24,17 @@ class LearningRatePlayground(ipywidgets.VBox):
     def __init__(self, f: Tensor, g: Tensor, m: Tensor):
         self.f, self.g, self.m = (values - values.mean() for values in (f, g, m))
         self.best = fusion.best_weights(f, g, m)
-        self.rate = ipywidgets.FloatLogSlider(
-            value=0.05, base=10, min=-2, max=1, step=0.02, description="learning rate",
-            readout_format=".3f", style={"description_width": "100px"}, layout={"width": "560px"},
-        )  # fmt: skip
-        self.plot = ipywidgets.Image(format="png")
-        self.text = ipywidgets.HTML()
+        self.rate = LogSlider(
+            value=0.05, min=-2, max=1, step=0.02, description="learning rate", readout_format=".3f"
+        )
+        self.plot, self.text = Picture(), Line()
         self._draw_background()
         self.rate.observe(self._update, "value")
         self._update()
-        super().__init__([self.rate, self.plot, self.text])
+        super().__init__(self.rate, self.plot, self.text)
+
+    def pictures(self) -> list[bytes]:
+        return [self.plot.value]
 
     def _draw_background(self) -> None:
         self.drawing = MovingFigure(9.0, 3.9)
@@ -77,9 +78,12 @@ class LearningRatePlayground(ipywidgets.VBox):
         end = "it flies away" if errors[-1] > errors[0] else "it has arrived"
         if errors[-1] <= errors[0] and far > 0.01:
             end = f"it is still {far:.2f} away from the best point"
-        self.said = (
+        self.plot.alt = (
+            f"Left: the path over α and β, where {end}; a star marks the best point. "
+            f"Right: the error, step by step, from {errors[0]:.3g} to {errors[-1]:.3g}."
+        )
+        self.text.value = (
             f"Learning rate {self.rate.value:.3f}: after {self.STEPS} steps "
             f"α = {float(alphas[-1]):.3g}, β = {float(betas[-1]):.3g}, error {errors[-1]:.3g}; "
             f"{end}."
         )
-        self.text.value = spoken(self.said)

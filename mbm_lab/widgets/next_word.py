@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ipywidgets
 import torch
 from torch import Tensor
 
 from mbm_lab import captioning, plots, preprocessing, training, writing
 from mbm_lab.device import lent
-from mbm_lab.widgets.drawing import MovingFigure, image_bytes, spoken
+from mbm_lab.widgets.drawing import MovingFigure, image_bytes
+from mbm_lab.widgets.parts import IntSlider, Line, Panel, Picture
 
 
-class NextWordPlayground(ipywidgets.VBox):
+class NextWordPlayground(Panel):
     """Two sliders, a card and how many words are written, and what may come next.
 
     captioner: a trained one; vocabulary: its words; images: (N, 3, 64, 64), one for each card.
@@ -26,18 +26,17 @@ class NextWordPlayground(ipywidgets.VBox):
         images: Tensor,
     ):
         self.captioner, self.vocabulary, self.images = captioner.eval(), vocabulary, images
-        wide = {"layout": {"width": "560px"}, "style": {"description_width": "100px"}}
-        self.count = ipywidgets.IntSlider(description="words written", min=0, max=1, **wide)
-        self.card = ipywidgets.IntSlider(description="card", min=0, max=len(images) - 1, **wide)
-        self.picture = ipywidgets.Image(format="png")
-        self.plot = ipywidgets.Image(format="png")
-        self.text = ipywidgets.HTML()
+        self.count = IntSlider(description="words written", min=0, max=1)
+        self.card = IntSlider(description="card", min=0, max=len(images) - 1)
+        self.picture, self.plot, self.text = Picture(), Picture(), Line()
         self._draw_background()
         self.card.observe(self._read, "value")
         self.count.observe(self._update, "value")
         self._read()
-        figures = ipywidgets.HBox([self.picture, self.plot])
-        super().__init__([self.count, self.card, figures, self.text])
+        super().__init__([self.count, self.card], [self.picture, self.plot], self.text)
+
+    def pictures(self) -> list[bytes]:
+        return [self.picture.value, self.plot.value]
 
     def _draw_background(self) -> None:
         self.drawing = MovingFigure(6.2, 3.2)
@@ -65,6 +64,7 @@ class NextWordPlayground(ipywidgets.VBox):
         english = torch.tensor([word.isascii() for word in self.vocabulary.words])
         self.likely = (scores.softmax(1) * english).topk(self.BARS)  # figures hold no Chinese
         self.picture.value = image_bytes(image, 240)
+        self.picture.alt = f"Card {self.card.value}."
         self.count.max = len(self.words)
         self._update()
 
@@ -80,5 +80,5 @@ class NextWordPlayground(ipywidgets.VBox):
             told.append(f"{name} {float(p):.2f}")
         self.plot.value = self.drawing.draw_moving()
         so_far = " ".join(names[word] for word in self.words[:count])
-        self.said = f"After “{so_far}”: {', '.join(told[:3])}."
-        self.text.value = spoken(self.said)
+        self.plot.alt = f"Bars: the likeliest next words are {', '.join(told)}."
+        self.text.value = f"After “{so_far}”: {', '.join(told[:3])}."

@@ -96,7 +96,7 @@ function slider(name, [least, most, unit]) {
   const input = make("input", { type: "range", id, min: least, max: most, step: unit });
   const value = make("span", { "aria-hidden": "true" }); // the slider itself says its value
   const label = make("label", { for: id }, name);
-  return { input, value, row: make("div", { class: "mbm-slider" }, label, input, value) };
+  return { input, value, row: make("div", { class: "mbm-range" }, label, input, value) };
 }
 
 function checkbox(name) {

@@ -6,10 +6,11 @@ import ipywidgets
 import torch
 
 from mbm_lab import cnn, plots, preprocessing, rnn
-from mbm_lab.widgets.drawing import MovingFigure, spoken
+from mbm_lab.widgets.drawing import MovingFigure
+from mbm_lab.widgets.parts import IntSlider, Line, Panel, Picture
 
 
-class SentencePlayground(ipywidgets.VBox):
+class SentencePlayground(Panel):
     """Write a sentence, move a slider over its words, and see what g reads so far.
 
     reader: g, with a TextEncoder inside; vocabulary: its words.
@@ -22,19 +23,18 @@ class SentencePlayground(ipywidgets.VBox):
         self.sentence = ipywidgets.Text(
             value=self.FIRST, description="sentence", continuous_update=False
         )
-        self.sentence.layout.width = "640px"
-        self.count = ipywidgets.IntSlider(
-            description="words read", min=1, max=1, layout={"width": "640px"}
-        )
-        self.plot = ipywidgets.Image(format="png")
-        self.text = ipywidgets.HTML()
+        self.count = IntSlider(description="words read", min=1, max=1)
+        self.plot, self.text = Picture(), Line()
         self.drawing = MovingFigure(9.0, 3.4)
         self.drawing.figure.subplots_adjust(left=0.1, right=0.98, bottom=0.28, top=0.95)
         self.axes = self.drawing.figure.subplots()
         self.sentence.observe(self._read, "value")
         self.count.observe(self._update, "value")
         self._read()
-        super().__init__([self.sentence, self.count, self.plot, self.text])
+        super().__init__(self.sentence, self.count, self.plot, self.text)
+
+    def pictures(self) -> list[bytes]:
+        return [self.plot.value]
 
     def _read(self, _change: dict | None = None) -> None:
         """Reads a new sentence once; the slider then only shows how far."""
@@ -71,8 +71,11 @@ class SentencePlayground(ipywidgets.VBox):
         self.plot.value = self.drawing.draw_moving()
         unknown = [word for word in self.words if word not in self.vocabulary.index]
         note = f" Unknown to g, in brackets: {', '.join(unknown)}." if unknown else ""
-        self.said = (
+        self.plot.alt = (
+            f"The reading after each of the first {count} words: "
+            f"{', '.join(f'{reading:.2f}' for reading in self.readings[:count].tolist())}."
+        )
+        self.text.value = (
             f"After {count} of {len(self.words)} words, “{' '.join(self.words[:count])}”: "
             f"reading {float(self.readings[count - 1]):.2f}.{note}"
         )
-        self.text.value = spoken(self.said)

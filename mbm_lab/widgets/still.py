@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
 
-from PIL import Image
+import matplotlib
+from PIL import Image, ImageDraw, ImageFont
+
+FONT = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf"
+"""It comes with matplotlib, and has Greek letters and arrows."""
 
 
 class Still:
@@ -26,15 +31,21 @@ class Still:
         return bundle
 
 
-def side_by_side(*pictures: bytes, gap: int = 12) -> bytes:
-    """PNG files in a row, on white, with the highest one's height: the bytes of a PNG file."""
+def side_by_side(*pictures: bytes, gap: int = 12, words: str = "") -> bytes:
+    """PNG files in a row, on white, with the highest one's height, and words under them: the bytes
+    of a PNG file."""
     images = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
-    width = sum(image.width for image in images) + gap * (len(images) - 1)
-    row = Image.new("RGB", (width, max(image.height for image in images)), "white")
+    width = max(480 if words else 1, sum(image.width + gap for image in images) - gap)
+    height = max((image.height for image in images), default=0)
+    font = ImageFont.truetype(FONT, 13)
+    lines = textwrap.wrap(words, width // 8)
+    row = Image.new("RGB", (width, height + (6 + 18 * len(lines) if lines else 0)), "white")
     left = 0
     for image in images:
         row.paste(image, (left, 0))
         left += image.width + gap
+    for number, line in enumerate(lines):
+        ImageDraw.Draw(row).text((0, height + 4 + 18 * number), line, "black", font)
     buffer = io.BytesIO()
     row.save(buffer, format="png", optimize=True)
     return buffer.getvalue()

@@ -47,14 +47,15 @@ def reads(page, containing: str, pattern: str | re.Pattern) -> re.Match:
     return eventually(page, line_matches)
 
 
+AS_BASE64 = """async image => {
+    const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
+    return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ''));
+}"""
+
+
 def picture_of(page, number: int) -> np.ndarray:
     """The picture that an image widget shows at this moment, as pixels."""
-    data = page.locator(".jp-OutputArea .widget-image").nth(number).evaluate(
-        """async image => {
-            const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
-            return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ''));
-        }"""
-    )  # fmt: skip
+    data = page.locator(".jp-OutputArea .widget-image").nth(number).evaluate(AS_BASE64)
     return pixels(base64.b64decode(data))
 
 
@@ -86,6 +87,40 @@ def drag(page, handle, pixels_right: int, steps: int = 12) -> None:
     handle.scroll_into_view_if_needed()
     box = handle.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + pixels_right, y, steps=steps)
+    page.mouse.up()
+
+
+def panel_of(page, containing: str):
+    """The last small widget whose line of text contains this."""
+    return page.locator(f".mbm-panel:has(.mbm-line:has-text('{containing}'))").last
+
+
+def line_of(panel) -> str:
+    """A small widget's line of text. (Not inner_text: cells out of sight have none.)"""
+    return panel.locator(".mbm-line").text_content()
+
+
+def image_in(panel, number: int) -> np.ndarray:
+    """A picture that a small widget shows at this moment, as pixels."""
+    data = panel.locator(".mbm-picture img").nth(number).evaluate(AS_BASE64)
+    return pixels(base64.b64decode(data))
+
+
+def shown_value(slider) -> float:
+    """The value that a native slider tells screen readers."""
+    return float(slider.get_attribute("aria-valuetext"))
+
+
+def pull(page, slider, pixels_right: int, steps: int = 12) -> None:
+    """Drags the thumb of a native slider with the mouse, in many small steps."""
+    slider.scroll_into_view_if_needed()
+    box, thumb = slider.bounding_box(), 16
+    share = slider.evaluate("one => (one.value - one.min) / (one.max - one.min)")
+    x = box["x"] + thumb / 2 + share * (box["width"] - thumb)
+    y = box["y"] + box["height"] / 2
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + pixels_right, y, steps=steps)

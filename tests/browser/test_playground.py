@@ -400,8 +400,8 @@ def test_axe_finds_no_violation(open_on, screen, theme):
 def test_the_eye_of_these_tests_is_not_blind(open_on):
     page = open_on("half a screen")
     page.add_style_tag(
-        content=".mbm-slider { grid-template-columns: 3em 20em 3em !important; } "
-        ".mbm-slider label { overflow: hidden; white-space: nowrap; } "
+        content=".mbm-range { grid-template-columns: 3em 20em 3em !important; } "
+        ".mbm-range label { overflow: hidden; white-space: nowrap; } "
         ".mbm-buttons button { min-height: 0 !important; height: 20px; } "
         ".mbm-status { width: 1000px; }"
     )

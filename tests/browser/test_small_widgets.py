@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from axe_playwright_python.sync_playwright import Axe
 
 from mbm_lab import (
     albums,
@@ -16,76 +17,102 @@ from mbm_lab import (
     widgets,
 )
 from tests.browser.jupyter import (
-    drag,
     eventually,
-    picture_of,
+    image_in,
+    line_of,
+    panel_of,
     pixels,
-    reads,
+    pull,
     same_picture,
-    value_of,
-    words_of,
+    shown_value,
     write_cell,
 )
 
+LESSONS = ["02_cnn", "03_rnn", "05_training", "06_captioning", "07_retrieval", "08_video",
+           "12_real_data"]  # fmt: skip
+every_lesson = pytest.mark.parametrize("name", LESSONS)
 
-def assert_shows(page, mirror, containing: str, picture: int, image: bytes) -> None:
-    """Words and pixels become those that this process computes for the same settings."""
+
+def assert_shows(page, panel, mirror) -> None:
+    """Words and pictures become those that this process computes for the same settings."""
 
     def says_the_same():
-        return mirror.said == words_of(page, containing)
+        return mirror.said == line_of(panel)
 
     eventually(page, says_the_same)
+    for number, wanted in enumerate(shown_pictures(mirror)):
 
-    def looks_the_same():
-        return same_picture(picture_of(page, picture), pixels(image))
+        def looks_the_same(number=number, wanted=wanted):
+            return same_picture(image_in(panel, number), pixels(wanted))
 
-    eventually(page, looks_the_same)
+        eventually(page, looks_the_same)
+
+
+def shown_pictures(mirror) -> list[bytes]:
+    """The PNG files in a widget's pictures. (What a search finds is shown otherwise.)"""
+    return [] if isinstance(mirror, widgets.ComposePlayground) else mirror.pictures()
+
+
+def assert_moves(page, panel, moves, mirror) -> None:
+    """Each move changes its slider; the mirror's slider of that name follows; both then agree."""
+    for slider, name, move in moves:
+        before = shown_value(slider)
+        move()
+        assert shown_value(slider) != before
+        control = getattr(mirror, name)
+        control.value = type(control.value)(shown_value(slider))
+        assert_shows(page, panel, mirror)
 
 
 def test_every_number_of_the_kernel(lesson_page, watched):
     page = watched(lesson_page("02_cnn"))
     image = datasets.load_postcards("test", parts=("image",)).images[3].mean(0)
-    mirror = widgets.KernelPlayground(image, row=36, column=19)
-    handles = page.locator(".noUi-handle")
-    assert handles.count() == 9
+    mirror = widgets.KernelPlayground(image)
+    panel = panel_of(page, "In the marked window")
+    row, column = (panel.get_by_label(f"window: {name}") for name in ("row", "column"))
+    mirror.row.value, mirror.column.value = (int(shown_value(one)) for one in (row, column))
+    boxes = panel.locator("input[type='number']")
+    assert boxes.count() == 9
     for place in range(9):
-        handle = handles.nth(place)
-        before = value_of(handle)
-        handle.press("ArrowRight")
-        handle.press("ArrowRight")
-        drag(page, handle, -9 if place % 2 else 9)
-        assert value_of(handle) != before
-        values = [value_of(handles.nth(i)) for i in range(9)]
+        box = boxes.nth(place)
+        before = float(box.input_value())
+        for key in ("ArrowUp", "ArrowUp", "ArrowUp", "ArrowDown"):
+            box.press(key)
+        assert float(box.input_value()) == before + 1
+        box.fill(str(place / 2 - 2.5))
+        values = [float(boxes.nth(i).input_value()) for i in range(9)]
         mirror.set([values[0:3], values[3:6], values[6:9]])
-        assert_shows(page, mirror, "In the marked window", 1, mirror.after.value)
-    text = words_of(page, "In the marked window")
-    terms = re.findall(r"(-?[\d.]+) · ([\d.]+)", text)
-    total = float(re.search(r" = (\S+)\. In the whole", text)[1])
-    assert sum(float(k) * float(x) for k, x in terms) == pytest.approx(total, abs=0.3)
-    page.click("button:has-text('outlines')")
+        assert_shows(page, panel, mirror)
+    panel.get_by_role("button", name="outlines").click()
     mirror.set(widgets.PRESETS["outlines"])
-    assert_shows(page, mirror, "In the marked window", 1, mirror.after.value)
+    assert_shows(page, panel, mirror)
+    moves = (
+        (row, "row", lambda: pull(page, row, -80)),
+        (column, "column", lambda: pull(page, column, 50)),
+        (row, "row", lambda: row.press("ArrowRight")),
+    )
+    assert_moves(page, panel, moves, mirror)
+    products = panel.locator(".mbm-products td").all_text_contents()
+    total = float(re.search(r" = (\S+)\. In the whole", line_of(panel))[1])
+    assert sum(float(one.split("= ")[1]) for one in products) == pytest.approx(total, abs=0.05)
 
 
 def test_a_sentence_word_by_word(lesson_page, watched):
     page = watched(lesson_page("03_rnn"))
     mirror = widgets.SentencePlayground(*stored.load("message_reader"))
-    handle = page.locator(".noUi-handle").first
-    for move in (
-        lambda: handle.press("ArrowRight"),
-        lambda: drag(page, handle, 90),
-        lambda: handle.press("ArrowLeft"),
-    ):
-        before = value_of(handle)
-        move()
-        assert value_of(handle) != before
-        mirror.count.value = int(value_of(handle))
-        assert_shows(page, mirror, "words, “", 0, mirror.plot.value)
-    box = page.locator(".widget-text input").first
+    panel = panel_of(page, "words, “")
+    count = panel.get_by_label("words read")
+    moves = (
+        (count, "count", lambda: count.press("ArrowRight")),
+        (count, "count", lambda: pull(page, count, 90)),
+        (count, "count", lambda: count.press("ArrowLeft")),
+    )
+    assert_moves(page, panel, moves, mirror)
+    box = panel.get_by_label("sentence")
     box.fill("The weather was never boring!")
     box.press("Enter")
     mirror.sentence.value = "The weather was never boring!"
-    assert_shows(page, mirror, "words, “", 0, mirror.plot.value)
+    assert_shows(page, panel, mirror)
 
 
 def test_the_learning_rate(lesson_page, watched):
@@ -93,46 +120,50 @@ def test_the_learning_rate(lesson_page, watched):
     val = datasets.load_postcards("val")
     readings = welcome.read(val, *welcome.load_readers())
     mirror = widgets.LearningRatePlayground(*readings, val.mood)
-    handle = page.locator(".noUi-handle").first
+    panel = panel_of(page, "Learning rate")
+    rate = panel.get_by_label("learning rate")
     endings = set()
     for move in (
-        lambda: [handle.press("ArrowRight") for _ in range(3)],
-        lambda: drag(page, handle, -150),
-        lambda: drag(page, handle, 400),
+        lambda: [rate.press("ArrowLeft") for _ in range(3)],
+        lambda: pull(page, rate, -150),
+        lambda: pull(page, rate, 400),
     ):
-        before = value_of(handle)
+        before = shown_value(rate)
         move()
-        assert value_of(handle) != before
-
-        def text_follows_handle():
-            rate = float(reads(page, "Learning rate", r"Learning rate (\S+):")[1])
-            return rate == pytest.approx(10 ** value_of(handle), rel=0.02, abs=0.002)
-
-        eventually(page, text_follows_handle)
-        mirror.rate.value = 10 ** value_of(handle)
-        assert_shows(page, mirror, "Learning rate", 0, mirror.plot.value)
-        endings.add(words_of(page, "Learning rate").split("; ")[1][:6])
-    assert len(endings) == 2
+        assert shown_value(rate) != before
+        mirror.rate.value = 10 ** float(rate.input_value())
+        assert f"{mirror.rate.value:.3f}" == rate.get_attribute("aria-valuetext")
+        assert_shows(page, panel, mirror)
+        endings.add(line_of(panel).split("; ")[1][:6])
+    assert len(endings) == 3  # it arrives, is still on the way, flies away
 
 
 def test_the_next_word(lesson_page, watched):
     page = watched(lesson_page("06_captioning"))
     images = datasets.load_postcards("test", parts=("image",)).images[:24]
     mirror = widgets.NextWordPlayground(*stored.load("captioner"), images)
-    count, card = page.locator(".noUi-handle").all()
-    for handle, move in (
-        (count, lambda: count.press("ArrowRight")),
-        (card, lambda: drag(page, card, -120)),
-        (count, lambda: drag(page, count, 150)),
-        (card, lambda: card.press("ArrowRight")),
-    ):
-        before = value_of(handle)
-        move()
-        assert value_of(handle) != before
-        mirror.card.value = int(value_of(card))
-        mirror.count.value = int(value_of(count))
-        assert_shows(page, mirror, "After “", 1, mirror.plot.value)
-        assert same_picture(picture_of(page, 0), pixels(mirror.picture.value))
+    panel = panel_of(page, "After “")
+    count, card = (panel.get_by_label(name) for name in ("words written", "card"))
+    mirror.card.value = int(shown_value(card))
+    moves = (
+        (count, "count", lambda: count.press("ArrowRight")),
+        (card, "card", lambda: pull(page, card, -120)),
+        (count, "count", lambda: pull(page, count, 120)),
+        (card, "card", lambda: card.press("ArrowRight")),
+    )
+    assert_moves(page, panel, moves, mirror)
+
+
+def assert_finds(page, panel, mirror) -> None:
+    """The pictures under the words are those of this process, with the same titles and frames."""
+    assert_shows(page, panel, mirror)
+    shown = panel.locator(".mbm-found").evaluate("one => one.outerHTML")
+    captions = re.findall(r"<b>(.*?)</b> (.*?)</figcaption>", shown)
+    assert captions == re.findall(r"<b>(.*?)</b> (.*?)</figcaption>", mirror.figures.value)
+    assert panel.locator(".mbm-fulfilled").count() == len(mirror.fulfilled)
+    assert re.findall(r"base64,([^'\"]+)", shown) == re.findall(
+        r"base64,([^'\"]+)", mirror.figures.value
+    )
 
 
 def test_this_card_but(lesson_page, watched):
@@ -150,97 +181,175 @@ def test_this_card_but(lesson_page, watched):
         "playground = widgets.ComposePlayground("
         '*stored.load("dual_encoder"), gallery, gallery_features)\nplayground',
     )
-    mirror.alpha.value, mirror.beta.value = 0.5, 0.5
-    assert_shows(page, mirror, " finds: ", 0, mirror.plot.value)
-    alpha, beta, card = page.locator(".noUi-handle").all()
-    for handle, slider, move in (
-        (alpha, mirror.alpha, lambda: alpha.press("ArrowRight")),
-        (beta, mirror.beta, lambda: drag(page, beta, -60)),
-        (card, mirror.card, lambda: drag(page, card, 80)),
-        (beta, mirror.beta, lambda: drag(page, beta, 90)),
-    ):
-        before = value_of(handle)
-        move()
-        assert value_of(handle) != before
-        slider.value = type(slider.value)(value_of(handle))
-        assert_shows(page, mirror, " finds: ", 0, mirror.plot.value)
-    box = page.locator(".widget-text input[type='text']").first
-    for words in ("at night", "a lighthouse"):
-        box.fill(words)
-        box.press("Enter")
+    panel = panel_of(page, " finds: ")
+    eventually(page, lambda: mirror.said == line_of(panel))
+    alpha, beta, card = (panel.get_by_label(name, exact=True) for name in ("α", "β", "card"))
+    moves = (
+        (alpha, "alpha", lambda: alpha.press("ArrowRight")),
+        (beta, "beta", lambda: pull(page, beta, -40)),
+        (card, "card", lambda: pull(page, card, 80)),
+        (beta, "beta", lambda: pull(page, beta, 60)),
+    )
+    assert_moves(page, panel, moves, mirror)
+    assert_finds(page, panel, mirror)
+    box = panel.get_by_label("words")
+    for words in ("at night", "<b>a lighthouse"):  # typed, and no key to end it
+        box.fill("")
+        box.press_sequentially(words, delay=20)
         mirror.words.value = words
-        assert_shows(page, mirror, words, 0, mirror.plot.value)
+        assert_finds(page, panel, mirror)
+    assert "<b>a lighthouse" in line_of(panel)
+
+
+def test_a_weight_of_0_says_that_typed_words_do_not_count(lesson_page, watched):
+    page = watched(lesson_page("07_retrieval"))
+    panel = panel_of(page, " finds: ")
+    panel.get_by_label("β", exact=True).press("Home")
+    panel.get_by_label("words").fill("happy")
+    said = "“happy” finds: "
+    eventually(page, lambda: said in line_of(panel))
+    assert line_of(panel).endswith("β = 0: the words do not count; move β.")
+    panel.get_by_label("β", exact=True).press("End")
+    eventually(page, lambda: "do not count" not in line_of(panel))
 
 
 def test_a_film_frame_by_frame(lesson_page, watched):
     page = watched(lesson_page("08_video"))
     cards = video.filmed(datasets.load_postcards("test", parts=("clip",)))
     mirror = widgets.FilmPlayground(*stored.load("summariser"), torch.stack(cards.clips)[:20])
-    seen, film = page.locator(".noUi-handle").all()
-    for handle, move in (
-        (seen, lambda: seen.press("ArrowLeft")),
-        (film, lambda: drag(page, film, 100)),
-        (seen, lambda: drag(page, seen, -150)),
-        (film, lambda: film.press("ArrowRight")),
-    ):
-        before = value_of(handle)
-        move()
-        assert value_of(handle) != before
-        mirror.film.value = int(value_of(film))
-        mirror.seen.value = int(value_of(seen))
-        assert_shows(page, mirror, " frames: ", 0, mirror.plot.value)
+    panel = panel_of(page, " frames: ")
+    seen, film = (panel.get_by_label(name, exact=True) for name in ("frames seen", "film"))
+    moves = (
+        (seen, "seen", lambda: seen.press("ArrowLeft")),
+        (film, "film", lambda: pull(page, film, 100)),
+        (seen, "seen", lambda: pull(page, seen, -150)),
+        (film, "film", lambda: film.press("ArrowRight")),
+    )
+    mirror.seen.value = int(shown_value(seen))
+    assert_moves(page, panel, moves, mirror)
 
 
 def test_an_album_of_ones_own(lesson_page, watched):
     page = watched(lesson_page("12_real_data"))
     mirror = widgets.AlbumPlayground(albums.load_album(albums.example_album()))
-    alpha, beta, card = page.locator(".noUi-handle").all()[-3:]
-    box = page.locator(".widget-text input[type='text']").last
-    picture = page.locator(".jp-OutputArea .widget-image").count() - 1
+    panel = panel_of(page, " finds: ")
+    alpha, beta, card = (panel.get_by_label(name, exact=True) for name in ("α", "β", "card"))
     for words in ("a boat", "fan in the snow"):
-        box.fill(words)
-        box.press("Enter")
+        panel.get_by_label("words").fill(words)
         mirror.words.value = words
-        assert_shows(page, mirror, " finds: ", picture, mirror.plot.value)
-    for handle, slider, move in (
-        (alpha, mirror.alpha, lambda: [alpha.press("ArrowRight") for _ in range(6)]),
-        (card, mirror.card, lambda: drag(page, card, 120)),
-        (beta, mirror.beta, lambda: drag(page, beta, -200)),
-    ):
-        before = value_of(handle)
-        move()
-        assert value_of(handle) != before
-        slider.value = type(slider.value)(value_of(handle))
-        assert_shows(page, mirror, " finds: ", picture, mirror.plot.value)
+        assert_finds(page, panel, mirror)
+    moves = (
+        (alpha, "alpha", lambda: [alpha.press("ArrowRight") for _ in range(6)]),
+        (card, "card", lambda: pull(page, card, 120)),
+        (beta, "beta", lambda: pull(page, beta, -100)),
+    )
+    assert_moves(page, panel, moves, mirror)
+    assert_finds(page, panel, mirror)
 
 
 def test_real_digits_follow_alpha_and_beta(lesson_page, watched):
     page = watched(lesson_page("12_real_data"))
-    alpha, beta, pair = page.locator(".noUi-handle").all()[:3]
+    panel = panel_of(page, "are right")
+    alpha, beta, pair = (panel.get_by_label(name, exact=True) for name in ("α", "β", "pair"))
     found = re.compile(r"α = (\S+), β = (\S+): pair (\d+) is a \d, .* pairs (\S+) are right")
     shares = []
-    for handle, group, move in (
+    for slider, group, move in (
         (alpha, 1, lambda: alpha.press("ArrowRight")),
-        (alpha, 1, lambda: drag(page, alpha, 150)),  # the lesson leaves it near 0
-        (beta, 2, lambda: drag(page, beta, -400)),
-        (pair, 3, lambda: drag(page, pair, 100)),
-        (alpha, 1, lambda: drag(page, alpha, -400)),
+        (alpha, 1, lambda: pull(page, alpha, 150)),  # the lesson leaves it near 0
+        (beta, 2, lambda: pull(page, beta, -400)),
+        (pair, 3, lambda: pull(page, pair, 100)),
+        (alpha, 1, lambda: pull(page, alpha, -400)),
     ):
-        before, old = value_of(handle), picture_of(page, 1)
+        before, old = shown_value(slider), image_in(panel, 1)
         move()
-        assert value_of(handle) != before
+        assert shown_value(slider) != before
 
-        def text_follows_handle(handle=handle, group=group):
-            said = reads(page, "are right", found)
-            return float(said[group]) == pytest.approx(value_of(handle), abs=0.006)
+        def text_follows_slider(slider=slider, group=group):
+            said = found.search(line_of(panel))
+            return said and float(said[group]) == pytest.approx(shown_value(slider), abs=0.006)
 
-        eventually(page, text_follows_handle)
+        eventually(page, text_follows_slider)
 
         def bars_move(old=old):
-            return not same_picture(picture_of(page, 1), old)
+            return not same_picture(image_in(panel, 1), old)
 
-        if handle is pair or len(shares) == 4:  # one weight less may leave a sure answer sure
+        if slider is pair or len(shares) == 4:  # one weight less may leave a sure answer sure
             eventually(page, bars_move)
-        shares.append(float(reads(page, "are right", found)[4]))
+        shares.append(float(found.search(line_of(panel))[4]))
     assert shares[2] < shares[1]  # without the voice fewer are right
     assert shares[4] == pytest.approx(0.1, abs=0.06)  # with neither it is chance
+
+
+def test_arrow_keys_move_the_slider_and_not_jupyterlabs_cells(lesson_page, watched):
+    page = watched(lesson_page("08_video"))
+    seen = panel_of(page, " frames: ").get_by_label("frames seen")
+    seen.press("Home")
+    for key in ("ArrowUp", "ArrowUp", "ArrowDown", "ArrowUp"):
+        seen.press(key)
+    assert shown_value(seen) == 4
+    assert seen.evaluate("one => one === document.activeElement")
+
+
+@every_lesson
+def test_the_line_of_text_is_one_lasting_status(lesson_page, watched, name):
+    page = watched(lesson_page(name))
+    for panel in page.locator(".mbm-panel").all():
+        line, slider = panel.locator(".mbm-line"), panel.locator("input[type='range']").first
+        assert line.get_attribute("role") == "status"
+        line.evaluate("one => { one.here = true; }")
+        before = line.text_content()
+        slider.press("End" if shown_value(slider) < 1 else "Home")
+
+        def text_changes(line=line, before=before):
+            return line.text_content() != before
+
+        eventually(page, text_changes)
+        assert line.evaluate("one => one.here")
+
+
+@every_lesson
+def test_axe_finds_nothing_wrong_in_a_small_widget(lesson_page, watched, name):
+    page = watched(lesson_page(name))
+    found = Axe().run(page, context=".mbm-panel")
+    assert found.violations_count == 0, found.generate_report()
+    assert all(page.locator(".mbm-panel img").evaluate_all("all => all.map(one => one.alt)"))
+
+
+FAULTS = """() => {
+    const faults = [], page = document.querySelector('.jp-WindowedPanel-outer');
+    if (page.scrollWidth > page.clientWidth) faults.push('the page scrolls sideways');
+    for (const panel of document.querySelectorAll('.mbm-panel')) {
+        const area = panel.closest('.jp-OutputArea-output').getBoundingClientRect();
+        for (const one of panel.querySelectorAll('*:not(.mbm-kernel .widget-label)')) {
+            const box = one.getBoundingClientRect(), tag = one.tagName;
+            const what = `${tag} "${one.textContent.trim().slice(0, 30)}"`;
+            if (box.right > area.right + 1) faults.push(`${what} leaves the page`);
+            if (tag !== 'INPUT' && one.clientWidth && one.scrollWidth > one.clientWidth + 1)
+                faults.push(`${what} is cut off`);
+            if (['INPUT', 'BUTTON'].includes(tag) && box.height < 24) faults.push(`${what} is low`);
+            if (one.type === 'range' && box.width < 120) faults.push(`${what} is short`);
+        }
+    }
+    return faults;
+}"""
+
+WIDTHS = {"half a screen": 960, "a small tablet": 800, "zoom 150 %": 867, "a telephone": 320}
+"""Zoom makes a window of 1300 pixels one of 1300 / 1.5 CSS pixels."""
+
+
+@every_lesson
+def test_nothing_is_cut_off_in_a_narrow_window(lesson_page, watched, name):
+    page = watched(lesson_page(name))
+    before, side_bar = page.viewport_size, page.locator(".jp-SideBar.jp-mod-left .lm-mod-current")
+    try:
+        for where, width in WIDTHS.items():
+            if width < 400 and side_bar.count():  # it would leave no room: one closes it
+                page.set_viewport_size(before)
+                side_bar.click()
+            page.set_viewport_size({"width": width, "height": before["height"]})
+            page.locator(".mbm-panel").last.scroll_into_view_if_needed()
+            page.wait_for_timeout(400)
+            assert page.locator(".mbm-panel").count() > 0
+            assert page.evaluate(FAULTS) == [], where
+    finally:
+        page.set_viewport_size(before)

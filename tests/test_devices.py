@@ -490,7 +490,7 @@ CASES = {
     ),
     "widgets.witnesses.Witnesses": lambda: readers_case(
         lambda f, g, words, cards, put: widgets.witnesses.Witnesses(
-            cards, (torch.zeros(4), torch.zeros(4)), (f, g), words, torch.Generator()
+            cards, (torch.zeros(4), torch.zeros(4)), (f, g), words
         ).read(0.5, 0.5)
     ),
 }

@@ -1,8 +1,7 @@
-"""Pictures that change fast, and lines of text that are read aloud."""
+"""Pictures that change fast."""
 
 from __future__ import annotations
 
-import html
 import io
 
 import numpy as np
@@ -25,11 +24,6 @@ def image_bytes(image: Tensor, size: int) -> bytes:
     pixels = np.repeat(pixels[None], 3, 0) if pixels.ndim == 2 else pixels
     picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     return png_bytes(np.asarray(picture.resize((size, size), Image.Resampling.NEAREST)))
-
-
-def spoken(words: str) -> str:
-    """A line of text as a screen reader announces it whenever it changes."""
-    return f"<span role='status' aria-live='polite'>{html.escape(words, quote=False)}</span>"
 
 
 class MovingFigure:

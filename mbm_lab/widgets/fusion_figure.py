@@ -35,7 +35,7 @@ def fusion_picture(
     """
     figure = Figure(figsize=(9.6, 3.6), dpi=80, layout="constrained")
     postcard, surface, dial = figure.subplots(1, 3, width_ratios=(0.7, 1, 1.1))
-    postcard.imshow(image.permute(1, 2, 0))
+    postcard.imshow(image.permute(1, 2, 0).numpy())
     postcard.set_axis_off()
     postcard.set_title(textwrap.fill(message, 28), fontsize=9, y=-0.05, va="top")
     draw_surface(surface, f, g, m)
@@ -52,7 +52,8 @@ def draw_surface(axes: Axes, f: Tensor, g: Tensor, m: Tensor) -> None:
     errors = fusion.error_surface(f, g, m, GRID, GRID)
     least, most = float(errors.min()), float(errors.max())
     levels = least - 1e-6 + (most - least + 2e-6) * np.linspace(0, 1, 13) ** 2
-    axes.contourf(GRID, GRID, errors, levels=levels, cmap="viridis_r")
+    grid = GRID.numpy()
+    axes.contourf(grid, grid, errors.numpy(), levels=levels, cmap="viridis_r")
     alpha, beta = best_of(f, g, m)
     line = {"color": "white", "linewidth": 2, "linestyle": "--"}
     if alpha is not None and beta is not None:

@@ -1,9 +1,9 @@
-"""Waiting: what takes long comes a moment later, and what comes back late is no hand."""
+"""Waiting: what takes long comes a moment later."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 
 class Later:
@@ -44,15 +44,3 @@ class Later:
     def _act(self) -> None:
         self._timer = None
         self.action()
-
-
-ROUNDING = 0.006
-"""How far JupyterLab's rounding can move the value of a slider with two decimals."""
-
-
-def is_echo(value: float, sent: Iterable[float]) -> bool:
-    """Whether a slider's new value may be one that code has sent it, and no hand on the slider.
-
-    JupyterLab sends values back, late and rounded its own way. sent: the values that code has set.
-    """
-    return any(abs(one - value) < ROUNDING for one in sent)

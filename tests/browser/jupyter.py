@@ -2,10 +2,8 @@
 
 import base64
 import io
-import re
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from mbm_lab import lessons
@@ -33,30 +31,10 @@ def code_cells(notebook) -> list:
     return [cell for cell in lessons.read_notebook(notebook).cells if cell.cell_type == "code"]
 
 
-def words_of(page, containing: str) -> str:
-    """A widget's line of text. (Not inner_text: cells out of sight have none.)"""
-    return page.text_content(f".widget-html-content:has-text('{containing}')")
-
-
-def reads(page, containing: str, pattern: str | re.Pattern) -> re.Match:
-    """The match of a pattern in a widget's line of text, as soon as there is one."""
-
-    def line_matches():
-        return re.search(pattern, words_of(page, containing))
-
-    return eventually(page, line_matches)
-
-
 AS_BASE64 = """async image => {
     const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
     return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ''));
 }"""
-
-
-def picture_of(page, number: int) -> np.ndarray:
-    """The picture that an image widget shows at this moment, as pixels."""
-    data = page.locator(".jp-OutputArea .widget-image").nth(number).evaluate(AS_BASE64)
-    return pixels(base64.b64decode(data))
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -75,22 +53,6 @@ def eventually(page, check, seconds: float = 60):
             return found
         page.wait_for_timeout(100)
     raise AssertionError(f"{check.__name__} was not true within {seconds} seconds")
-
-
-def value_of(handle) -> float:
-    """Where a slider's handle is."""
-    return float(handle.get_attribute("aria-valuetext"))
-
-
-def drag(page, handle, pixels_right: int, steps: int = 12) -> None:
-    """Moves a slider's handle with the mouse, in many small steps."""
-    handle.scroll_into_view_if_needed()
-    box = handle.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + pixels_right, y, steps=steps)
-    page.mouse.up()
 
 
 def panel_of(page, containing: str):
@@ -125,30 +87,6 @@ def pull(page, slider, pixels_right: int, steps: int = 12) -> None:
     page.mouse.down()
     page.mouse.move(x + pixels_right, y, steps=steps)
     page.mouse.up()
-
-
-SPOKEN = re.compile(
-    r"Card (?P<card>\d+): picture f = (?P<f>\S+), message g = (?P<g>\S+), "
-    r"v = (?P<alpha>\S+) · f \+ (?P<beta>\S+) · g = (?P<v>\S+), mood m = (?P<m>\S+)\. "
-    r"Over all \d+ cards: R² = (?P<r2>\S+)\. Best: α = (?P<best_alpha>\S+), "
-    r"β = (?P<best_beta>\S+)\."
-)
-
-
-def spoken(page) -> dict[str, float]:
-    """The numbers in the line of text of the playground of α and β, as soon as it has them all."""
-    found = reads(page, "Over all", SPOKEN)
-    return {name: float(value) for name, value in found.groupdict().items()}
-
-
-def settled(page, letter: str, handle) -> dict[str, float]:
-    """What the text says as soon as it is where the slider's handle is."""
-
-    def text_follows_handle():
-        said = spoken(page)
-        return said[letter] == pytest.approx(value_of(handle), abs=0.006) and said
-
-    return eventually(page, text_follows_handle)
 
 
 def write_cell(page, containing: str, code: str):

@@ -1,8 +1,17 @@
 """What the playground of α and β says of itself, in a lesson or on its own page."""
 
+import re
+
 import pytest
 
-from tests.browser.jupyter import SPOKEN, eventually
+from tests.browser.jupyter import eventually
+
+SPOKEN = re.compile(
+    r"Card (?P<card>\d+): picture f = (?P<f>\S+), message g = (?P<g>\S+), "
+    r"v = (?P<alpha>\S+) · f \+ (?P<beta>\S+) · g = (?P<v>\S+), mood m = (?P<m>\S+)\. "
+    r"Over all \d+ cards: R² = (?P<r2>\S+)\. Best: α = (?P<best_alpha>\S+), "
+    r"β = (?P<best_beta>\S+)\."
+)
 
 
 def status(page) -> dict[str, float]:

@@ -15,7 +15,7 @@ every_lesson = pytest.mark.parametrize("name", LESSONS)
 
 @pytest.fixture(scope="module")
 def mirrors():
-    """The same playgrounds in this process: lesson 00 shows test cards, lesson 04 validation cards."""
+    """The same playgrounds here: lesson 00 shows test cards, lesson 04 validation cards."""
     val = datasets.load_postcards("val")[:100]
     readings = welcome.read(val, *welcome.load_readers())
     made = widgets.FusionPlayground(), widgets.FusionPlayground(val, *readings)

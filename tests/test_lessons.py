@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from mbm_lab import albums, datasets, downloads, lessons
+from mbm_lab import albums, datasets, downloads, lessons, outputs
 
 LESSONS = sorted(lessons.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 README = lessons.REPOSITORY / "README.md"
@@ -36,7 +36,7 @@ def markdown(notebook):
     return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
 
 
-def outputs(notebook):
+def shown(notebook):
     return [output for cell in code_cells(notebook) for output in cell.outputs]
 
 
@@ -149,7 +149,7 @@ def test_few_outputs_are_not_compared_and_each_says_why(page):
 
 @every_lesson
 def test_no_errors_warnings_or_local_paths_are_stored(lesson):
-    for output in outputs(lessons.read_notebook(lesson)):
+    for output in shown(lessons.read_notebook(lesson)):
         assert output.output_type != "error"
         assert output.get("name") != "stderr", output.text
         for text in texts(output):
@@ -160,7 +160,7 @@ def test_no_errors_warnings_or_local_paths_are_stored(lesson):
 @every_lesson
 def test_pictures_have_a_text_alternative(lesson):
     notebook = lessons.read_notebook(lesson)
-    for output in outputs(notebook):
+    for output in shown(notebook):
         if "image/png" in output.get("data", {}):
             alt = output.metadata.get("image/png", {}).get("alt", "")
             assert len(alt) >= LEAST_ALT, f"alt text too short: {alt!r}"
@@ -312,6 +312,20 @@ def test_refresh_leaves_a_lesson_that_fails_as_it_was(notebooks, source):
     with pytest.raises(ValueError, match="00_one.ipynb: this cell"):
         lessons.refresh(["00"], notebooks)
     assert (notebooks / "00_one.ipynb").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_refresh_stores_pictures_but_no_progress_bars_and_no_live_views(notebooks):
+    bar = {"text/plain": "epochs:   0%|          | 0/4", outputs.LIVE: {}}
+    still = {"text/plain": "a slider", "image/png": "abc\n"}
+    edit(
+        notebooks / "00_one.ipynb",
+        "from IPython.display import display\n"
+        f"display({bar}, raw=True)\ndisplay({ {**still, outputs.LIVE: {}} }, raw=True)",
+    )
+    lessons.refresh(["00"], notebooks)
+    (cell,) = code_cells(lessons.read_notebook(notebooks / "00_one.ipynb"))
+    assert [output.data for output in cell.outputs] == [still]
 
 
 @pytest.mark.slow

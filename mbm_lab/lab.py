@@ -11,6 +11,7 @@ import sysconfig
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import zmq
@@ -120,22 +121,29 @@ def _serve(port: int, ip: str, browser: bool, page: str, settings: Path) -> int:
     """Runs JupyterLab as a program of its own, and ends it when asked to."""
     token = secrets.token_hex(24)
     _write_settings(settings)
-    for name in ("SIGTERM", "SIGHUP"):  # end as politely as on Ctrl+C
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)
-    server = None
+    asked = []  # to end while JupyterLab is being started: an error then would leave it alone
+    _on_ctrl_c(lambda number, frame: asked.append(number))
+    server = subprocess.Popen(
+        _command(port, ip, browser, page), env=_environment(token, settings), **_APART
+    )
     try:
-        server = subprocess.Popen(
-            _command(port, ip, browser, page), env=_environment(token, settings), **_APART
-        )
+        _on_ctrl_c(signal.default_int_handler)
+        if asked:
+            raise KeyboardInterrupt
         host = f"http://{'localhost' if ip == '127.0.0.1' else ip}:{port}"
         _announce(server, host, page, token)
         return server.wait()
     except KeyboardInterrupt:
-        if server is not None:
-            _end(server)
+        _end(server)
         print("\nJupyterLab has ended. Your lessons are in my_lessons.")
         return 0
+
+
+def _on_ctrl_c(handler: Callable) -> None:
+    """What to do on Ctrl+C; the same when this program, or its terminal, is asked to end."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has not all of them
+            signal.signal(getattr(signal, name), handler)
 
 
 def _environment(token: str, settings: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Every lesson has its frame and keeps its word; running it anew stores what it shows."""
 
+import copy
 import re
 
 import nbformat
@@ -155,6 +156,12 @@ def test_no_errors_warnings_or_local_paths_are_stored(lesson):
         for text in texts(output):
             assert not WARNING.search(text), text
             assert not LOCAL_PATH.search(text), text
+
+
+@every_lesson
+def test_no_progress_bars_and_no_views_beside_a_picture_are_stored(lesson):
+    stored = shown(lessons.read_notebook(lesson))
+    assert outputs.tidy(copy.deepcopy(stored)) == stored
 
 
 @every_lesson

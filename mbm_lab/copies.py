@@ -27,7 +27,7 @@ ORIGINS = ".course"  # the folder, among the copies, of the texts that they were
 
 NOT_COPIED = "not yet copied"
 SAME = "as the course's"
-NEWER = "the course has a newer one"
+NEWER = "not changed; `mbm-lab lab` brings the newer one"
 DIFFERENT = "yours differs"
 BOTH = "yours differs, and the course has a newer one"
 UNKNOWN = "yours differs; which version it was made from is not known"

@@ -347,14 +347,14 @@ def broken_packages(names: list[str]) -> dict[str, str]:
     the others in another Python, which they may bring down. To load those that are Python alone
     would take many seconds; their files are looked at instead.
     """
-    files = {name: metadata.files(name) for name in names}
-    pure = [
-        name
-        for name in names
-        if files[name] and not any(file.suffix in COMPILED for file in files[name])
-    ]
-    faults = {name: fault for name in pure if (fault := _incomplete(files[name]))}
-    others = [name for name in names if name not in pure and name != "torch"]
+    files = {name: metadata.files(name) for name in names if name != "torch"}
+    pure = {
+        name: there
+        for name, there in files.items()
+        if there and not any(file.suffix in COMPILED for file in there)
+    }
+    faults = {name: fault for name, there in pure.items() if (fault := _incomplete(there))}
+    others = [name for name in files if name not in pure]
     modules = [IMPORT_NAMES.get(name, name) for name in others]
     command = [sys.executable, "-P", "-c", LOADER, *modules]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as loader:

@@ -77,10 +77,18 @@ def _runs(numbers: list[int]) -> str:
 
 def read_notebook(path: Path) -> NotebookNode:
     """The notebook in this file. Raises ValueError when it is not a notebook."""
+    wrong = (ValueError, KeyError, AttributeError, TypeError, nbformat.ValidationError)
     try:
-        return nbformat.read(path, as_version=4)
-    except (ValueError, KeyError, AttributeError, nbformat.ValidationError):
-        raise ValueError(f"{path} is not a notebook that Jupyter can read.") from None
+        notebook = nbformat.read(path, as_version=4)
+        whole = isinstance(notebook.metadata, dict) and all(
+            isinstance(cell.cell_type, str) and isinstance(cell.source, str)
+            for cell in notebook.cells
+        )
+    except wrong:
+        whole = False
+    if not whole:
+        raise ValueError(f"{path} is not a notebook that Jupyter can read.")
+    return notebook
 
 
 def title(notebook: NotebookNode) -> str:

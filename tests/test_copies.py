@@ -166,6 +166,46 @@ def test_text_counts_and_outputs_do_not(course):
     assert state(course) == copies.UNREADABLE
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff\xfe",
+        b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": 3}',
+        b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{}]}',
+        b'{"nbformat": 4, "nbformat_minor": 5, "cells": []}',
+        b'{"nbformat": 4, "nbformat_minor": 5, "metadata": 1, "cells": []}',
+        b'{"nbformat": 99, "metadata": {}, "cells": []}',
+    ],
+)
+def test_whatever_stands_in_a_copy_lab_starts_and_leaves_it_alone(course, content):
+    notebooks, mine = course
+    copies.copy_missing(notebooks, mine)
+    publish(notebooks, "00_one", "print('new')")
+    (mine / "00_one.ipynb").write_bytes(content)
+    assert state(course) == copies.UNREADABLE
+    copies.prepare(notebooks, mine)
+    assert (mine / "00_one.ipynb").read_bytes() == content
+
+
+@pytest.mark.parametrize("mbm", [None, 3, {}, {"origin": 7}, {"origin": "../../x"}])
+def test_whatever_a_copy_says_of_its_origin_it_counts_as_the_learners(course, mbm):
+    notebooks, mine = course
+    copies.copy_missing(notebooks, mine)
+    notebook = lessons.read_notebook(mine / "00_one.ipynb")
+    notebook.metadata["mbm"] = mbm
+    nbformat.write(notebook, mine / "00_one.ipynb")
+    before = (mine / "00_one.ipynb").read_bytes()
+    publish(notebooks, "00_one", "print('new')")
+    assert state(course) in (copies.UNKNOWN, copies.BOTH)
+    copies.prepare(notebooks, mine)
+    with pytest.raises(ValueError, match="is not known"):
+        copies.merge(0, notebooks, mine)
+    assert (mine / "00_one.ipynb").read_bytes() == before
+
+
 def test_a_newer_lesson_is_told_from_a_changed_copy(course):
     notebooks, mine = course
     copies.copy_missing(notebooks, mine)

@@ -7,11 +7,13 @@ or Jupyter does not.
 import argparse
 import sys
 
+from mbm_lab import __version__
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 well, 1 a fault was found, 2 an error."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         return options.command(options) or 0
     except (ValueError, OSError) as error:
         print(f"mbm-lab: {_sentence(error)}", file=sys.stderr)
@@ -23,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mbm-lab", description="The command line of MBM Lab.")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.add_argument("--version", action="version", version=f"MBM Lab {__version__}")
+    parser.set_defaults(command=lambda options: parser.print_help())
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     for name, command, help in (
         ("lab", _lab, "open the lessons in JupyterLab"),
@@ -44,6 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--fresh", nargs="+", metavar="NUMBER", help="a fresh copy of these; your old one is kept"
     )
+    one.add_argument(
+        "--merge", nargs="+", metavar="NUMBER",
+        help="bring what is new in the course's into these copies of yours; your old one is kept",
+    )  # fmt: skip
     one.add_argument(
         "--refresh",
         nargs="*",
@@ -119,19 +127,30 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _lessons(options: argparse.Namespace) -> None:
-    from mbm_lab import lessons
+    from mbm_lab import copies, lessons, merging
 
     if options.refresh is not None:
         lessons.refresh(options.refresh)
         return
+    for number in [*(options.fresh or []), *(options.merge or [])]:
+        lessons.find_lesson(number)  # all of them are looked at before anything is done
     for number in options.fresh or []:
-        fresh, kept = lessons.fresh_copy(number)
+        fresh, kept = copies.fresh_copy(number)
         print(f"A fresh copy: {fresh.name}")
         if kept is not None:
             print(f"Your old one: {kept.name}")
-    if not options.fresh:
-        print(lessons.overview())
+    for number in options.merge or []:
+        merged, kept = copies.merge(number)
+        if kept is None:
+            print(f"There is nothing new for {merged.name}.")
+            continue
+        print(f"Merged: {merged.name}")
+        print(f"Your old one: {kept.name}")
+        print(merging.report(lessons.read_notebook(merged)))
+    if not options.fresh and not options.merge:
+        print(copies.overview())
         print("\n`mbm-lab lessons --fresh 04` gives a fresh copy of lesson 04 and keeps yours.")
+        print("`mbm-lab lessons --merge 04` brings what is new into yours.")
 
 
 def _exercises(options: argparse.Namespace) -> int:

@@ -58,6 +58,8 @@ FEWEST_PAIRS = 10
 
 def _folder_files(folder: Path) -> tuple[Path, Path]:
     """The file of captions and the folder of pictures. Raises FileNotFoundError without them."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}.")
     captions = next((folder / n for n in CAPTION_FILES if (folder / n).is_file()), None)
     if captions is None:
         raise FileNotFoundError(

@@ -4,6 +4,7 @@ Each check is a small function that returns findings. What it looks at comes in 
 with the usual value, so that tests can show it a fault.
 """
 
+import contextlib
 import csv
 import importlib
 import json
@@ -28,6 +29,9 @@ IMPORT_NAMES = {"pillow": "PIL", "scikit-learn": "sklearn"}
 
 # Names that a kernel may give instead of a path; Jupyter then takes its own Python.
 OWN_PYTHON = re.compile(r"python(3(\.\d+)?)?")
+
+# What files of compiled packages end with: only loading such a package tells whether it works.
+COMPILED = (".so", ".pyd", ".dylib", ".dll")
 
 INSTALL = "install the packages again: `pip install -c constraints.txt -e .` (or `make lab`)."
 
@@ -103,18 +107,47 @@ def check_packages(
     names: list[str] | None = None,
     pins: dict[str, str] | None = None,
     installed: Callable[[str], str] = metadata.version,
-    load: Callable[[str], object] = importlib.import_module,
+    broken: Callable[[list[str]], dict[str, str]] | None = None,
 ) -> list[Finding]:
-    """Every package that the course imports is there, loads, and has the pinned version."""
+    """Every package that the course imports is there, works, and has the pinned version.
+
+    broken: says what is wrong with those of these packages that do not work.
+    """
     names = dependencies() if names is None else names
     pins = pinned() if pins is None else pins
-    findings = [_check_package(name, pins.get(name), installed, load) for name in names]
+    versions = {}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = installed(name)
+    faults = (broken or broken_packages)(list(versions))
+    findings = [
+        _package(name, versions.get(name), pins.get(name), faults.get(name)) for name in names
+    ]
     wrong = [finding for finding in findings if finding.ok is not True]
     good = len(findings) - len(wrong)
     if good:
         says = f"{good} of {len(findings)} are there, at the course's versions"
         wrong.insert(0, Finding("packages", True, says))
     return wrong
+
+
+def check_needed(
+    names: list[str] | None = None, needs: dict[str, list[str]] | None = None
+) -> list[Finding]:
+    """The packages that those which the course imports need in their turn are there."""
+    needs = needed_packages() if needs is None else needs
+    asked = [name for name in (dependencies() if names is None else names) if name in needs]
+    findings, seen = [], set(asked)
+    while asked:
+        name = asked.pop()
+        for other in set(needs[name]) - seen:
+            seen.add(other)
+            if other in needs:
+                asked.append(other)
+            else:
+                says = f"is not installed in this Python, and {name} needs it"
+                findings.append(Finding(other, False, says, INSTALL))
+    return findings
 
 
 def check_kernel(name: str = "python3", program: str | None = None) -> list[Finding]:
@@ -242,6 +275,7 @@ def check_memory(free_bytes: int | None = None) -> list[Finding]:
 CHECKS = [
     check_python,
     check_packages,
+    check_needed,
     check_kernel,
     check_widgets,
     check_data,
@@ -291,18 +325,83 @@ def disabled_extensions() -> set[str]:
     return names
 
 
-def _check_package(
-    name: str, pin: str | None, installed: Callable[[str], str], load: Callable[[str], object]
-) -> Finding:
-    """One package: there, at its version, and loading without an error."""
+def needed_packages() -> dict[str, list[str]]:
+    """For each package that is installed: the packages that it needs here."""
+    from packaging.requirements import Requirement
+
+    needs = {}
+    for package in metadata.distributions():
+        asked = [Requirement(line) for line in package.requires or []]
+        needs[package_name(package.name)] = [
+            package_name(one.name)
+            for one in asked
+            if one.marker is None or one.marker.evaluate({"extra": ""})
+        ]
+    return needs
+
+
+def broken_packages(names: list[str]) -> dict[str, str]:
+    """What is wrong with those of these packages that do not work.
+
+    Compiled ones are loaded: PyTorch here, because the device is looked at with it, and meanwhile
+    the others in another Python, which they may bring down. To load those that are Python alone
+    would take many seconds; their files are looked at instead.
+    """
+    files = {name: metadata.files(name) for name in names if name != "torch"}
+    pure = {
+        name: there
+        for name, there in files.items()
+        if there and not any(file.suffix in COMPILED for file in there)
+    }
+    faults = {name: fault for name, there in pure.items() if (fault := _incomplete(there))}
+    others = [name for name in files if name not in pure]
+    modules = [IMPORT_NAMES.get(name, name) for name in others]
+    command = [sys.executable, "-P", "-c", LOADER, *modules]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as loader:
+        if "torch" in names:
+            try:
+                importlib.import_module("torch")
+            except Exception as error:  # a broken package may raise anything
+                faults["torch"] = f"{type(error).__name__}: {error}"
+        said = loader.communicate()[0].decode(errors="replace")
+    tried = dict(line.split("\t", 1) for line in said.splitlines() if "\t" in line)
+    for name, module in zip(others, modules, strict=True):
+        if fault := tried.get(module, "Python ends when it is loaded"):
+            faults[name] = fault
+    return faults
+
+
+# Loads modules; prints the name of each, a tab, and what went wrong, if anything did.
+LOADER = """
+import importlib, sys
+for name in sys.argv[1:]:
     try:
-        version = installed(name)
-    except metadata.PackageNotFoundError:
+        importlib.import_module(name)
+        fault = ""
+    except Exception as error:
+        fault = " ".join(f"{type(error).__name__}: {error}".split())
+    print(name, fault, sep="\t", flush=True)
+"""
+
+
+def _incomplete(files: list[metadata.PackagePath]) -> str | None:
+    """Which Python file of a package is missing, or is not as it was installed."""
+    for file in files:
+        if file.suffix == ".py":
+            path = Path(file.locate())
+            if not path.is_file():
+                return f"its file {file} is missing"
+            if file.size not in (None, path.stat().st_size):
+                return f"its file {file} is not as it was installed"
+    return None
+
+
+def _package(name: str, version: str | None, pin: str | None, fault: str | None) -> Finding:
+    """One package: there, working, and at its version."""
+    if version is None:
         return Finding(name, False, "is not installed in this Python", INSTALL)
-    try:
-        load(IMPORT_NAMES.get(name, name))
-    except Exception as error:  # a broken package may raise anything
-        says = f"is installed ({version}) but does not load ({type(error).__name__}: {error})"
+    if fault is not None:
+        says = f"is installed ({version}) but does not work ({fault})"
         return Finding(name, False, says, INSTALL)
     if pin is not None and version.partition("+")[0] != pin:  # 2.13.0+cpu is a build of 2.13.0
         says = f"is version {version}; the course was made with {pin}"

@@ -7,44 +7,43 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
-from mbm_lab import doctor, lessons
+import zmq
+
+from mbm_lab import copies, doctor, lessons
 
 FIRST_PORT = 8888
 
+# Ctrl+C reaches every program of a terminal's group. JupyterLab has a group of its own: this
+# program ends it, and it says nothing itself, however early it is.
+_APART = (
+    {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    if os.name == "nt"
+    else {"start_new_session": True}
+)
 
-def start(
-    port: int | None = None,
-    ip: str = "127.0.0.1",
-    browser: bool = True,
-    page: str | None = None,
-) -> int:
-    """Makes the copies that are missing, checks, and runs JupyterLab until Ctrl+C.
+
+def start(port: int | None = None, ip: str = "127.0.0.1", browser: bool = True) -> int:
+    """Makes the learner's copies ready, checks, and runs JupyterLab until Ctrl+C.
 
     port: the port to serve on; None takes the first free one from 8888. ip: the address to serve
     on; `0.0.0.0` lets other computers in, too. browser: whether to open a browser, if there is a
-    screen. page: what to open; None opens the first lesson. Returns the exit status. Raises
-    ValueError when the port is taken.
+    screen. Returns the exit status. Raises ValueError when the port is taken.
     """
-    print(copied(lessons.copy_missing()))
+    for said in copies.prepare():
+        print(said, flush=True)
     print(checked(doctor.examine()))
     port = choose_port(port, ip)
     browser = browser and has_screen()
     print("Starting JupyterLab ...", flush=True)
     with tempfile.TemporaryDirectory() as settings:
-        return _serve(port, ip, browser, page or first_page(), Path(settings))
-
-
-def copied(copies: list[Path]) -> str:
-    """One line on the learner's copies."""
-    if not copies:
-        return "Your lessons are in my_lessons, as you left them."
-    names = ", ".join(copy.stem for copy in copies)
-    return f"Copied for you into my_lessons: {names}."
+        return _serve(port, ip, browser, first_page(), Path(settings))
 
 
 def checked(findings: list[doctor.Finding]) -> str:
@@ -100,17 +99,16 @@ def has_screen() -> bool:
 def _serve(port: int, ip: str, browser: bool, page: str, settings: Path) -> int:
     """Runs JupyterLab as a program of its own, and ends it when asked to."""
     token = secrets.token_hex(24)
-    environment = {
-        **os.environ,
-        "JUPYTER_TOKEN": token,
-        "JUPYTER_CONFIG_PATH": os.pathsep.join(
-            filter(None, [str(settings), os.environ.get("JUPYTER_CONFIG_PATH")])
-        ),
-    }
-    _switch_news_off(settings)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as politely as on Ctrl+C
-    server = subprocess.Popen(_command(port, ip, browser, page), env=environment)
+    _write_settings(settings)
+    asked = []  # to end while JupyterLab is being started: an error then would leave it alone
+    _on_ctrl_c(lambda number, frame: asked.append(number))
+    server = subprocess.Popen(
+        _command(port, ip, browser, page), env=_environment(token, settings), **_APART
+    )
     try:
+        _on_ctrl_c(signal.default_int_handler)
+        if asked:
+            raise KeyboardInterrupt
         host = f"http://{'localhost' if ip == '127.0.0.1' else ip}:{port}"
         _announce(server, host, page, token)
         return server.wait()
@@ -118,6 +116,28 @@ def _serve(port: int, ip: str, browser: bool, page: str, settings: Path) -> int:
         _end(server)
         print("\nJupyterLab has ended. Your lessons are in my_lessons.")
         return 0
+
+
+def _on_ctrl_c(handler: Callable) -> None:
+    """What to do on Ctrl+C; the same when this program, or its terminal, is asked to end."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has not all of them
+            signal.signal(getattr(signal, name), handler)
+
+
+def _environment(token: str, settings: Path) -> dict[str, str]:
+    """What JupyterLab finds around it: its settings, and `mbm-lab` in its terminals."""
+    return {
+        **os.environ,
+        "JUPYTER_TOKEN": token,
+        "JUPYTER_CONFIG_PATH": _before("JUPYTER_CONFIG_PATH", settings),
+        "PATH": _before("PATH", sysconfig.get_path("scripts")),
+    }
+
+
+def _before(variable: str, folder: str | Path) -> str:
+    """A list of folders in the environment, with another folder before them."""
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get(variable)]))
 
 
 def _command(port: int, ip: str, browser: bool, page: str) -> list[str]:
@@ -138,11 +158,27 @@ def _command(port: int, ip: str, browser: bool, page: str) -> list[str]:
     return command
 
 
-def _switch_news_off(settings: Path) -> None:
-    """Settings for this run: no pop-up that asks about Jupyter's news."""
-    page = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+def _write_settings(settings: Path) -> None:
+    """Settings for this run.
+
+    No pop-up asks about Jupyter's news, and nbdime, which merges lessons, adds no buttons. What goes between JupyterLab and its kernels is encrypted
+    where it can be; otherwise each kernel would warn of eavesdropping. A terminal is no login
+    shell, which would forget where `mbm-lab` is (on Windows it never is one).
+    """
+    unwanted = ("@jupyterlab/apputils-extension:announcements", "nbdime-jupyterlab")
+    page = {"disabledExtensions": dict.fromkeys(unwanted, True)}
+    server = {}
+    if zmq.has("curve"):
+        server["KernelManager"] = {"transport_encryption": "auto"}
+    if os.name != "nt":
+        shell = os.environ.get("SHELL") or "/bin/sh"
+        server["ServerApp"] = {"terminado_settings": {"shell_command": [shell]}}
     (settings / "labconfig").mkdir()
-    (settings / "labconfig" / "page_config.json").write_text(json.dumps(page), encoding="utf-8")
+    for name, content in (
+        ("labconfig/page_config.json", page),
+        ("jupyter_server_config.json", server),
+    ):
+        (settings / name).write_text(json.dumps(content), encoding="utf-8")
 
 
 def _announce(server: subprocess.Popen, address: str, page: str, token: str) -> None:
@@ -153,8 +189,7 @@ def _announce(server: subprocess.Popen, address: str, page: str, token: str) -> 
         except OSError:
             time.sleep(0.2)
             continue
-        what = "The lessons are" if page == first_page() else "The page is"
-        print(f"\n{what} at this address; if no browser shows it, open it yourself:")
+        print("\nThe lessons are at this address; if no browser shows it, open it yourself:")
         print(f"\n    {address}/{page}?token={token}\n")
         print("Press Ctrl+C here to end.", flush=True)
         return

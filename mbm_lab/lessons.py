@@ -1,29 +1,22 @@
-"""The lessons as files: the course's own notebooks, and the learner's copies of them.
+"""The course's lessons as files: what they say of themselves, and how authors run them anew.
 
-`notebooks/` holds the course's lessons with their stored outputs: the reference, which tests
-compare. A learner works in `my_lessons/`, in copies that are made once and never overwritten.
+`notebooks/` holds the lessons with their stored outputs: the reference, which tests compare.
+`copies` makes the learner's copies of them.
 """
 
 import os
 import re
 import time
-from datetime import datetime
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
-from mbm_lab import atomic
+from mbm_lab import atomic, outputs
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NOTEBOOKS = REPOSITORY / "notebooks"
 MY_LESSONS = REPOSITORY / "my_lessons"
-PLAYGROUND = NOTEBOOKS / "playground.ipynb"  # no lesson: a page for the projector
-
-NOT_COPIED = "not yet copied"
-SAME = "as the course's"
-DIFFERENT = "yours differs"
-UNREADABLE = "yours cannot be read"
 
 WORDS_A_MINUTE = 110  # careful reading, in a language that may not be one's own
 CODE_LINES_A_MINUTE = 12
@@ -51,11 +44,6 @@ def course_lessons(notebooks: Path = NOTEBOOKS) -> list[Path]:
     return lessons
 
 
-def _pages(notebooks: Path) -> list[Path]:
-    """Every notebook of the course: the lessons, and the page for the projector if it is there."""
-    return [*course_lessons(notebooks), *Path(notebooks).glob(PLAYGROUND.name)]
-
-
 def find_lesson(number: str | int, notebooks: Path = NOTEBOOKS) -> Path:
     """The course's notebook with this number: `4`, `"04"` or `"04_fusion"`.
 
@@ -65,19 +53,36 @@ def find_lesson(number: str | int, notebooks: Path = NOTEBOOKS) -> Path:
     for lesson in course_lessons(notebooks):
         if wanted == lesson.stem or wanted.zfill(2) == lesson.stem[:2]:
             return lesson
-    first, last = course_lessons(notebooks)[0], course_lessons(notebooks)[-1]
-    raise ValueError(
-        f"There is no lesson {str(number)!r}: lessons have the numbers "
-        f"{first.stem[:2]} to {last.stem[:2]}."
-    )
+    numbers = [int(lesson.stem[:2]) for lesson in course_lessons(notebooks)]
+    raise ValueError(f"There is no lesson {number}: the lessons are {_runs(numbers)}.")
+
+
+def _runs(numbers: list[int]) -> str:
+    """Rising numbers in words: `00 to 10 and 12`."""
+    runs = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    words = [f"{run[0]:02} to {run[-1]:02}" if len(run) > 1 else f"{run[0]:02}" for run in runs]
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def read_notebook(path: Path) -> NotebookNode:
     """The notebook in this file. Raises ValueError when it is not a notebook."""
+    wrong = (ValueError, KeyError, AttributeError, TypeError, nbformat.ValidationError)
     try:
-        return nbformat.read(path, as_version=4)
-    except (ValueError, KeyError, AttributeError, nbformat.ValidationError):
-        raise ValueError(f"{path} is not a notebook that Jupyter can read.") from None
+        notebook = nbformat.read(path, as_version=4)
+        whole = isinstance(notebook.metadata, dict) and all(
+            isinstance(cell.cell_type, str) and isinstance(cell.source, str)
+            for cell in notebook.cells
+        )
+    except wrong:
+        whole = False
+    if not whole:
+        raise ValueError(f"{path} is not a notebook that Jupyter can read.")
+    return notebook
 
 
 def title(notebook: NotebookNode) -> str:
@@ -118,127 +123,6 @@ def code_lines(cell: NotebookNode) -> int:
     return sum(1 for line in cell.source.splitlines() if line.strip())
 
 
-# The learner's copies
-
-LIVE = "application/vnd.jupyter.widget-view+json"
-NOT_YET_LIVE = "A live picture appears here as soon as this is run."
-
-
-def state(lesson: Path, mine: Path = MY_LESSONS) -> str:
-    """How the learner's copy of a lesson stands beside the course's.
-
-    Only what was written counts: outputs and the numbers of the cells do not.
-    """
-    copy = Path(mine) / lesson.name
-    if not copy.exists():
-        return NOT_COPIED
-    try:
-        same = _sources(read_notebook(lesson)) == _sources(read_notebook(copy))
-    except ValueError:
-        return UNREADABLE
-    return SAME if same else DIFFERENT
-
-
-def copy_missing(notebooks: Path = NOTEBOOKS, mine: Path = MY_LESSONS) -> list[Path]:
-    """Copies the lessons that the learner does not have yet; returns the new copies.
-
-    A file that is already there is never touched.
-    """
-    missing = [page for page in _pages(notebooks) if state(page, mine) == NOT_COPIED]
-    return [_copy(lesson, Path(mine)) for lesson in missing]
-
-
-def fresh_copy(
-    number: str | int, notebooks: Path = NOTEBOOKS, mine: Path = MY_LESSONS
-) -> tuple[Path, Path | None]:
-    """Gives a fresh copy of a lesson, and keeps the learner's old one under another name.
-
-    Returns the fresh copy, and the file in which the old one is kept (None if there was none).
-    Raises ValueError when the course has no such lesson, OSError when the copy cannot be written.
-    """
-    lesson = find_lesson(number, notebooks)
-    copy = Path(mine) / lesson.name
-    kept = None
-    if copy.exists():
-        kept = _name_to_keep(copy)
-        copy.rename(kept)
-    try:
-        return _copy(lesson, Path(mine)), kept
-    except OSError:
-        if kept is not None:
-            kept.rename(copy)
-        raise
-
-
-def overview(notebooks: Path = NOTEBOOKS, mine: Path = MY_LESSONS) -> str:
-    """A table of all lessons: number, title, minutes to read, seconds to run, the copy's state."""
-    rows = [("lesson", "title", "read", "run", "your copy")]
-    for lesson in course_lessons(notebooks):
-        notebook = read_notebook(lesson)
-        minutes, seconds = times(notebook) or ("?", "?")
-        number, name = lesson.stem[:2], title(notebook)
-        rows.append((number, name, f"{minutes} min", f"{seconds} s", state(lesson, mine)))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = []
-    for number, name, read, run, copy in rows:
-        lines.append(
-            f"{number:<{widths[0]}}  {name:<{widths[1]}}  "
-            f"{read:>{widths[2]}}  {run:>{widths[3]}}  {copy}"
-        )
-    return "\n".join(lines)
-
-
-def _sources(notebook: NotebookNode) -> list[tuple[str, str]]:
-    """Kind and text of every cell."""
-    return [(cell.cell_type, cell.source) for cell in notebook.cells]
-
-
-def _copy(lesson: Path, mine: Path) -> Path:
-    """Copies a lesson into a folder where no file of this name is.
-
-    A stored widget is dead until its cell runs, and Jupyter would show an error in its place: the
-    copy says instead that it will appear there.
-    """
-    copy = mine / lesson.name
-    notebook = read_notebook(lesson)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if LIVE in output.get("data", {}):
-                output.data = {"text/plain": NOT_YET_LIVE}
-    content = (nbformat.writes(notebook) + "\n").encode()
-    try:
-        mine.mkdir(parents=True, exist_ok=True)
-        with open(copy, "xb") as file:  # "x": fails rather than overwrite
-            _write_or_remove(file, content, copy)
-    except OSError as error:
-        raise OSError(
-            f"{copy} cannot be written ({error.strerror}): make room there, or make the folder "
-            "writable."
-        ) from None
-    return copy
-
-
-def _write_or_remove(file, content: bytes, path: Path) -> None:
-    """Writes all of the content; on a full disk it leaves no half of it behind."""
-    try:
-        file.write(content)
-        file.flush()
-    except OSError:
-        path.unlink()
-        raise
-
-
-def _name_to_keep(copy: Path) -> Path:
-    """A name, not in use, under which an old copy is kept: `04_fusion (kept DATE TIME).ipynb`."""
-    when = datetime.now().strftime("%Y-%m-%d %H.%M.%S")
-    kept = copy.with_name(f"{copy.stem} (kept {when}){copy.suffix}")
-    number = 2
-    while kept.exists():
-        kept = copy.with_name(f"{copy.stem} (kept {when}, {number}){copy.suffix}")
-        number += 1
-    return kept
-
-
 def most_seconds(lesson: Path) -> int:
     """What all cells of a lesson may take on a laptop with two cores, in seconds."""
     return 180 if lesson.stem == "12_real_data" else 60
@@ -266,15 +150,14 @@ def missing_data(source: str) -> list[str]:
 def refresh(numbers: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> None:
     """Runs the course's lessons from top to bottom and stores their outputs in them.
 
-    numbers: the lessons to run (`["04"]`); when None or empty all of them, and the page for the
-    projector. Each runs in a fresh
+    numbers: the lessons to run (`["04"]`); when None or empty all of them. Each runs in a fresh
     kernel, on one thread of the CPU, in the folder of the notebooks. What would differ from run to
     run is left out, and so is what cells tagged `private` show, because others may not be given it;
     the seconds that the cells took are written into the notebook's metadata. A lesson that fails
     stays as it was. Raises ValueError when a cell fails, writes a warning, or needs a data set that
     is not here.
     """
-    lessons = [find_lesson(n, notebooks) for n in numbers] if numbers else _pages(notebooks)
+    lessons = [find_lesson(n, notebooks) for n in numbers] if numbers else course_lessons(notebooks)
     for lesson in lessons:
         print(f"{lesson.name}: running ...", flush=True)
         notebook = read_notebook(lesson)
@@ -332,6 +215,8 @@ def _tidy(notebook: NotebookNode, seconds: float) -> None:
         cell.metadata.pop("execution", None)
         if "private" in cell.metadata.get("tags", []):
             cell.outputs = []
+        if cell.cell_type == "code":
+            cell.outputs = outputs.tidy(cell.outputs)
     notebook.metadata = NotebookNode(
         kernelspec={
             "display_name": "Python 3 (ipykernel)",

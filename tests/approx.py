@@ -7,9 +7,10 @@
 
    Numbers that come out of training need this: they differ from CPU to CPU. All other cells are
    compared strictly, as nbval does.
-2. A cell that needs a data set which is not here (`%%needs mnist`) says so, and is not compared.
-3. A lesson that takes far longer than it says fails.
-4. Whatever runs in a test keeps its progress with exercises in a file of its own.
+2. Progress bars, and live views beside a picture, are not compared: lessons do not store them.
+3. A cell that needs a data set which is not here (`%%needs mnist`) says so, and is not compared.
+4. A lesson that takes far longer than it says fails.
+5. Whatever runs in a test keeps its progress with exercises in a file of its own.
 
 pyproject.toml loads this file into pytest.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from nbval import plugin
 
-from mbm_lab import lessons
+from mbm_lab import lessons, outputs
 
 # A number that is not part of a word: 12, -0.5, +3.1e-05; with either minus sign.
 NUMBER = re.compile(r"(?<!\w)[-+\u2212]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
@@ -50,6 +51,7 @@ class LessonCell(plugin.IPyNbCell):
 
     def compare_outputs(self, test, ref, skip_compare=None) -> bool:
         """Whether new outputs (`test`) are the stored ones (`ref`), as far as they must be."""
+        test, ref = outputs.tidy(copy.deepcopy(list(test))), outputs.tidy(copy.deepcopy(list(ref)))
         if lessons.missing_data(self.cell.source):
             return True
         if "approx" not in self.cell.metadata.get("tags", []):

@@ -13,6 +13,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from mbm_lab.lessons import REPOSITORY
+from mbm_lab.outputs import LIVE
 from tests import approx
 
 STORED = "picture alone: R2 0.62\nboth: R2 0.80\n"
@@ -61,6 +62,25 @@ def test_numbers_within_the_tolerance_pass_and_all_else_fails(tmp_path):
     assert outcomes == [expected for _, _, expected in cases], said
     assert "00_tiny.ipynb::Cell 2" in said
     assert "may differ by at most 0.05" in said
+
+
+@pytest.mark.slow
+def test_progress_bars_and_live_views_beside_a_picture_are_not_compared(tmp_path):
+    bar = new_output("display_data", data={"text/plain": "epochs:   0%|          | 0/30", LIVE: {}})
+    view = new_output("display_data", data={"text/plain": "a slider", LIVE: {}})
+    still = {"text/plain": "a slider", "image/png": "abc\n"}
+    shown = new_output("stream", name="stdout", text="done\n")
+    code = "from IPython.display import display; display({}, raw=True)"
+    cells = [
+        new_code_cell(f"{code.format(dict(bar.data))}; print('done')", outputs=[shown]),
+        new_code_cell("print('done')", outputs=[bar, shown]),
+        new_code_cell(
+            code.format({**still, LIVE: {}}), outputs=[new_output("display_data", data=still)]
+        ),
+        new_code_cell("print('done')", outputs=[view, shown]),  # no picture, and no bar
+    ]
+    outcomes, said = run(tmp_path, cells)
+    assert outcomes == [PASS, PASS, PASS, FAIL], said
 
 
 @pytest.mark.slow

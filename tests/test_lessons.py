@@ -1,4 +1,4 @@
-"""Every lesson has its frame and keeps its word; the learner's copies are safe."""
+"""Every lesson has its frame and keeps its word; running it anew stores what it shows."""
 
 import ast
 import copy
@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from mbm_lab import albums, datasets, doctor, downloads, exercises, lessons
+from mbm_lab import albums, datasets, doctor, downloads, exercises, lessons, outputs
 from mbm_lab.exercises import fusion as fusion_exercises
 from mbm_lab.exercises.exercise import Exercise
 
@@ -30,9 +30,7 @@ WARNING = re.compile(r"\b\w*Warning\b")
 MARKDOWN_IMAGE = re.compile(r"!\[(.*?)\]\(|<img\b(?![^>]*\balt=\"[^\"]+\")", re.DOTALL)
 
 every_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
-every_page = pytest.mark.parametrize(
-    "page", [*LESSONS, lessons.PLAYGROUND], ids=lambda path: path.stem
-)
+every_page = pytest.mark.parametrize("page", LESSONS, ids=lambda path: path.stem)
 
 
 def code_cells(notebook):
@@ -43,7 +41,7 @@ def markdown(notebook):
     return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
 
 
-def outputs(notebook):
+def shown(notebook):
     return [output for cell in code_cells(notebook) for output in cell.outputs]
 
 
@@ -330,7 +328,7 @@ def test_few_outputs_are_not_compared_and_each_says_why(page):
 
 @every_lesson
 def test_no_errors_warnings_or_local_paths_are_stored(lesson):
-    for output in outputs(lessons.read_notebook(lesson)):
+    for output in shown(lessons.read_notebook(lesson)):
         assert output.output_type != "error"
         assert output.get("name") != "stderr", output.text
         for text in texts(output):
@@ -339,9 +337,15 @@ def test_no_errors_warnings_or_local_paths_are_stored(lesson):
 
 
 @every_lesson
+def test_no_progress_bars_and_no_views_beside_a_picture_are_stored(lesson):
+    stored = shown(lessons.read_notebook(lesson))
+    assert outputs.tidy(copy.deepcopy(stored)) == stored
+
+
+@every_lesson
 def test_pictures_have_a_text_alternative(lesson):
     notebook = lessons.read_notebook(lesson)
-    for output in outputs(notebook):
+    for output in shown(notebook):
         if "image/png" in output.get("data", {}):
             alt = output.metadata.get("image/png", {}).get("alt", "")
             assert len(alt) >= LEAST_ALT, f"alt text too short: {alt!r}"
@@ -420,12 +424,12 @@ def test_no_photograph_and_no_sentence_of_real_data_is_stored():
                 assert not any(sentence in text for sentence in forbidden), text
 
 
-# Copies
+# A course of two lessons
 
 
 @pytest.fixture
-def course(tmp_path):
-    """A course of two lessons, in a folder with spaces; and the folder for the copies."""
+def notebooks(tmp_path):
+    """The notebooks of a course of two lessons, in a folder with spaces."""
     notebooks = tmp_path / "a course" / "notebooks"
     notebooks.mkdir(parents=True)
     for name in ("00_one", "01_two"):
@@ -433,123 +437,40 @@ def course(tmp_path):
         title = f"# {name[:2]} · Lesson {name}"
         cells = [new_markdown_cell(f"{title}\n\n{time}"), new_code_cell("print(1 + 1)")]
         nbformat.write(new_notebook(cells=cells), notebooks / f"{name}.ipynb")
-    return notebooks, tmp_path / "a course" / "my lessons"
+    return notebooks
 
 
-def edit(path, source="print(3)", result=None):
+def edit(path, source):
     """Writes something into the code cell of a notebook."""
     notebook = nbformat.read(path, as_version=4)
-    cell = notebook.cells[1]
-    cell.source = source
-    if result is not None:
-        cell.outputs = [new_output("stream", text=result)]
-        cell.execution_count = 7
+    notebook.cells[1].source = source
     nbformat.write(notebook, path)
 
 
-def test_missing_lessons_are_copied_and_nothing_is_overwritten(course):
-    notebooks, mine = course
-    assert [copy.name for copy in lessons.copy_missing(notebooks, mine)] == [
-        "00_one.ipynb",
-        "01_two.ipynb",
-    ]
-    edit(mine / "00_one.ipynb")
-    before = (mine / "00_one.ipynb").read_bytes()
-    (mine / "01_two.ipynb").unlink()
-    assert [copy.name for copy in lessons.copy_missing(notebooks, mine)] == ["01_two.ipynb"]
-    assert lessons.copy_missing(notebooks, mine) == []
-    assert (mine / "00_one.ipynb").read_bytes() == before
+def test_a_lesson_is_found_by_its_number_or_name(notebooks):
+    for number in (1, "1", "01", "01_two", "01_two.ipynb"):
+        assert lessons.find_lesson(number, notebooks) == notebooks / "01_two.ipynb"
 
 
-@every_page
-def test_a_copy_has_no_dead_widgets_and_all_the_rest(page, tmp_path):
-    notebook = lessons.read_notebook(lessons._copy(page, tmp_path))
-    reference = lessons.read_notebook(page)
-    for mine, stored in zip(outputs(notebook), outputs(reference), strict=True):
-        if "application/vnd.jupyter.widget-view+json" in stored.get("data", {}):
-            assert mine.data == {"text/plain": lessons.NOT_YET_LIVE}
-            mine.data = stored.data
-    assert notebook == reference
+@pytest.mark.parametrize(
+    ("numbers", "which"),
+    [
+        ([0, 1], "00 to 01"),
+        ([0, 1, 2, 4], "00 to 02 and 04"),
+        ([0, 2, 4, 5], "00, 02 and 04 to 05"),
+        ([3], "03"),
+    ],
+)
+def test_a_number_that_is_missing_is_told_which_there_are(tmp_path, numbers, which):
+    for number in numbers:
+        (tmp_path / f"{number:02}_x.ipynb").touch()
+    with pytest.raises(ValueError, match=f"^There is no lesson 7: the lessons are {which}\\.$"):
+        lessons.find_lesson(7, tmp_path)
 
 
-def test_state_looks_at_what_was_written_not_at_outputs(course):
-    notebooks, mine = course
-    lesson = notebooks / "00_one.ipynb"
-    copy = mine / "00_one.ipynb"
-    assert lessons.state(lesson, mine) == "not yet copied"
-    lessons.copy_missing(notebooks, mine)
-    assert lessons.state(lesson, mine) == "as the course's"
-    edit(copy, "print(1 + 1)", result="2\n")
-    assert lessons.state(lesson, mine) == "as the course's"
-    edit(copy, "print(1 + 2)")
-    assert lessons.state(lesson, mine) == "yours differs"
-    copy.write_text("{ not a notebook", encoding="utf-8")
-    assert lessons.state(lesson, mine) == "yours cannot be read"
-
-
-def test_a_fresh_copy_keeps_the_old_one(course):
-    notebooks, mine = course
-    lessons.copy_missing(notebooks, mine)
-    kept = []
-    for number in ("00", 0, "00_one"):
-        edit(mine / "00_one.ipynb", f"print('mine, {len(kept)}')")
-        fresh, old = lessons.fresh_copy(number, notebooks, mine)
-        assert fresh.read_bytes() == (notebooks / "00_one.ipynb").read_bytes()
-        kept.append(old)
-    assert len(set(kept)) == 3
-    for number, old in enumerate(kept):
-        assert f"mine, {number}" in old.read_text(encoding="utf-8")
-        assert re.fullmatch(
-            r"00_one \(kept \d{4}-\d\d-\d\d \d\d\.\d\d\.\d\d(, \d)?\)\.ipynb", old.name
-        )
-
-
-def test_a_fresh_copy_of_a_lesson_that_was_never_copied(course):
-    notebooks, mine = course
-    fresh, old = lessons.fresh_copy(1, notebooks, mine)
-    assert fresh.exists()
-    assert old is None
-
-
-def test_a_fresh_copy_that_fails_leaves_the_old_one(course, monkeypatch):
-    notebooks, mine = course
-    lessons.copy_missing(notebooks, mine)
-    edit(mine / "00_one.ipynb")
-    before = (mine / "00_one.ipynb").read_bytes()
-
-    def disk_full(file, content, path):
-        path.unlink()
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(lessons, "_write_or_remove", disk_full)
-    with pytest.raises(OSError, match="cannot be written .No space left on device.: make room"):
-        lessons.fresh_copy(0, notebooks, mine)
-    assert (mine / "00_one.ipynb").read_bytes() == before
-    assert len(list(mine.iterdir())) == 2
-
-
-def test_a_folder_that_cannot_be_made_is_one_sentence(course):
-    notebooks, mine = course
-    mine.write_text("a file where the folder should be")
-    with pytest.raises(OSError, match="cannot be written .*: make room there, or make"):
-        lessons.copy_missing(notebooks, mine)
-
-
-def test_unknown_lessons_and_an_empty_course_are_one_sentence(course, tmp_path):
-    notebooks, mine = course
-    with pytest.raises(ValueError, match="There is no lesson '7': .* 00 to 01."):
-        lessons.fresh_copy("7", notebooks, mine)
+def test_an_empty_course_is_one_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match="There are no lessons in"):
         lessons.course_lessons(tmp_path)
-
-
-def test_the_overview_lists_every_lesson_with_its_times(course):
-    notebooks, mine = course
-    lessons.fresh_copy(1, notebooks, mine)
-    lines = lessons.overview(notebooks, mine).splitlines()
-    assert len(lines) == 3
-    assert re.fullmatch(r"00 +Lesson 00_one +5 min +2 s +not yet copied", lines[1])
-    assert re.fullmatch(r"01 +Lesson 01_two +5 min +2 s +as the course's", lines[2])
 
 
 # Reading and running
@@ -564,31 +485,24 @@ def test_reading_minutes_count_words_and_lines_of_code():
 
 
 @pytest.mark.slow
-def test_refresh_stores_outputs_and_seconds_and_nothing_of_one_run(course, capsys):
-    notebooks, _ = course
+def test_refresh_stores_outputs_and_seconds_and_nothing_of_one_run(notebooks, capsys):
     edit(notebooks / "00_one.ipynb", "import os; print(os.environ['OMP_NUM_THREADS'], 1 + 2)")
-    nbformat.write(new_notebook(cells=[new_code_cell("5 + 5")]), notebooks / "playground.ipynb")
     lessons.refresh(notebooks=notebooks)
-    assert code_cells(lessons.read_notebook(notebooks / "playground.ipynb"))[0].execution_count
+    assert code_cells(lessons.read_notebook(notebooks / "01_two.ipynb"))[0].execution_count
     notebook = nbformat.read(notebooks / "00_one.ipynb", as_version=4)
     assert notebook.cells[1].outputs[0].text == "1 3\n"
     assert notebook.cells[1].execution_count == 1
     assert "execution" not in notebook.cells[1].metadata
     assert set(notebook.metadata) == {"kernelspec", "language_info", "mbm"}
     assert 0 <= notebook.metadata.mbm.seconds < 60
-    assert {path.name for path in notebooks.iterdir()} == {
-        "00_one.ipynb",
-        "01_two.ipynb",
-        "playground.ipynb",
-    }
+    assert {path.name for path in notebooks.iterdir()} == {"00_one.ipynb", "01_two.ipynb"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "source", ["1 / 0", "import warnings; warnings.warn('old')"], ids=["error", "warning"]
 )
-def test_refresh_leaves_a_lesson_that_fails_as_it_was(course, source):
-    notebooks, _ = course
+def test_refresh_leaves_a_lesson_that_fails_as_it_was(notebooks, source):
     edit(notebooks / "00_one.ipynb", source)
     before = (notebooks / "00_one.ipynb").read_bytes()
     with pytest.raises(ValueError, match="00_one.ipynb: this cell"):
@@ -597,8 +511,21 @@ def test_refresh_leaves_a_lesson_that_fails_as_it_was(course, source):
 
 
 @pytest.mark.slow
-def test_refresh_stores_nothing_that_is_private(course):
-    notebooks, _ = course
+def test_refresh_stores_pictures_but_no_progress_bars_and_no_live_views(notebooks):
+    bar = {"text/plain": "epochs:   0%|          | 0/4", outputs.LIVE: {}}
+    still = {"text/plain": "a slider", "image/png": "abc\n"}
+    edit(
+        notebooks / "00_one.ipynb",
+        "from IPython.display import display\n"
+        f"display({bar}, raw=True)\ndisplay({ {**still, outputs.LIVE: {}} }, raw=True)",
+    )
+    lessons.refresh(["00"], notebooks)
+    (cell,) = code_cells(lessons.read_notebook(notebooks / "00_one.ipynb"))
+    assert [output.data for output in cell.outputs] == [still]
+
+
+@pytest.mark.slow
+def test_refresh_stores_nothing_that_is_private(notebooks):
     edit(notebooks / "00_one.ipynb", "print('a photograph')")
     notebook = lessons.read_notebook(notebooks / "00_one.ipynb")
     notebook.cells[1].metadata["tags"] = ["private"]
@@ -608,8 +535,7 @@ def test_refresh_stores_nothing_that_is_private(course):
     assert (cell.outputs, cell.execution_count) == ([], 1)
 
 
-def test_refresh_needs_the_data_that_a_lesson_needs(course, tmp_path, monkeypatch):
-    notebooks, _ = course
+def test_refresh_needs_the_data_that_a_lesson_needs(notebooks, tmp_path, monkeypatch):
     edit(notebooks / "00_one.ipynb", "%%needs mnist\nprint(1)")
     monkeypatch.setenv("MBM_DATA_HOME", str(tmp_path / "nothing"))
     before = (notebooks / "00_one.ipynb").read_bytes()

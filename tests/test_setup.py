@@ -1,14 +1,23 @@
 """The files that set the course up hold to each other, and `mbm-lab` says what is wrong."""
 
 import ast
+import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import sysconfig
+import time
 import tomllib
+import urllib.request
 from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import websocket
 import yaml
 
 from mbm_lab import __main__, doctor, lab, lessons
@@ -212,18 +221,60 @@ def missing(name):
     raise metadata.PackageNotFoundError(name)
 
 
-def broken(name):
-    raise OSError("a library of it is missing")
-
-
 def test_doctor_on_packages():
-    def check(installed=lambda name: "2.1+cpu", load=lambda name: None):
-        return doctor.check_packages(["torch"], {"torch": "2.1"}, installed, load)
+    def check(installed=lambda name: "2.1+cpu", broken=lambda names: {}):
+        return doctor.check_packages(["torch"], {"torch": "2.1"}, installed, broken)
 
     only(check(), True)
     assert "is not installed" in only(check(installed=missing), False).says
-    assert "a library of it is missing" in only(check(load=broken), False).says
+    says = only(check(broken=lambda names: {"torch": "a part is missing"}), False).says
+    assert says == "is installed (2.1+cpu) but does not work (a part is missing)"
     assert "made with 2.1" in only(check(installed=lambda name: "2.0"), None).says
+
+
+def test_doctor_on_packages_that_others_need():
+    needs = {"course-one": ["two"], "two": ["three", "course-one"], "three": []}
+    assert doctor.check_needed(["course-one"], needs) == []
+    del needs["three"]
+    says = only(doctor.check_needed(["course-one"], needs), False).says
+    assert says == "is not installed in this Python, and two needs it"
+    assert doctor.check_needed(["gone"], needs) == []  # check_packages says that
+
+
+def install(folder, name, **files):
+    """Puts a package of these files into a folder, as pip does."""
+    information = folder / f"{name}-1.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (folder / name).mkdir()
+    lines = []
+    for file, text in files.items():
+        path = folder / name / file.replace("_py", ".py").replace("_so", ".so")
+        path.write_text(text)
+        lines.append(f"{name}/{path.name},sha256=x,{len(text)}")
+    (information / "RECORD").write_text("\n".join(lines))
+
+
+def test_doctor_finds_packages_that_do_not_work(tmp_path, monkeypatch):
+    """Python alone is looked at, compiled parts are loaded, whatever that does."""
+    pure = {"__init___py": "raise ValueError('never loaded')", "part_py": "x = 1"}
+    install(tmp_path, "mbm_good", **pure)
+    install(tmp_path, "mbm_missing", **pure)
+    (tmp_path / "mbm_missing" / "part.py").unlink()
+    install(tmp_path, "mbm_cut", **pure)
+    (tmp_path / "mbm_cut" / "part.py").write_text("")
+    install(tmp_path, "mbm_compiled", __init___py="print('loaded')", part_so="")
+    install(tmp_path, "mbm_fails", __init___py="raise OSError('no\\nlibrary')", part_so="")
+    install(tmp_path, "mbm_ends", __init___py="import os; os._exit(3)", part_so="")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    names = [f"mbm_{name}" for name in ("good", "missing", "cut", "compiled", "fails", "ends")]
+    assert doctor.broken_packages(names) == {
+        "mbm_missing": "its file mbm_missing/part.py is missing",
+        "mbm_cut": "its file mbm_cut/part.py is not as it was installed",
+        "mbm_fails": "OSError: no library",
+        "mbm_ends": "Python ends when it is loaded",
+    }
 
 
 def test_doctor_on_the_kernel(tmp_path):
@@ -356,12 +407,29 @@ def test_exit_status_of_the_doctor_is_that_of_the_command(monkeypatch):
     assert __main__.main(["doctor"]) == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["postcards"]])
+@pytest.mark.parametrize("arguments", [["data"], ["no-such-command"], ["postcards"]])
 def test_a_wrong_command_line_is_explained(capsys, arguments):
     with pytest.raises(SystemExit) as stop:
         __main__.main(arguments)
     assert stop.value.code == 2
     assert "usage: mbm-lab" in capsys.readouterr().err
+
+
+def test_the_command_alone_prints_its_help(capsys):
+    assert __main__.main([]) == 0
+    assert "usage: mbm-lab" in capsys.readouterr().out
+
+
+def test_the_command_says_its_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        __main__.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"MBM Lab {metadata.version('mbm-lab')}\n"
+
+
+def test_a_folder_of_data_that_is_not_there_is_one_sentence(capsys, tmp_path):
+    assert __main__.main(["data", "check", str(tmp_path / "gone")]) == 2
+    assert capsys.readouterr().err == f"mbm-lab: There is no folder {tmp_path / 'gone'}.\n"
 
 
 def test_starting_the_command_line_imports_neither_pytorch_nor_jupyter():
@@ -396,35 +464,136 @@ def test_there_is_no_screen_over_ssh_or_on_linux_without_a_display(monkeypatch):
     assert not lab.has_screen()
 
 
-@pytest.mark.slow
-def test_lab_copies_the_lessons_serves_them_and_ends_politely(tmp_path):
-    """The whole of `mbm-lab lab`, with copies in another folder than the learner's own."""
-    port = lab.choose_port(None)
-    code = (
-        "import pathlib, sys; from mbm_lab import lab, lessons;"
-        "copy = lessons.copy_missing;"
-        "lessons.copy_missing = lambda: copy(mine=pathlib.Path(sys.argv[1]));"
-        "sys.exit(lab.start(port=int(sys.argv[2]), browser=False))"
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A copy of the course in a path with spaces, with copies of the lessons of its own."""
+    root = tmp_path_factory.mktemp("a course") / "mbm lab"
+    shutil.copytree(PACKAGE, root / "mbm_lab", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("notebooks", "data"):
+        (root / name).symlink_to(REPOSITORY / name, target_is_directory=True)
+    for name in ("pyproject.toml", "constraints.txt"):
+        shutil.copy(REPOSITORY / name, root)
+    return root
+
+
+def start_lab(root, port):
+    """`mbm-lab lab` in a group of its own, as a terminal makes one; where it was not activated."""
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"}
+    environment["PATH"] = os.defpath
+    return subprocess.Popen(
+        [sys.executable, "-m", "mbm_lab", "lab", "--no-browser", "--port", str(port)],
+        cwd=root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
-    command = [sys.executable, "-u", "-c", code, str(tmp_path / "my lessons"), str(port)]
-    server = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-    said = []
+
+
+def read_until(server, words):
+    """What a program prints, up to these words."""
+    said = ""
+    for line in server.stdout:
+        said += line
+        if words in line:
+            break
+    assert words in said, said
+    return said
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="asks for links and signals")
+
+
+class Jupyter:
+    """A server of Jupyter, spoken to as JupyterLab does."""
+
+    def __init__(self, address):
+        self.host, token = re.fullmatch(r"http://(.+?)/.*token=(.+)", address).groups()
+        self.token = f"token={token}"
+
+    def post(self, path, **content):
+        request = urllib.request.Request(
+            f"http://{self.host}/api/{path}?{self.token}",
+            data=json.dumps(content).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read() or "{}")
+
+    def listen(self, path):
+        address = f"ws://{self.host}/{path}?{self.token}"
+        return websocket.create_connection(address, timeout=60)
+
+    def in_terminal(self, command, pattern):
+        """The first match of a pattern in what a command prints in a terminal."""
+        terminal = self.listen(f"terminals/websocket/{self.post('terminals')['name']}")
+        terminal.send(json.dumps(["stdin", command + "\r"]))
+        said = ""
+        while not (found := re.search(pattern, said)):
+            kind, *text = json.loads(terminal.recv())
+            said += text[0] if kind == "stdout" else ""
+        return found
+
+    def run(self, kernel, code):
+        """What code prints in a kernel."""
+        channels = self.listen(f"api/kernels/{kernel}/channels")
+        header = {"msg_id": code, "msg_type": "execute_request", "session": "", "username": ""}
+        header |= {"version": "5.3", "date": "2026-01-01T00:00:00Z"}
+        message = {"header": header, "parent_header": {}, "metadata": {}, "channel": "shell"}
+        channels.send(json.dumps({**message, "content": {"code": code, "silent": False}}))
+        while True:
+            answer = json.loads(channels.recv())
+            if answer["msg_type"] == "stream" and answer["parent_header"].get("msg_id") == code:
+                return answer["content"]["text"]
+
+
+@pytest.mark.slow
+@posix
+def test_lab_copies_the_lessons_serves_them_and_ends_politely(root):
+    """The whole of `mbm-lab lab`: the page, a terminal in it, a kernel, and the end."""
+    server = start_lab(root, lab.choose_port(None))
     try:
-        for line in server.stdout:
-            said.append(line)
-            if "Ctrl+C" in line:
-                break
-        address = re.search(r"http://\S+/lab/tree/my_lessons/\d\d_\w+.ipynb\S+", "".join(said))
+        said = read_until(server, "Ctrl+C")
+        address = re.search(r"http://\S+/lab/tree/my_lessons/\d\d_\w+.ipynb\S+", said)
         assert address, said
-        with lab.urllib.request.urlopen(address[0], timeout=30) as page:
+        with urllib.request.urlopen(address[0], timeout=30) as page:
             text = page.read().decode()
         assert "jupyter-config-data" in text
         assert "apputils-extension:announcements" in text  # switched off
+
+        jupyter = Jupyter(address[0])
+        found = jupyter.in_terminal("echo at $(command -v mbm-lab).", r"at (/.*mbm-lab)\.")
+        assert found[1] == str(Path(sysconfig.get_path("scripts")) / "mbm-lab")
+        kernel = jupyter.post("kernels", name="python3")["id"]
+        assert jupyter.run(kernel, "print(6 * 7)") == "42\n"
+        jupyter.post(f"kernels/{kernel}/restart")
+        assert jupyter.run(kernel, "print(7 * 8)") == "56\n"
     finally:
         server.terminate()
         rest = server.communicate(timeout=60)[0]
-    if sys.platform != "win32":
-        assert "JupyterLab has ended" in rest
-        assert server.returncode == 0
-    copies = {path.name for path in (tmp_path / "my lessons").iterdir()}
-    assert copies == {path.name for path in [*lessons.course_lessons(), lessons.PLAYGROUND]}
+    said = [line for line in rest.splitlines() if line and "received signal" not in line]
+    assert said == ["JupyterLab has ended. Your lessons are in my_lessons."]  # and no warning
+    assert server.returncode == 0
+    copied = {path.name for path in (root / "my_lessons").glob("*.ipynb")}
+    assert copied >= {path.name for path in lessons.course_lessons()}
+
+
+@pytest.mark.slow
+@posix
+@pytest.mark.parametrize(
+    ("after", "seconds"),
+    [("", 0), ("", 1), ("", 3), ("lessons", 0), ("lessons", 1), ("lessons", 2)]
+    + [("Starting", 0), ("Starting", 0.5), ("Starting", 2), ("Ctrl", 0)],
+)
+def test_ctrl_c_ends_lab_at_any_moment_without_a_traceback(root, after, seconds):
+    server = start_lab(root, lab.choose_port(None))
+    said = ""
+    if after:
+        said += read_until(server, after)
+    time.sleep(seconds if after else 0.3 + seconds)  # Python itself must have started
+    os.killpg(server.pid, signal.SIGINT)
+    said += server.communicate(timeout=60)[0]
+    assert "Traceback" not in said, said
+    assert "Error" not in said, said
+    assert re.search("mbm-lab: stopped|JupyterLab has ended", said), said

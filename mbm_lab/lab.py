@@ -161,9 +161,10 @@ def _command(port: int, ip: str, browser: bool, page: str) -> list[str]:
 def _write_settings(settings: Path) -> None:
     """Settings for this run.
 
-    No pop-up asks about Jupyter's news, and nbdime, which merges lessons, adds no buttons. What goes between JupyterLab and its kernels is encrypted
-    where it can be; otherwise each kernel would warn of eavesdropping. A terminal is no login
-    shell, which would forget where `mbm-lab` is (on Windows it never is one).
+    No pop-up asks about Jupyter's news, and nbdime, which merges lessons, adds no buttons. What
+    goes between JupyterLab and its kernels is encrypted where it can be; otherwise each kernel
+    would warn of eavesdropping. A terminal is no login shell, which would forget where `mbm-lab`
+    is (on Windows it never is one).
     """
     unwanted = ("@jupyterlab/apputils-extension:announcements", "nbdime-jupyterlab")
     page = {"disabledExtensions": dict.fromkeys(unwanted, True)}

@@ -66,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="measure how fast the course runs here")
     bench.add_argument(
-        "what", nargs="?", choices=("speed", "quality"), default="speed",
-        help="speed (the default), or the quality of the models, three seeds",
+        "what", nargs="?", choices=("speed", "browser", "quality"), default="speed",
+        help="speed (the default), speed in a browser, or the quality of the models, three seeds",
     )  # fmt: skip
     bench.set_defaults(command=_bench)
 
@@ -177,10 +177,7 @@ def _exercises(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> None:
     from mbm_lab import bench
 
-    if options.what == "quality":
-        bench.quality()
-    else:
-        bench.main()
+    {"speed": bench.main, "browser": bench.browser, "quality": bench.quality}[options.what]()
 
 
 def _postcards(options: argparse.Namespace) -> None:

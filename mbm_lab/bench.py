@@ -1,12 +1,15 @@
-"""`mbm-lab bench`: how fast the course runs on this computer; `mbm-lab bench quality`: how good its
-models are."""
+"""`mbm-lab bench`: how fast the course runs on this computer; `mbm-lab bench browser`: how fast the
+playground of α and β answers in a browser; `mbm-lab bench quality`: how good the models are."""
 
 import asyncio
 import copy
+import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import ipywidgets
 import torch
@@ -27,6 +30,7 @@ from mbm_lab import (
     training,
     widgets,
 )
+from mbm_lab.widgets import projector
 
 Row = tuple[str, str, str]
 """What was measured, the figure, and what it should be."""
@@ -35,8 +39,20 @@ Row = tuple[str, str, str]
 def main() -> None:
     """Prints a table of all figures. Takes about a minute, on one thread."""
     torch.set_num_threads(1)
+    _print_table(loading, training_speed, sliders, lesson_seconds)
+
+
+def browser() -> None:
+    """Prints how long it takes in Chromium from a key to the new pixels of the playground.
+
+    Raises ValueError when there is no Chromium, or no Playwright to drive it.
+    """
+    _print_table(frames)
+
+
+def _print_table(*measures: Callable[[], list[Row]]) -> None:
     print(f"{'what':44} {'measured':>16}   {'should be'}")
-    for measure in (loading, training_speed, sliders, lesson_seconds):
+    for measure in measures:
         for what, figure, wanted in measure():
             print(f"{what:44} {figure:>16}   {wanted}", flush=True)
 
@@ -165,11 +181,11 @@ def training_speed(cards: int = 640, rounds: int = 9) -> list[Row]:
 
 
 def sliders(moves: int = 100) -> list[Row]:
-    """From a slider's new value to the new picture, for every kind of slider.
+    """From a slider's new value to the new picture, for every kind of slider that Python draws.
 
-    The sliders move while an event loop runs, as in Jupyter: picture noise and word dropout show
-    the worse card at once, and what the readers then say of all cards would arrive a moment later.
-    The last row is the time that it takes.
+    The sliders move while an event loop runs, as in Jupyter. In the playground of α and β, picture
+    noise and word dropout show the worse card at once, and what the readers then say of all cards
+    arrives a moment later. The last row is the time that it takes.
     """
     playground = widgets.FusionPlayground()
     witnesses, cards = playground.witnesses, playground.cards
@@ -180,10 +196,6 @@ def sliders(moves: int = 100) -> list[Row]:
     compose = _search_slider()
     film, digits = _film_slider(), _digits_slider()
     sliders = {
-        "α": lambda step: setattr(playground.alpha, "value", -0.4 + 0.01 * step),
-        "β": lambda step: setattr(playground.beta, "value", -0.4 + 0.01 * step),
-        "picture noise": lambda step: setattr(playground.noise, "value", 0.05 * (step % 16)),
-        "word dropout": lambda step: setattr(playground.dropout, "value", 0.05 * (step % 16)),
         "kernel": lambda step: setattr(kernel.numbers[step % 9], "value", step % 7 - 3),
         "words read": lambda step: setattr(sentence.count, "value", 1 + step % 11),
         "α of a search": lambda step: setattr(compose.alpha, "value", 0.05 * (step % 20)),
@@ -233,11 +245,76 @@ def _digits_slider() -> ipywidgets.VBox:
     return widgets.DigitsPlayground(model, pairs)
 
 
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
+"""The browser that measures, and that tests drive; None where there is none."""
+
+UNTIL_PAINTED = """
+globalThis.times = [];
+document.addEventListener("keydown", (event) => requestAnimationFrame(() => {
+    const { port1, port2 } = new MessageChannel();  // its message comes when the frame is painted
+    port1.onmessage = () => times.push(performance.now() - event.timeStamp);
+    port2.postMessage(null);
+}), true);
+"""
+
+
+def frames(moves: int = 100) -> list[Row]:
+    """From an arrow key on a slider to the frame with the new pixels, in Chromium: by its clock.
+
+    The page is the projector's; the drawing is the same in a lesson. Then all of it with the
+    processor slowed down four times, as in an old telephone.
+    """
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        raise ValueError("This needs Playwright: install it with `make test-quick`.") from None
+    if CHROMIUM is None:
+        raise ValueError("This needs Chromium: install it (Debian: apt install chromium).")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        file = Path(folder) / "playground.html"
+        file.write_text(projector.page(), encoding="utf-8")
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = chromium.new_page(viewport={"width": 1280, "height": 720})
+        page.goto(file.as_uri())
+        page.evaluate(UNTIL_PAINTED)
+        for slower, wanted in ((1, "< 16 / 33 ms (median / 95th percentile)"), (4, "< 50 / 50 ms")):
+            throttle = {"rate": slower}
+            page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", throttle)
+            for name in ("α picture", "β message", "picture noise", "word dropout"):
+                figure = _painted(page, name, moves)
+                rows.append((f"slider {name}" + ", slowed 4 times" * (slower > 1), figure, wanted))
+        chromium.close()
+    return rows
+
+
+def _painted(page, name: str, moves: int) -> str:
+    """Median and 95th percentile of the milliseconds from a key on a slider to its frame."""
+    slider = page.get_by_label(name)
+    slider.focus()
+    page.evaluate("times.length = 0")
+    for step in range(moves):
+        page.keyboard.press("ArrowLeft" if step // 7 % 2 else "ArrowRight")
+    page.wait_for_function("moves => times.length === moves", arg=moves)
+    return _milliseconds(page.evaluate("times"))
+
+
 def latency(what: str, move: Callable[[int], object], moves: int, wanted: tuple[int, int]) -> Row:
     """Median and 95th percentile of the milliseconds that a move takes."""
-    times = sorted(1000 * seconds(lambda step=step: move(step)) for step in range(1, moves + 1))
-    figure = f"{times[moves // 2]:.1f} / {times[int(0.95 * moves)]:.1f} ms"
-    return what, figure, f"< {wanted[0]} / {wanted[1]} ms (median / 95th percentile)"
+    times = [1000 * seconds(lambda step=step: move(step)) for step in range(1, moves + 1)]
+    wish = f"< {wanted[0]} / {wanted[1]} ms (median / 95th percentile)"
+    return what, _milliseconds(times), wish
+
+
+def _milliseconds(times: list[float]) -> str:
+    """Median and 95th percentile."""
+    times = sorted(times)
+    return f"{times[len(times) // 2]:.1f} / {times[int(0.95 * len(times))]:.1f} ms"
 
 
 def lesson_seconds() -> list[Row]:

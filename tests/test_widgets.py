@@ -125,8 +125,8 @@ def test_the_browser_gets_what_the_cards_say(playground):
 
 
 def test_the_still_picture_stands_beside_the_live_view(playground):
-    bundle = playground._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    data, metadata = playground._repr_mimebundle_()
+    assert metadata["image/png"]["alt"] == playground.said
     assert data["text/plain"] == "FusionPlayground: run this cell to make it live."
     assert "application/vnd.jupyter.widget-view+json" in data
     still = base64.b64decode(data["image/png"])
@@ -565,7 +565,8 @@ def test_a_still_picture_stands_beside_every_live_view_and_follows_it(small):
     for playground, control, values in small:
         stills = set()
         for control.value in values:
-            bundle = playground._repr_mimebundle_()
+            bundle, metadata = playground._repr_mimebundle_()
+            assert metadata["image/png"]["alt"] == playground.said
             assert "application/vnd.jupyter.widget-view+json" in bundle
             name = type(playground).__name__
             assert bundle["text/plain"] == f"{name}: run this cell to make it live."

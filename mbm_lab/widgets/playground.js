@@ -246,7 +246,7 @@ function render({ model, el }) {
   const switches = { picture_on: picture, message_on: message };
   const errors = surface(), moods = dial();
   const canvas = make("canvas", { width: SIDE, height: SIDE, role: "img" });
-  const words = make("p", { class: "mbm-words" });
+  const words = make("p", { class: "mbm-message" });
   const formula = make("p", { class: "mbm-formula" }), r2_line = make("p", { class: "mbm-r2" });
   const status = make("p", { class: "mbm-status", role: "status", "aria-live": "polite" });
   const buttons = make("div", { class: "mbm-buttons", role: "group", "aria-label": "cards and training" });

@@ -16,19 +16,20 @@ FONT = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf"
 class Still:
     """Gives a widget's output a still picture (image/png) beside its live view.
 
-    Inherit from it before the widget's class, and write `still`.
+    Inherit from it before the widget's class, and write `still` and `said`, which says the same in
+    words and becomes the picture's alt text.
     """
 
     def still(self) -> bytes:
         """What the widget looks like now, as the bytes of a PNG file."""
         raise NotImplementedError
 
-    def _repr_mimebundle_(self, **options) -> dict | tuple[dict, dict]:
+    def _repr_mimebundle_(self, **options) -> tuple[dict, dict]:
         bundle = super()._repr_mimebundle_(**options)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         data["image/png"] = base64.b64encode(self.still()).decode()
         data["text/plain"] = f"{type(self).__name__}: run this cell to make it live."
-        return bundle
+        return data, {"image/png": {"alt": self.said}}
 
 
 def side_by_side(*pictures: bytes, gap: int = 12, words: str = "") -> bytes:

@@ -1,22 +1,19 @@
 """A copy of the course, JupyterLab serving it, Chromium, and pictures of pages that fail."""
 
-import ast
 import os
 import re
 import shutil
 import socket
 import subprocess
+import symtable
 import sys
 
 import nbformat
 import pytest
 
 from mbm_lab import lessons
+from mbm_lab.bench import CHROMIUM
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
-    None,
-)
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update"]  # fmt: skip
 FAILURES = lessons.REPOSITORY / "browser-failures"
@@ -73,19 +70,20 @@ def only_what_widgets_need(notebook) -> None:
 
 
 def names_in(source: str) -> tuple[set[str], set[str]]:
-    """The names that a cell makes, its functions' own among them, and those that it uses."""
+    """The names that a cell makes, and those that it uses, also within its functions."""
     lines = ["" if line.startswith("%") else line for line in source.splitlines()]
-    made, used = set(), set()
-    for node in ast.walk(ast.parse("\n".join(lines))):
-        match node:
-            case ast.Name(id=name, ctx=ast.Load()):
-                used.add(name)
-            case ast.Name(id=name) | ast.arg(arg=name):
-                made.add(name)
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                made.add(name)
-            case ast.Import(names=names) | ast.ImportFrom(names=names):
-                made |= {(one.asname or one.name).split(".")[0] for one in names}
+    cell = symtable.symtable("\n".join(lines), "a cell", "exec")
+    made = {
+        name.get_name() for name in cell.get_symbols() if name.is_assigned() or name.is_imported()
+    }
+    used, scopes = set(), [cell]
+    for scope in scopes:
+        scopes += scope.get_children()
+        used |= {
+            name.get_name()
+            for name in scope.get_symbols()
+            if name.is_referenced() and (scope is cell or name.is_global())
+        }
     return made, used
 
 

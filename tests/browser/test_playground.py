@@ -247,7 +247,7 @@ def test_buttons_show_other_cards(open_on, cards, readings):
         said = eventually(page, another_card)
         card = int(said["card"]) - 1
         assert said["m"] == pytest.approx(cards.mood[card].item(), abs=0.006)
-        assert page.text_content(".mbm-words") == cards.messages[card]
+        assert page.text_content(".mbm-message") == cards.messages[card]
         label = page.get_attribute(".mbm-card canvas", "aria-label")
         assert label == f"Postcard: {cards.captions[card]}"
         assert page.evaluate(pixels) != picture
@@ -277,7 +277,7 @@ def test_worse_witnesses_are_those_that_python_reads(open_on, cards):
     shown = torch.tensor(page.evaluate(pixels)).view(64, 64, 4)[..., :3] / 255
     worse = python.witnesses.noisy_images(0, 0.45).permute(1, 2, 0)
     assert (shown - worse).abs().max() < 1.01 / 255
-    assert page.text_content(".mbm-words") == python.witnesses.message(0, 0.45)
+    assert page.text_content(".mbm-message") == python.witnesses.message(0, 0.45)
     assert "____" in python.witnesses.message(0, 0.45)
 
 

@@ -650,7 +650,9 @@ def test_the_next_word_is_what_the_decoder_finds_likeliest(next_word):
                 scores, state = model.decoder.step(torch.tensor([vocabulary.index[word]]), state)
         p = scores.softmax(1)[0]
         best = vocabulary.words[int(p.argmax())].replace("<eos>", "(end)")
-        start = f"After “{' '.join(words[:count])}”: {best} {p.max():.2f}, "
+        written = " ".join(words[:count])
+        place = f"After “{written}”" if written else "At the beginning of the caption"
+        start = f"{place}: {best} {p.max():.2f}, "
         assert next_word.said.startswith(start)
         assert next_word.bars[0].get_width() == pytest.approx(p.max().item(), abs=1e-4)
 

@@ -81,4 +81,5 @@ class NextWordPlayground(Panel):
         self.plot.value = self.drawing.draw_moving()
         so_far = " ".join(names[word] for word in self.words[:count])
         self.plot.alt = f"Bars: the likeliest next words are {', '.join(told)}."
-        self.text.value = f"After “{so_far}”: {', '.join(told[:3])}."
+        place = f"After “{so_far}”" if so_far else "At the beginning of the caption"
+        self.text.value = f"{place}: {', '.join(told[:3])}."

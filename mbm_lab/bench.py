@@ -300,6 +300,7 @@ def _painted(page, name: str, moves: int) -> str:
     page.evaluate("times.length = 0")
     for step in range(moves):
         page.keyboard.press("ArrowLeft" if step // 7 % 2 else "ArrowRight")
+        page.wait_for_timeout(33)  # as a key that is held down repeats
     page.wait_for_function("moves => times.length === moves", arg=moves)
     return _milliseconds(page.evaluate("times"))
 

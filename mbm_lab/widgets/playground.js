@@ -10,7 +10,8 @@ const PAUSE = 80;                        // milliseconds from one step of traini
 const FLAT = 1e-12;                      // readings that vary less are all the same
 const SIDE = 64, COLUMNS = 10;           // pixels of a postcard; postcards in a row of the sprite
 const VIRIDIS = ["#fde725", "#c2df23", "#86d549", "#52c569", "#2ab07f", "#1e9b8a", "#25858e",
-                 "#2d708e", "#38588c", "#433e85", "#482173", "#440154"];
+                 "#2d708e", "#38588c", "#433e85", "#482173", "#440154"]
+  .map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
 
 // --- The formula
 
@@ -63,13 +64,10 @@ export function normal(n) {
   return Math.sqrt(-2 * Math.log(1 - uniform(2 * n))) * Math.cos(2 * Math.PI * uniform(2 * n + 1));
 }
 
-// Adds noise to the pixels (red, green, blue, opacity, 0 to 255) of a postcard.
-export function addNoise(pixels, card, noise) {
-  for (let i = 0; i < SIDE * SIDE; i++) {
-    for (let colour = 0; colour < 3; colour++) {
-      pixels[4 * i + colour] += 255 * noise * normal((card * SIDE * SIDE + i) * 3 + colour);
-    } // a Uint8ClampedArray rounds and stays within 0 to 255
-  }
+// The noise of a postcard: a number for red, green and blue of each pixel.
+function noiseOf(card) {
+  const size = SIDE * SIDE * 3;
+  return Float32Array.from({ length: size }, (_, place) => normal(card * size + place));
 }
 
 // --- Small things
@@ -152,11 +150,14 @@ function surface() {
     }
     const pen = canvas.getContext("2d");
     const image = pen.createImageData(CELLS, CELLS);
-    const colours = VIRIDIS.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
-    errors.forEach((e, i) => {
-      const level = Math.floor(LEVELS * Math.sqrt((e - least) / (most - least + 1e-12)));
-      image.data.set([...colours[Math.min(LEVELS - 1, level)], 255], 4 * i);
-    });
+    for (let i = 0; i < errors.length; i++) {
+      const share = (errors[i] - least) / (most - least + 1e-12);
+      const [red, green, blue] = VIRIDIS[Math.min(LEVELS - 1, Math.floor(LEVELS * Math.sqrt(share)))];
+      image.data[4 * i] = red;
+      image.data[4 * i + 1] = green;
+      image.data[4 * i + 2] = blue;
+      image.data[4 * i + 3] = 255;
+    }
     pen.putImageData(image, 0, 0);
     const [a, b] = best(c);
     star.style.display = a === null || b === null ? "none" : "";
@@ -280,7 +281,7 @@ function render({ model, el }) {
 
   const sprite = new Image();
   sprite.addEventListener("load", show_postcard);
-  let c, timer = null, speaks = null, spoken = -Infinity, mine = false;
+  let c, timer = null, speaks = null, spoken = -Infinity, mine = false, noisy = {};
 
   // What the reader sees
 
@@ -365,8 +366,11 @@ function render({ model, el }) {
     const [left, top] = [SIDE * (i % COLUMNS), SIDE * Math.floor(i / COLUMNS)];
     pen.drawImage(sprite, left, top, SIDE, SIDE, 0, 0, SIDE, SIDE);
     if (get("noise_value") === 0) return;
-    const image = pen.getImageData(0, 0, SIDE, SIDE);
-    addNoise(image.data, i, get("noise_value"));
+    if (noisy.card !== i) noisy = { card: i, noise: noiseOf(i) };
+    const image = pen.getImageData(0, 0, SIDE, SIDE), strength = 255 * get("noise_value");
+    noisy.noise.forEach((noise, place) => { // the fourth number of a pixel is its opacity
+      image.data[place + Math.floor(place / 3)] += strength * noise;
+    }); // it rounds, and stays within 0 to 255
     pen.putImageData(image, 0, 0);
   }
 

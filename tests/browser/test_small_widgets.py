@@ -298,10 +298,11 @@ def test_the_line_of_text_is_one_lasting_status(lesson_page, watched, name):
         assert line.get_attribute("role") == "status"
         line.evaluate("one => { one.here = true; }")
         before = line.text_content()
-        at_home = slider.input_value() == slider.get_attribute("min")
-        slider.press("End" if at_home else "Home")
 
-        def text_changes(line=line, before=before):
+        def text_changes(line=line, before=before, slider=slider):
+            at_home = slider.input_value() == slider.get_attribute("min")
+            slider.press("End" if at_home else "Home")  # both ends: one may say what is said now
+            page.wait_for_timeout(500)
             return line.text_content() != before
 
         eventually(page, text_changes)

@@ -124,6 +124,7 @@ def serve(course, tmp_path_factory):
         "PYTHONUNBUFFERED": "1",
         "MBM_DEVICE": "cpu",
         "JUPYTER_DATA_DIR": str(tmp_path_factory.mktemp("jupyter")),
+        "JUPYTER_CONFIG_DIR": str(tmp_path_factory.mktemp("settings")),  # themes, for example
     }
     servers = []
 

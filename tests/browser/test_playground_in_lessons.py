@@ -140,7 +140,6 @@ def test_beside_the_side_bar_all_of_it_is_seen(lesson_page, watched, width, zoom
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_axe_finds_no_violation_in_either_theme(lesson_page, watched, theme):
     page = watched(lesson_page("00_welcome"))
-    page.evaluate("document.body.dataset.jpThemeLight")
     page.click("#jp-MainMenu .lm-MenuBar-itemLabel:text-is('Settings')")
     page.hover(".lm-Menu-itemLabel:text-is('Theme')")
     page.click(f".lm-Menu-itemLabel:text-is('{theme}')")

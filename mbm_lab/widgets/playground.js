@@ -43,8 +43,8 @@ export function step(c, [a, b]) {
 
 // Least squares; null for a witness that is switched off, whose readings are all the same.
 export function best(c) {
-  const [on_f, on_g] = [c.ff > FLAT, c.gg > FLAT];
-  if (!on_f || !on_g) return [on_f ? c.fm / c.ff : null, on_g ? c.gm / c.gg : null];
+  const [onF, onG] = [c.ff > FLAT, c.gg > FLAT];
+  if (!onF || !onG) return [onF ? c.fm / c.ff : null, onG ? c.gm / c.gg : null];
   const d = c.ff * c.gg - c.fg * c.fg;
   return [(c.fm * c.gg - c.gm * c.fg) / d, (c.gm * c.ff - c.fm * c.fg) / d];
 }
@@ -248,7 +248,7 @@ function render({ model, el }) {
   const errors = surface(), moods = dial();
   const canvas = make("canvas", { width: SIDE, height: SIDE, role: "img" });
   const words = make("p", { class: "mbm-message" });
-  const formula = make("p", { class: "mbm-formula" }), r2_line = make("p", { class: "mbm-r2" });
+  const formula = make("p", { class: "mbm-formula" }), r2Line = make("p", { class: "mbm-r2" });
   const status = make("p", { class: "mbm-status", role: "status", "aria-live": "polite" });
   const buttons = make("div", { class: "mbm-buttons", role: "group", "aria-label": "cards and training" });
 
@@ -259,13 +259,13 @@ function render({ model, el }) {
     return node;
   }
 
-  button("Next card", () => show_card(get("index") + 1), "Show the next postcard");
-  button("Random card", random_card, "Show any postcard");
+  button("Next card", () => showCard(get("index") + 1), "Show the next postcard");
+  button("Random card", randomCard, "Show any postcard");
   button("Witnesses disagree", disagreement, "Show a card whose picture and message differ");
-  button("Best α and β", to_best, "Move both sliders to the best point");
-  button("Valley floor", to_valley, "Start in the valley, far from the best point");
-  const train = button("Train", train_or_pause, "Gradient descent, one step after another");
-  button("One step", one_step, "One step of gradient descent");
+  button("Best α and β", toBest, "Move both sliders to the best point");
+  button("Valley floor", toValley, "Start in the valley, far from the best point");
+  const train = button("Train", trainOrPause, "Gradient descent, one step after another");
+  button("One step", oneStep, "One step of gradient descent");
   button("Reset", reset, "As at the start: α = β = 1, clean witnesses, no path");
 
   el.replaceChildren(make("section", { class: "mbm-playground", "aria-label": "α and β" },
@@ -273,14 +273,14 @@ function render({ model, el }) {
     make("div", { class: "mbm-controls" }, alpha.row, beta.row, noise.row, dropout.row,
       make("div", { class: "mbm-switches" }, picture.row, message.row)),
     buttons,
-    make("div", { class: "mbm-numbers" }, formula, r2_line),
+    make("div", { class: "mbm-numbers" }, formula, r2Line),
     errors.node, moods.node, status));
   for (const control of el.querySelectorAll("input, button")) {
     control.dataset.lmSuppressShortcuts = "true"; // arrows, Enter: the control's, not JupyterLab's
   }
 
   const sprite = new Image();
-  sprite.addEventListener("load", show_postcard);
+  sprite.addEventListener("load", showPostcard);
   let c, timer = null, speaks = null, spoken = -Infinity, mine = false, noisy = {};
 
   // What the reader sees
@@ -308,8 +308,8 @@ function render({ model, el }) {
 
   function said({ i, a, b, f, g, v, m, r2, count }) {
     const terms = [f !== null && `${two(a)} · f`, g !== null && `${two(b)} · g`].filter(Boolean);
-    const [best_a, best_b] = best(c);
-    const bests = [best_a !== null && `α = ${two(best_a)}`, best_b !== null && `β = ${two(best_b)}`];
+    const [bestA, bestB] = best(c);
+    const bests = [bestA !== null && `α = ${two(bestA)}`, bestB !== null && `β = ${two(bestB)}`];
     return `Card ${i + 1}: ` +
       (f !== null ? `picture f = ${two(f)}, ` : "picture off, ") +
       (g !== null ? `message g = ${two(g)}, ` : "message off, ") +
@@ -337,7 +337,7 @@ function render({ model, el }) {
     const parts = [f !== null && part("f", a, f), g !== null && part("g", b, g)].filter(Boolean);
     formula.replaceChildren("v = ", ...parts.flatMap((one, k) => (k ? [" + ", one] : [one])),
       make("strong", {}, `${parts.length ? " = " : ""}${minus(two(v))}`));
-    r2_line.replaceChildren("R² = ", make("strong", {}, minus(two(r2))),
+    r2Line.replaceChildren("R² = ", make("strong", {}, minus(two(r2))),
       make("small", {}, ` over ${count} cards`));
     clearTimeout(speaks); // a screen reader hears where a move ends, and each second of a long one
     speaks = setTimeout(speak, performance.now() - spoken > 1000 ? 0 : 200, now);
@@ -346,13 +346,13 @@ function render({ model, el }) {
   function speak(now) {
     spoken = performance.now();
     status.textContent = said(now);
-    const [best_a, best_b] = best(c).map((x) => (x === null ? "none" : two(x)));
-    const surface = `α = ${two(now.a)}, β = ${two(now.b)}; best: α ${best_a}, β ${best_b}.`;
+    const [bestA, bestB] = best(c).map((x) => (x === null ? "none" : two(x)));
+    const surface = `α = ${two(now.a)}, β = ${two(now.b)}; best: α ${bestA}, β ${bestB}.`;
     place(errors.over, { "aria-label": `Error surface. ${surface}` });
     place(moods.svg, { "aria-label": `Dial of moods. v = ${two(now.v)}, mood ${two(now.m)}.` });
   }
 
-  function show_postcard() {
+  function showPostcard() {
     const [i, smudged] = [get("index"), get("dropout_value")];
     const on = get("picture_on");
     place(canvas, { "aria-label": on ? `Postcard: ${get("captions")[i]}` : "no picture" });
@@ -374,9 +374,9 @@ function render({ model, el }) {
     pen.putImageData(image, 0, 0);
   }
 
-  function show_all() {
+  function showAll() {
     measure();
-    show_postcard();
+    showPostcard();
     show();
   }
 
@@ -390,19 +390,19 @@ function render({ model, el }) {
   }
 
   function weigh(a, b, path = []) {
-    put({ alpha_value: a, beta_value: b, path });
+    put({ alpha_value: within(a), beta_value: within(b), path }); // the best may lie outside
     show();
   }
 
-  function show_card(index) {
+  function showCard(index) {
     put({ index: (index + get("m").length) % get("m").length });
-    show_postcard();
+    showPostcard();
     show();
   }
 
-  function random_card() {
+  function randomCard() {
     const others = get("m").length - 1;
-    show_card(get("index") + (others ? 1 + Math.floor(Math.random() * others) : 0));
+    showCard(get("index") + (others ? 1 + Math.floor(Math.random() * others) : 0));
   }
 
   // The next of the tenth of all cards whose two readings differ most.
@@ -411,44 +411,44 @@ function render({ model, el }) {
     const gaps = f.map((x, i) => Math.abs(x - g[i]));
     const wide = [...gaps].sort((x, y) => x - y)[Math.floor(0.9 * gaps.length)];
     const strong = [...gaps.keys()].filter((i) => gaps[i] >= wide);
-    show_card(strong.find((i) => i > get("index")) ?? strong[0]);
+    showCard(strong.find((i) => i > get("index")) ?? strong[0]);
   }
 
-  function to_best() {
+  function toBest() {
     stop();
     const [a, b] = best(c);
     weigh(a === null ? get("alpha_value") : round(a), b === null ? get("beta_value") : round(b));
   }
 
   // Far from the best point, but with the best β for that α: from here, steps are short.
-  function to_valley() {
+  function toValley() {
     stop();
     const a = -0.4;
-    weigh(a, c.gg > FLAT ? round(within((c.gm - a * c.fg) / c.gg)) : get("beta_value"));
+    weigh(a, c.gg > FLAT ? round((c.gm - a * c.fg) / c.gg) : get("beta_value"));
   }
 
   function reset() {
     stop();
     put({ noise_value: 0, dropout_value: 0, picture_on: true, message_on: true });
     put({ alpha_value: 1, beta_value: 1, path: [] });
-    show_all();
+    showAll();
   }
 
   // One step from where the path ends; it returns how long the step was.
-  function one_step() {
+  function oneStep() {
     const path = get("path").length ? get("path") : [[get("alpha_value"), get("beta_value")]];
     const here = path[path.length - 1], next = step(c, here);
     weigh(round(next[0]), round(next[1]), [...path, next]);
     return Math.hypot(next[0] - here[0], next[1] - here[1]);
   }
 
-  function train_or_pause() {
+  function trainOrPause() {
     if (timer !== null) return stop();
     train.textContent = "Pause";
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const walk = () => {
-      let far = one_step();
-      while (still && far > TINY) far = one_step(); // no motion: the whole path at once
+      let far = oneStep();
+      while (still && far > TINY) far = oneStep(); // no motion: the whole path at once
       if (far <= TINY) stop();
     };
     timer = setInterval(walk, PAUSE);
@@ -465,7 +465,7 @@ function render({ model, el }) {
     stop();
     put({ noise_value: noise.input.valueAsNumber, dropout_value: dropout.input.valueAsNumber,
           picture_on: picture.input.checked, message_on: message.input.checked, path: [] });
-    show_all();
+    showAll();
   }
 
   for (const control of [alpha, beta]) {
@@ -482,19 +482,19 @@ function render({ model, el }) {
 
   const python = {
     "alpha_value beta_value path": () => { stop(); show(); },
-    "f g noise_value dropout_value picture_on message_on index": show_all,
+    "f g noise_value dropout_value picture_on message_on index": showAll,
   };
   const changes = Object.entries(python).flatMap(([names, does]) =>
     names.split(" ").map((name) => [`change:${name}`, () => { if (!mine) does(); }]));
   for (const [name, does] of changes) model.on(name, does);
 
-  const sprite_address = URL.createObjectURL(new Blob([get("sprite")], { type: "image/png" }));
-  sprite.src = sprite_address;
-  show_all();
+  const spriteAddress = URL.createObjectURL(new Blob([get("sprite")], { type: "image/png" }));
+  sprite.src = spriteAddress;
+  showAll();
   return () => {
     stop();
     clearTimeout(speaks);
-    URL.revokeObjectURL(sprite_address);
+    URL.revokeObjectURL(spriteAddress);
     for (const [name, does] of changes) model.off(name, does);
   };
 }

@@ -36,9 +36,18 @@ def start(port: int | None = None, ip: str = "127.0.0.1", browser: bool = True) 
     on; `0.0.0.0` lets other computers in, too. browser: whether to open a browser, if there is a
     screen. Returns the exit status. Raises ValueError when the port is taken.
     """
+    asked = []  # to end: what loads PyTorch may swallow the error that Ctrl+C raises
+
+    def end(number: int, frame: object) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    _on_ctrl_c(end)
     for said in copies.prepare():
         print(said, flush=True)
     print(checked(doctor.examine()))
+    if asked:
+        raise KeyboardInterrupt
     port = choose_port(port, ip)
     browser = browser and has_screen()
     print("Starting JupyterLab ...", flush=True)

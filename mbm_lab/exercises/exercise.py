@@ -166,7 +166,9 @@ class Exercise(_Common):
     """An exercise whose answer is a function (or a class).
 
     solution: the right answer, under the name that it has in the notebook.
-    cases: makes the inputs to try, smallest first, {what it is: arguments}.
+    cases: makes the inputs that count, smallest first, {what it is: arguments}.
+    beyond: inputs one step further (double precision, an empty batch): whoever is right on the
+    cases is right; what fails here is told as advice.
     mistakes: the catalogue, {sentence: wrong answer}.
     given: for "break and fix", the faulty answer that stands in the notebook at the start.
     call: how an answer is used; called with the answer and a case's arguments.
@@ -177,6 +179,7 @@ class Exercise(_Common):
     mistakes: dict[str, Callable]
     given: Callable | None = None
     call: Callable[..., Any] = lambda answer, *arguments: answer(*arguments)
+    beyond: Callable[[], Cases] = dict
     seconds: float = SECONDS
 
     def check(self, answer: Any) -> None:

@@ -24,7 +24,10 @@ PYTEST := $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Moving the folder makes the environment stale: it remembers where it was made.
 MOVED := $(shell [ "$$(cat .venv/installed 2>/dev/null)" = "$$(pwd)" ] || echo moved)
 
-.PHONY: help lab playground test test-quick outputs pins moved
+# `make dist DIST=folder` puts the package there.
+DIST ?= dist
+
+.PHONY: help lab playground test test-quick outputs dist pins moved
 
 help:
 	@echo "make lab         open the lessons in JupyterLab (installs what is missing first)"
@@ -32,6 +35,7 @@ help:
 	@echo "make playground  open α and β as a page of its own, for the projector"
 	@echo "make test        run every test and every lesson"
 	@echo "make test-quick  run the tests that take no more than about two seconds each"
+	@echo "make dist        write the course as one package for pip, into dist"
 	@echo "make outputs     run the lessons and store what they show (for authors)"
 	@echo "make pins        pin the newest versions of everything in constraints.txt (for authors)"
 
@@ -55,6 +59,13 @@ outputs: .venv/installed
 test test-quick outputs: export OMP_NUM_THREADS = 1
 test test-quick outputs: export MBM_DEVICE = cpu
 unexport MPLBACKEND
+
+# A folder `build` from before would come along in the package.
+dist: .venv/installed
+	@rm -rf build
+	@$(PIP) wheel --quiet --no-deps --wheel-dir "$(DIST)" .
+	@rm -rf build
+	@ls "$(DIST)"/mbm_lab-*.whl
 
 pins: .venv/installed
 	@echo "Finding versions for Linux, macOS and Windows ..."

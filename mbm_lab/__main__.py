@@ -5,6 +5,7 @@ or Jupyter does not.
 """
 
 import argparse
+import os
 import sys
 
 from mbm_lab import __version__
@@ -38,6 +39,8 @@ def _parser() -> argparse.ArgumentParser:
         page.add_argument("--ip", default="127.0.0.1", help="the address to serve on (%(default)s)")
         page.add_argument("--no-browser", action="store_true", help="only print the address")
         page.set_defaults(command=command)
+        if name == "lab":
+            page.add_argument("folder", nargs="?", help="your own folder, for the lessons' copies")
     page.add_argument("--out", metavar="FILE", help="write the page as one HTML file instead")
 
     doctor = commands.add_parser("doctor", help="check that everything is as it should be")
@@ -103,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _lab(options: argparse.Namespace) -> int:
+    if options.folder is not None:  # before `place` is imported, and for the lessons' kernels
+        os.environ["MBM_HOME"] = os.path.abspath(os.path.expanduser(options.folder))
     from mbm_lab import lab
 
     return lab.start(port=options.port, ip=options.ip, browser=not options.no_browser)

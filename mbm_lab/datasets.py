@@ -24,9 +24,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from mbm_lab import downloads, postcards, preprocessing
+from mbm_lab import downloads, place, postcards, preprocessing
 
-DATA = Path(__file__).resolve().parents[1] / "data"
+DATA = place.COURSE / "data"
 POSTCARDS = DATA / "postcards"
 CARD_PARTS = ("image", "message", "voice", "note", "clip")
 SPLITS = tuple(postcards.SPLITS)  # "train", "val", "test"

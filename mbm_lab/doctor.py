@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from mbm_lab import place
 
 OLDEST_PYTHON = (3, 11)
 NEWEST_PYTHON = (3, 14)  # the newest for which the pinned PyTorch is made
@@ -33,7 +33,11 @@ OWN_PYTHON = re.compile(r"python(3(\.\d+)?)?")
 # What files of compiled packages end with: only loading such a package tells whether it works.
 COMPILED = (".so", ".pyd", ".dylib", ".dll")
 
-INSTALL = "install the packages again: `pip install -c constraints.txt -e .` (or `make lab`)."
+INSTALL = (
+    "install the course again: `pip install --force-reinstall mbm-lab`."
+    if place.INSTALLED
+    else "install the packages again: `pip install -c constraints.txt -e .` (or `make lab`)."
+)
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ def check_widgets(folders: list[str] | None = None) -> list[Finding]:
     return [Finding("sliders", True, "JupyterLab can draw them")]
 
 
-def check_data(folder: Path = REPOSITORY / "data" / "postcards") -> list[Finding]:
+def check_data(folder: Path = place.COURSE / "data" / "postcards") -> list[Finding]:
     """The postcards are there, and their tables agree with their files."""
     todo = "get the course's folder `data` again, from where you have the course."
     parts = ("images", "captions.txt", "cards.csv")
@@ -206,7 +210,7 @@ def check_data(folder: Path = REPOSITORY / "data" / "postcards") -> list[Finding
     return [Finding("data", True, f"{len(cards)} postcards")]
 
 
-def check_weights(folder: Path = REPOSITORY / "data" / "weights") -> list[Finding]:
+def check_weights(folder: Path = place.COURSE / "data" / "weights") -> list[Finding]:
     """The small trained models are there."""
     models = list(folder.glob("*.safetensors")) if folder.is_dir() else []
     if models:
@@ -238,20 +242,20 @@ def check_device(torch: object = None, graphics_card: bool | None = None) -> lis
     return [Finding("device", None, says, todo)]
 
 
-def check_folder(folder: Path = REPOSITORY) -> list[Finding]:
-    """The course's folder can be written to, for the learner's copies."""
+def check_folder(folder: Path = place.HOME) -> list[Finding]:
+    """The learner's folder can be written to, or made, for the copies of the lessons."""
     try:
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=_there(folder)):
             pass
     except OSError as error:
-        todo = "move the course to a folder of yours, or make this one writable."
+        todo = "name another folder, as in `mbm-lab lab FOLDER`, or make this one writable."
         return [Finding("folder", False, f"{folder} cannot be written to ({error.strerror})", todo)]
     return [Finding("folder", True, "your copies of the lessons can be saved")]
 
 
 def check_disk(free_bytes: int | None = None) -> list[Finding]:
     """There is room on the disk."""
-    free = (shutil.disk_usage(REPOSITORY).free if free_bytes is None else free_bytes) / 1e9
+    free = (shutil.disk_usage(_there(place.HOME)).free if free_bytes is None else free_bytes) / 1e9
     if free < 0.1:
         return [Finding("disk", False, f"only {free:.2f} GB free", "delete something.")]
     if free < 1:
@@ -291,16 +295,22 @@ CHECKS = [
 
 
 def dependencies() -> list[str]:
-    """The names of the packages that the course imports, as pyproject.toml lists them."""
-    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    """The names of the packages that the course imports: as pyproject.toml lists them, or as they
+    were noted down when the course was installed as a package."""
+    if place.INSTALLED:
+        return [package_name(one) for one in metadata.requires("mbm-lab") if "extra ==" not in one]
+    text = (place.COURSE / "pyproject.toml").read_text(encoding="utf-8")
     project = tomllib.loads(text)["project"]
     return [package_name(requirement) for requirement in project["dependencies"]]
 
 
 def pinned() -> dict[str, str]:
-    """The version of each package in constraints.txt, if it has one version everywhere."""
+    """The version of each package in constraints.txt, if it has one version everywhere. A course
+    that was installed as a package has none: it takes what pip chose."""
     pins = {}
-    for line in (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines():
+    if place.INSTALLED:
+        return pins
+    for line in (place.COURSE / "constraints.txt").read_text(encoding="utf-8").splitlines():
         name, equals, version = line.partition("==")
         if equals and ";" not in version and not name.startswith("#"):
             pins[package_name(name)] = version.strip()
@@ -416,6 +426,11 @@ def _prefix(program: str) -> str | None:
         return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return None
+
+
+def _there(folder: Path) -> Path:
+    """This folder, or the nearest one around it that is already there."""
+    return next(one for one in (folder, *folder.parents) if one.exists())
 
 
 def _rows(table: Path) -> list[dict[str, str]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import zmq
 
-from mbm_lab import copies, doctor, lessons
+from mbm_lab import copies, doctor, lessons, place
 
 FIRST_PORT = 8888
 
@@ -43,6 +43,8 @@ def start(port: int | None = None, ip: str = "127.0.0.1", browser: bool = True) 
         raise KeyboardInterrupt
 
     _on_ctrl_c(end)
+    if place.HOME != place.COURSE:
+        print(f"Your folder is {place.HOME}.", flush=True)
     for said in copies.prepare():
         print(said, flush=True)
     print(checked(doctor.examine()))
@@ -123,7 +125,7 @@ def _serve(port: int, ip: str, browser: bool, page: str, settings: Path) -> int:
         return server.wait()
     except KeyboardInterrupt:
         _end(server)
-        print("\nJupyterLab has ended. Your lessons are in my_lessons.")
+        print(f"\nJupyterLab has ended. Your lessons are in {lessons.MY_LESSONS}.")
         return 0
 
 
@@ -154,7 +156,7 @@ def _command(port: int, ip: str, browser: bool, page: str) -> list[str]:
     command = [
         *(sys.executable, "-m", "jupyterlab", "-y"),
         *("--log-level=ERROR", "--LabApp.log_level=ERROR"),
-        f"--ServerApp.root_dir={lessons.REPOSITORY}",
+        f"--ServerApp.root_dir={place.HOME}",
         f"--LabApp.default_url=/{page}",
         f"--ip={ip}",
         f"--port={port}",

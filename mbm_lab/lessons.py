@@ -12,11 +12,10 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from mbm_lab import atomic, outputs
+from mbm_lab import atomic, outputs, place
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-NOTEBOOKS = REPOSITORY / "notebooks"
-MY_LESSONS = REPOSITORY / "my_lessons"
+NOTEBOOKS = place.COURSE / "notebooks"
+MY_LESSONS = place.HOME / "my_lessons"
 
 WORDS_A_MINUTE = 110  # careful reading, in a language that may not be one's own
 CODE_LINES_A_MINUTE = 12

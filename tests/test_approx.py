@@ -12,8 +12,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from mbm_lab.lessons import REPOSITORY
 from mbm_lab.outputs import LIVE
+from mbm_lab.place import COURSE as REPOSITORY
 from tests import approx
 
 STORED = "picture alone: R2 0.62\nboth: R2 0.80\n"

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from mbm_lab import __main__, copies, lessons, merging, outputs
+from mbm_lab import __main__, copies, lessons, merging, outputs, place
 
 TIME = "**Time**: 5 minutes to read, 2 seconds to run (two-core laptop, no GPU)."
 NAMES = ("00_one", "01_two")
@@ -485,7 +485,7 @@ def test_merging_needs_no_git():
         env=environment,
         capture_output=True,
         text=True,
-        cwd=lessons.REPOSITORY,
+        cwd=place.COURSE,
     )
     assert done.stdout.split("\n")[:2] == ["x = 1", merging.YOURS], done.stderr
 

@@ -11,12 +11,21 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from mbm_lab import albums, datasets, doctor, downloads, exercises, lessons, outputs
+from mbm_lab import (
+    albums,
+    datasets,
+    doctor,
+    downloads,
+    exercises,
+    lessons,
+    outputs,
+    place,
+)
 from mbm_lab.exercises import fusion as fusion_exercises
 from mbm_lab.exercises.exercise import Exercise
 
 LESSONS = sorted(lessons.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-README = lessons.REPOSITORY / "README.md"
+README = place.COURSE / "README.md"
 
 OPENING = ["What you will do", "What you will learn", "What you need"]
 CLOSING = ["## Recap", "## Questions", "## On your own", "## Further reading"]
@@ -171,8 +180,8 @@ def test_a_lesson_lets_its_readers_predict(lesson):
     cells = lessons.read_notebook(lesson).cells
     asks = [place for place, cell in enumerate(cells) if "**Before you run" in cell.source]
     assert asks
-    for place in asks:
-        assert cells[place + 1].cell_type == "code", cells[place].source
+    for ask in asks:
+        assert cells[ask + 1].cell_type == "code", cells[ask].source
 
 
 NEAR = 6  # so many cells before and after an exercise may be in view

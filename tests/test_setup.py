@@ -20,9 +20,9 @@ import pytest
 import websocket
 import yaml
 
-from mbm_lab import __main__, doctor, lab, lessons
+from mbm_lab import __main__, doctor, lab, lessons, place
 
-REPOSITORY = lessons.REPOSITORY
+REPOSITORY = place.COURSE
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGE = REPOSITORY / "mbm_lab"
 MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
@@ -574,7 +574,8 @@ def test_lab_copies_the_lessons_serves_them_and_ends_politely(root):
         server.terminate()
         rest = server.communicate(timeout=60)[0]
     said = [line for line in rest.splitlines() if line and "received signal" not in line]
-    assert said == ["JupyterLab has ended. Your lessons are in my_lessons."]  # and no warning
+    mine = root / "my_lessons"
+    assert said == [f"JupyterLab has ended. Your lessons are in {mine}."]  # and no warning
     assert server.returncode == 0
     copied = {path.name for path in (root / "my_lessons").glob("*.ipynb")}
     assert copied >= {path.name for path in lessons.course_lessons()}

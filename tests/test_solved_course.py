@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from mbm_lab import exercises, lessons
+from mbm_lab import exercises, lessons, place
 from mbm_lab.exercises.fusion import weighted_sum
 from tests import lesson_elsewhere
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def test_every_solution_is_correct_and_no_lesson_mixes_devices():
     """In a process of its own, with little training: what lessons show is compared elsewhere."""
     command = [sys.executable, "-m", "tests.lesson_elsewhere", *lessons.course_lessons()]
-    done = subprocess.run(command, cwd=lessons.REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=place.COURSE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed otherwise" not in done.stdout
     assert done.stdout.count(".ipynb: ") == len(lessons.course_lessons())

@@ -11,12 +11,12 @@ import sys
 import nbformat
 import pytest
 
-from mbm_lab import lessons
+from mbm_lab import lessons, place
 from mbm_lab.bench import CHROMIUM
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update"]  # fmt: skip
-FAILURES = lessons.REPOSITORY / "browser-failures"
+FAILURES = place.COURSE / "browser-failures"
 
 
 def pytest_collection_modifyitems(items):
@@ -91,7 +91,7 @@ def names_in(source: str) -> tuple[set[str], set[str]]:
 def course(tmp_path_factory):
     """A copy of the course in a path with spaces; its lessons have no stored outputs to lean on."""
     root = tmp_path_factory.mktemp("a course") / "mbm lab"
-    shutil.copytree(lessons.REPOSITORY / "mbm_lab", root / "mbm_lab")
+    shutil.copytree(place.COURSE / "mbm_lab", root / "mbm_lab")
     (root / "notebooks").mkdir()
     for lesson in lessons.course_lessons():
         notebook = lessons.read_notebook(lesson)
@@ -102,9 +102,9 @@ def course(tmp_path_factory):
                 cell.outputs, cell.execution_count = [], None
         nbformat.write(notebook, root / "notebooks" / lesson.name)
     try:
-        (root / "data").symlink_to(lessons.REPOSITORY / "data", target_is_directory=True)
+        (root / "data").symlink_to(place.COURSE / "data", target_is_directory=True)
     except OSError:  # Windows may forbid links
-        shutil.copytree(lessons.REPOSITORY / "data", root / "data")
+        shutil.copytree(place.COURSE / "data", root / "data")
     return root
 
 

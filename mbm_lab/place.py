@@ -1,0 +1,39 @@
+"""Where the course is on this computer, and where the learner's own folder is.
+
+Downloaded with git or as a ZIP, the two are one: lessons and data lie beside the package. Installed
+with `pip install mbm-lab`, lessons and data lie inside the package, where nothing is written, and
+the learner's folder is `mbm-lab` in the home folder, or the one that was named to `mbm-lab lab`.
+"""
+
+import os
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+INSTALLED = (PACKAGE / "course").is_dir()
+"""Whether the course came as one installed package: only then it lies inside of it."""
+
+COURSE = PACKAGE / "course" if INSTALLED else PACKAGE.parent
+"""The folder of the course's `notebooks` and `data`."""
+
+
+def home(named: str | None = None, here: Path | None = None) -> Path:
+    """The learner's folder, in which `my_lessons` lies or will lie; it need not be there yet.
+
+    named: as `MBM_HOME` names it; without it, a downloaded course is its own, and of an installed
+    one it is the folder around `here` (None: where we are) that already has lessons, or else
+    `mbm-lab` in the home folder.
+    """
+    if named:
+        return Path(named).expanduser().absolute()
+    if not INSTALLED:
+        return COURSE
+    here = Path.cwd() if here is None else here
+    for folder in (here, *here.parents):
+        if (folder / "my_lessons" / ".course").is_dir():
+            return folder
+    return Path.home() / "mbm-lab"
+
+
+HOME = home(os.environ.get("MBM_HOME"))
+"""The learner's folder, for this run."""

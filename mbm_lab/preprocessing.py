@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 import logging
-import math
 import re
 import unicodedata
 import warnings
@@ -54,14 +53,14 @@ LARGE_IMAGE = 2_000_000
 picture is wanted."""
 
 OTHER_FILES = [
-    (rb".{4}ftyp(heic|heix|hevc|heim|heis|mif1|msf1)", "a HEIC photograph", "as JPEG"),
-    (rb".{4}ftypavi[fs]", "an AVIF picture", "as PNG or JPEG"),
+    (rb".{4}ftyp(heic|heix|hevc|heim|heis|mif1|msf1)", "a HEIC photograph", "it as JPEG"),
+    (rb".{4}ftypavi[fs]", "an AVIF picture", "it as PNG or JPEG"),
     (rb".{4}ftypcrx|II\*\0.{4}CR|FUJIFILMCCD-RAW|IIR[OS]|MMOR|IIU\0", "a camera's raw file",
-     "as JPEG"),
+     "it as JPEG"),
     (rb".{4}ftyp|\x1aE\xdf\xa3|RIFF.{4}AVI ", "a film", "one picture of it as PNG or JPEG"),
-    (rb"(.{0,4000}[^-\w])?<svg[\s>]", "a drawing (SVG)", "as PNG"),
+    (rb"(.{0,4000}[^-\w])?<svg[\s/>]", "a drawing (SVG)", "it as PNG"),
     (rb"%PDF", "a PDF", "its page as PNG"),
-    (rb"%!PS|\xc5\xd0\xd3\xc6", "a drawing (EPS)", "as PNG"),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", "a drawing (EPS)", "it as PNG"),
     (rb"\s*<(!doctype html|html|head|body)", "a web page", "the picture itself, from that page"),
     (rb"version https://git-lfs", "a pointer of Git LFS",
      "the picture itself, with `git lfs pull`"),
@@ -93,15 +92,16 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
                     raise _too_large(path, image.width * image.height)
                 tags = set(image.tag_v2) if image.format == "TIFF" else set()
                 if 50706 in tags or {271, 330} <= tags:  # DNG; a camera's name and parts within
-                    raise UnreadableError(path, _not_an_image("a camera's raw file", "as JPEG"))
+                    raise UnreadableError(path, _not_an_image("a camera's raw file", "it as JPEG"))
                 yield image
     except UnreadableError:
         raise
     except PermissionError:
         why = "may not be read: allow yourself to read it (its permissions forbid it)"
         raise UnreadableError(path, why) from None
-    except Image.DecompressionBombError:
-        raise _too_large(path) from None
+    except Image.DecompressionBombError as error:
+        counted = re.search(r"\((\d+) pixels", str(error))
+        raise _too_large(path, int(counted[1]) if counted else LARGEST_IMAGE + 1) from None
     except Exception as error:  # decoders raise errors of every kind
         with open(path, "rb") as file:
             start = file.read(4096)
@@ -119,11 +119,13 @@ def _not_an_image(what: str, instead: str) -> str:
     return f"is not a readable image, it looks like {what}: save {instead}"
 
 
-def _too_large(path: Path, pixels: float = math.inf) -> UnreadableError:
-    most = f"{LARGEST_IMAGE / 1e6:.0f}"
-    size = f"{pixels / 1e6:.0f}" if pixels < math.inf else f"far more than {most}"
-    why = f"has {size} megapixels, and pictures of up to {most} are read: make it smaller"
-    return UnreadableError(path, why)
+def _too_large(path: Path, pixels: int) -> UnreadableError:
+    most = LARGEST_IMAGE / 1e6
+    return UnreadableError(
+        path,
+        f"has {max(pixels / 1e6, most + 1):,.0f} megapixels, and pictures of up to {most:.0f} are "
+        "read: make it smaller",
+    )
 
 
 @cache

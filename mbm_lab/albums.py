@@ -245,6 +245,9 @@ def _karpathy(path: Path, whole: dict) -> _Read | None:
     for number, one in enumerate(images, 1):
         place = f"image {number}"
         name = one.get("filename", one.get("file_name")) if isinstance(one, dict) else None
+        within = one.get("filepath") if isinstance(one, dict) else None
+        if isinstance(name, str) and isinstance(within, str) and (path.parent / within).is_dir():
+            name = f"{within}/{name}"
         sentences = one.get("sentences") if isinstance(one, dict) else None
         sentences = sentences if isinstance(sentences, list) else [None]
         raw = [one.get("raw") if isinstance(one, dict) else one for one in sentences]
@@ -285,15 +288,13 @@ def _scan(folder: Path) -> Found:
         found = located[image]
         name = rows.shown(image)
         kind = what = None
-        if not image.strip():
-            kind, what = "form", "this line names no image"
-        elif not isinstance(found, Path):
-            kind, what = found
+        if not isinstance(found, Path):
+            kind, what = found if image.strip() else ("form", "this line names no image")
         elif not caption.strip():
             kind, what = "empty", f"the caption of {name} is empty"
         elif not preprocessing.has_word(caption):
             kind, what = "empty", f"the caption of {name} holds no word"
-        elif len(caption.split()) > MOST_WORDS or len(caption) > 10 * MOST_WORDS:
+        elif _words(caption) > MOST_WORDS:
             kind = "long"
             what = f"the caption of {name} is too long: shorten it to {MOST_WORDS} words"
         if what is not None:
@@ -310,6 +311,13 @@ def _scan(folder: Path) -> Found:
     problems.sort(key=lambda problem: problem.line or 0)
     where = "beside it" if images == folder else f"in {images.name}"
     return Found(path.name, pairs, problems, f"{path.name}, {layout}; pictures {where}")
+
+
+def _words(caption: str) -> int:
+    """About how many words a caption has: without spaces, a Chinese character or ten others are
+    one."""
+    return max(len(caption.split()) + len(preprocessing.CHINESE.findall(caption)),
+               len(caption) // 10)  # fmt: skip
 
 
 def _locate(folder: Path, images: Path, name: str) -> Path | tuple[str, str]:
@@ -368,7 +376,8 @@ def _picture(file: str, pair: Pair, size: int) -> Tensor | Problem:
         return Problem(file, pair.line, "missing", f"the image {rows.shown(pair.image)} has gone")
     except preprocessing.UnreadableError as error:
         why = error.why
-        if why.startswith("is not a readable image ("):
+        why = why.replace("is not a readable image", "cannot be read")
+        if why.startswith("cannot be read ("):
             why = "cannot be read (empty, cut off, or no picture)"
         return Problem(file, pair.line, "unreadable", f"the picture {rows.shown(pair.image)} {why}")
 

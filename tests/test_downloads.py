@@ -176,7 +176,6 @@ def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path, small, monkeypa
     assert in_the_way.read_text() == "not a folder"
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_home_that_is_a_file_is_one_sentence(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setenv("MBM_DATA_HOME", str(tmp_path / "file"))
@@ -190,6 +189,7 @@ def test_a_home_that_is_a_file_is_one_sentence(tmp_path, monkeypatch, capsys):
         )
 
 
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_home_is_one_sentence(home, small):
     small()
     home.mkdir()

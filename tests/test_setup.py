@@ -217,8 +217,8 @@ import contextlib, io, sys
 from mbm_lab import __main__
 
 words = [["--help"], ["lessons"], ["exercises"], ["data", "list"], ["data", "check", sys.argv[1]]]
-words += [[name, "--help"] for name in ("lab", "playground", "doctor", "lessons", "exercises", "bench",
-                                        "postcards", "data", "weights")]
+for name in ("lab", "playground", "doctor", "lessons", "exercises", "bench", "data", "weights"):
+    words.append([name, "--help"])
 for encoding in ("ascii", "cp1252", "gbk"):
     for command in [*words, *([["doctor"]] if encoding == "ascii" else [])]:
         sys.stdout, sys.stderr = (io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2))

@@ -544,11 +544,11 @@ def shown(text: str) -> str:
 
 def _file(folder: Path, name: str) -> Path | None:
     """The file, if the name is that of one below the folder and holds no way out of it."""
-    path = folder / name
-    if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+    if not name or "\0" in name or os.path.isabs(name) or ".." in re.split(r"[/\\]", name):
         return None
     try:
-        return path if os.path.isfile(path) or os.path.islink(path) else None
+        path = os.path.join(folder, name)
+        return folder / name if os.path.isfile(path) or os.path.islink(path) else None
     except (ValueError, UnicodeEncodeError):  # half a character
         return None
 

@@ -241,7 +241,7 @@ LAYOUTS = {  # a name of the file, how it is written, and what is said of it
     "other words": ("captions", lambda p: as_csv(p, ";", ("Bild", "Beschreibung")), "semicolons"),
     "turned": ("captions.csv", lambda p: as_csv([x[::-1] for x in p], head=("x", "y")), "commas"),
     "no head": ("captions.txt", lambda p: as_csv(p, head=None), "without a head"),
-    "numbers": ("captions.csv", lambda p: as_csv([(i, *x) for i, x in enumerate(p)],
+    "numbers": ("my photographs.csv", lambda p: as_csv([(i, *x) for i, x in enumerate(p)],
                                                  head=("", "image", "caption")), "with commas"),
     "Flickr8k": ("Flickr8k.token.txt", lambda p: "".join(
         f"{n}#{i}\t{c}\n" for n, i, c in numbered(p)), "CSV with tabs"),

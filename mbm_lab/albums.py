@@ -316,8 +316,12 @@ def _scan(folder: Path) -> Found:
         base = images if found.is_relative_to(images) else folder
         pairs.append(Pair(line, found.relative_to(base).as_posix(), caption, found))
     problems.sort(key=lambda problem: problem.line or 0)
+    return Found(path.name, pairs, problems, _in_words(path, layout, images, folder))
+
+
+def _in_words(path: Path, layout: str, images: Path, folder: Path) -> str:
     where = "beside it" if images == folder else f"in {images.name}"
-    return Found(path.name, pairs, problems, f"{path.name}, {layout}; pictures {where}")
+    return f"{path.name}, {layout}; pictures {where}"
 
 
 def _words(caption: str) -> int:
@@ -416,7 +420,9 @@ def check_folder(folder: str | Path) -> list[Problem]:
 def layout(folder: str | Path) -> str:
     """How a folder of pictures and captions is laid out, in words: "captions.txt, CSV with
     semicolons, UTF-16; pictures in images". Raises as `check_folder`."""
-    return _scan(Path(folder)).layout
+    folder = Path(folder)
+    path, images = _folder_files(folder)
+    return _in_words(path, _entries(path)[2], images, folder)
 
 
 # --- An album

@@ -72,6 +72,11 @@ def _without_keepdim(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     return (train - mean) / sd, (test - mean) / sd
 
 
+def _between_0_and_1(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    low, high = train.amin((0, 2, 3), keepdim=True), train.amax((0, 2, 3), keepdim=True)
+    return (train - low) / (high - low), (test - low) / (high - low)
+
+
 def _one_spread(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     mean, sd = train.mean((0, 2, 3), keepdim=True), train.std(correction=0)
     return (train - mean) / sd, (test - mean) / sd
@@ -82,11 +87,11 @@ def _normalise_cases() -> Cases:
     scale = torch.tensor([0.5, 1.0, 2.0]).view(3, 1, 1)
     train = torch.rand(6, 3, 4, 5, generator=generator) * scale
     test = torch.rand(4, 3, 4, 5, generator=generator) * scale + 0.3
-    one = torch.tensor([0.0, 2.0]).view(2, 1, 1, 1)
+    one = torch.tensor([[2.0, 0.0, 1.0], [4.0, 2.0, 5.0]]).view(2, 3, 1, 1)
     return {
-        "two pictures of one grey pixel to train, one to test": (
-            torch.tensor([2.0, 4.0]).view(2, 1, 1, 1), torch.tensor([[[[5.0]]]])),
-        "two test pictures": (one, one + 3),
+        "two pictures of one pixel to train, one to test": (
+            one, torch.tensor([5.0, 1.0, 3.0]).view(1, 3, 1, 1)),
+        "two test pictures": (one, 2 * one + 3),
         "six and four colour pictures": (train, test),
         "a single test picture": (train, test[:1]),
         "numbers below zero": (train - 1, test - 1),
@@ -145,8 +150,8 @@ normalise = Exercise(
         ),
         "What comes out is x - mean / sd: there only the mean is divided. Put parentheses around "
         "the difference.": _without_parentheses,
-        "Grey pictures work, three colours do not: without keepdim=True, mean and sd have the "
-        "shape (3,), and PyTorch lays the three numbers along the columns W.": _without_keepdim,
+        "Without keepdim=True, mean and sd have the shape (3,), and PyTorch lays the three numbers "
+        "along the columns W. They belong to the colours: (1, 3, 1, 1).": _without_keepdim,
         "You subtract each colour's own mean, but divide all colours by one standard deviation.": (
             _one_spread
         ),
@@ -157,6 +162,8 @@ normalise = Exercise(
         "mean over all training cards.": (
             lambda train, test: _by(train, test, dims=(1, 2, 3), own=True)
         ),
+        "You brought the colours between 0 and 1, by their smallest and largest number. Here the "
+        "mean is subtracted, and the standard deviation divides.": _between_0_and_1,
         "You gave each colour of each picture its own mean. Take the mean over all training cards, "
         "too: dimensions 0, 2 and 3.": lambda train, test: _by(train, test, dims=(2, 3), own=True),
         "You made one mean for all three colours: each colour has its own, over dimensions 0, 2 "
@@ -212,6 +219,20 @@ def _cut_so(text: str, words: list[str], shorter, longest: int = 99) -> list[str
         piece = max(fitting, key=len, default=text[-1])
         pieces.insert(0, piece)
         text = shorter(text, piece)
+    return pieces
+
+
+def _rest_as_one(text: str, words: list[str]) -> list[str]:
+    pieces = _until_unknown(text, words)
+    rest = text[: len(text) - len("".join(pieces))]
+    return [rest, *pieces] if rest else pieces
+
+
+def _anywhere(text: str, words: list[str]) -> list[str]:
+    pieces = []
+    while text:
+        pieces.insert(0, max([word for word in words if word in text], key=len, default=text[-1]))
+        text = text[: -len(pieces[0])]
     return pieces
 
 
@@ -327,6 +348,10 @@ cut = Exercise(
         "The order is right, but each word is spelt backwards: turn round its letters, too.": (
             lambda text, words: _backwards(text, words)[::-1]
         ),
+        "Where no word fits, the whole rest becomes one word. Only its last character does: then "
+        "go on.": _rest_as_one,
+        "You take the longest word that stands anywhere in the text. It must stand at the end: "
+        "text.endswith(word).": _anywhere,
         "You return one text with spaces. A list of words is wanted.": (
             lambda text, words: " ".join(my_cut(text, words))
         ),
@@ -481,6 +506,18 @@ numbers = Exercise(
         "Your vocabulary counts the new sentence, too. Count the given sentences alone.": (
             lambda sentences, new, min_count: _numbers([*sentences, new], new, min_count)
         ),
+        "Only the first sentence is counted. Count the words of all sentences, and then number "
+        "them; does `return` stand inside the loop?": (
+            lambda sentences, new, min_count: _numbers(sentences[:1], new, min_count)
+        ),
+        "Only the last sentence is counted. Make the dictionary of counts once, before the loop "
+        "over the sentences.": (
+            lambda sentences, new, min_count: _numbers(sentences[-1:], new, min_count)
+        ),
+        "This holds for the words of the example alone. Other sentences have other words: count "
+        "them.": lambda sentences, new, min_count: [
+            {"the": 4, "sea": 5}.get(word, 1) for word in new
+        ],
         "These are the counts of the words. The number of a word is its place in the sorted "
         "vocabulary, from 4 on.": _of_counts,
         "A word that is not in the vocabulary stops your function. Look it up with "
@@ -596,6 +633,19 @@ masked_mean = Exercise(
         "row of the mask has its own length.": _mask_as_row,
         "The last number of each row is left out of the sum: a row of length 2 has the places 0 "
         "and 1.": lambda values, lengths: (values * _mask(values, lengths - 1)).sum(1) / lengths,
+        "Your mask is one place too long, in the sum and in the count: a row of length 2 has the "
+        "places 0 and 1, so use < and not <=.": (
+            lambda values, lengths: (
+                (values * _mask(values, lengths + 1)).sum(1) / _mask(values, lengths + 1).sum(1)
+            )
+        ),
+        "You rounded the numbers to whole ones before the sum. Leave them as they are.": (
+            lambda values, lengths: (values.long() * _mask(values, lengths)).sum(1) / lengths
+        ),
+        "A column (B, 1) divided by a row (B,) gives a table (B, B). Sum without keepdim, so that "
+        "both are (B,).": lambda values, lengths: (
+            (values * _mask(values, lengths)).sum(1, keepdim=True) / lengths
+        ),
         "You divided by the length minus 1. That is for a spread; a mean divides by the length.": (
             lambda values, lengths: (values * _mask(values, lengths)).sum(1) / (lengths - 1)
         ),
@@ -715,6 +765,10 @@ loudness = Exercise(
             lambda wave, size, hop: my_loudness(wave, hop, size)
         ),
         "You filled the last windows up with zeros. Only whole windows count.": _rest_with_zeros,
+        "You made len(wave) // hop windows. The last of them are not whole; there are "
+        "(len(wave) - size) // hop + 1.": lambda wave, size, hop: torch.stack(
+            [wave[i * hop :][:size].square().mean() for i in range(len(wave) // hop)]
+        ),
         "You divided by hop. The mean of a window divides by its size.": (
             lambda wave, size, hop: my_loudness(wave, size, hop) * size / hop
         ),

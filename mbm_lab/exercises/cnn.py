@@ -66,6 +66,16 @@ def _matrix_product(x: Tensor, k: Tensor, stride: int = 1) -> Tensor:
     return (_windows(x, k, stride) @ k).sum((2, 3))
 
 
+def _last_product(x: Tensor, k: Tensor, stride: int = 1) -> Tensor:
+    return _windows(x, k, stride)[..., -1, -1] * k[-1, -1]
+
+
+def _square(x: Tensor, k: Tensor, stride: int = 1) -> Tensor:
+    """As if the kernel were as wide as it is high."""
+    K = k.shape[0]
+    return (x.unfold(0, K, stride).unfold(1, K, stride) * k).sum((2, 3))
+
+
 def _side_by_side(x: Tensor, k: Tensor, stride: int = 1) -> Tensor:
     return x.unfold(0, k.shape[0], k.shape[0]).unfold(1, k.shape[1], k.shape[1]).mul(k).sum((2, 3))
 
@@ -161,6 +171,15 @@ convolve = Exercise(
         ),
         "window @ k is the product of matrices: rows times columns. Here number meets number: "
         "window * k.": _matrix_product,
+        "window @ k.T is the product of matrices. Here number meets number: window * k.": (
+            lambda x, k, stride=1: (_windows(x, k, stride) @ k.T).sum((2, 3))
+        ),
+        "Each number of your result is the last product of its window alone. Add the products up, "
+        "with += where you now write =.": _last_product,
+        "You took the kernel to be as wide as it is high. It has K rows and L columns.": _square,
+        "This is the example's result, whatever the input.": (
+            lambda x, k, stride=1: torch.tensor([[-3.0, -6.0], [-6.0, 1.0]])
+        ),
         "Rows and columns of the result are swapped: window (i, j) gives out[i, j].": (
             lambda x, k, stride=1: my_convolve(x, k, stride).T
         ),
@@ -192,6 +211,14 @@ def _error(x: Tensor, k: Tensor, y: Tensor) -> Tensor:
 
 def _slope_of(x: Tensor, error: Tensor) -> Tensor:
     return 2 * my_convolve(x, error) / error.numel()
+
+
+def _pieces_of_kernel_size(x: Tensor, k: Tensor, y: Tensor) -> Tensor:
+    (K, L), error, slope = k.shape, _error(x, k, y), torch.zeros_like(k)
+    for a in range(K):
+        for b in range(L):
+            slope[a, b] = (2 * error * x[a : a + K, b : b + L]).mean()
+    return slope
 
 
 def _slope_cases() -> Cases:
@@ -287,6 +314,20 @@ kernel_slope = Exercise(
         "This is the kernel after a step against the slope. The slope itself is wanted.": (
             lambda x, k, y: k - my_kernel_slope(x, k, y)
         ),
+        "This is the kernel after a step of 0.1 against the slope. The slope itself is wanted.": (
+            lambda x, k, y: k - 0.1 * my_kernel_slope(x, k, y)
+        ),
+        "This is one number, the mean of all slopes. Each number of the kernel has its own.": (
+            lambda x, k, y: my_kernel_slope(x, k, y).mean()
+        ),
+        "Rows and columns of the slope are swapped: it has the shape of k.": (
+            lambda x, k, y: my_kernel_slope(x, k, y).T
+        ),
+        "This is the example's result, whatever the input.": (
+            lambda x, k, y: torch.tensor([[-6.0, -23.5]])
+        ),
+        "You cut pieces as large as the kernel out of x. To each number of the kernel belongs a "
+        "piece as large as y.": _pieces_of_kernel_size,
         "You multiplied the slope by the kernel. By the chain rule the error meets the pixels "
         "alone.": lambda x, k, y: k * my_kernel_slope(x, k, y),
         "All numbers of your slope are the mean of the right ones. Each number of the kernel has "
@@ -337,6 +378,17 @@ def _with_gradients(model: nn.Module, images: Tensor) -> Tensor:
     return answers
 
 
+def _norms_only(model: nn.Module, images: Tensor) -> Tensor:
+    """Dropout still drops."""
+    norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d) and part.training]
+    for norm in norms:
+        norm.eval()
+    answers = _given_read(model, images)
+    for norm in norms:
+        norm.train()
+    return answers
+
+
 def _too_late(model: nn.Module, images: Tensor) -> Tensor:
     answers = _given_read(model, images)
     model.eval()
@@ -359,25 +411,27 @@ def _one_by_one(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def _tiny_model(training_mode: bool) -> nn.Module:
-    """A convolution with batch normalisation that has seen a few batches."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 1))
-        for _ in range(3):
-            model(2 * torch.randn(8, 1, 4, 4) + 1)
+    """A convolution with batch normalisation that has seen a few batches, and dropout."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(2)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), norm, nn.Flatten(), nn.Dropout(), nn.Linear(8, 1))
+    for _ in range(3):
+        model(2 * torch.randn(8, 1, 4, 4) + 1)
     return model.train(training_mode)
 
 
 def _read_and_look(answer, training_mode: bool, images: Tensor) -> dict | Tensor:
     """The answers, the mode afterwards, and the running averages afterwards."""
-    model = _tiny_model(training_mode)
-    answers = answer(model, images)
+    with torch.random.fork_rng(devices=[]):  # dropout drops the same for everybody
+        model = _tiny_model(training_mode)
+        answers = answer(model, images)
     if answers is ...:
         return answers
+    modes = {part.training for part in model.modules()}
     return {
         "answers": answers,
         "with gradients": getattr(answers, "requires_grad", False),
-        "in training mode afterwards": model.training,
+        "in training mode afterwards": modes.pop() if len(modes) == 1 else "some parts are",
         "running averages": model[1].running_mean.clone(),
     }
 
@@ -431,6 +485,11 @@ read = Exercise(
         "was right; what is missing is model.eval().": lambda model, images: model(images),
         "model.eval() comes too late: the answers are still those of training mode. Switch before "
         "you read, and put the mode back afterwards.": _too_late,
+        "Batch normalisation is in evaluation mode, but dropout still drops at random. "
+        "model.eval() switches all parts of a model.": _norms_only,
+        "Only the first card is read. The model takes all images at once.": (
+            lambda model, images: my_read(model, images[:1])
+        ),
         "Afterwards the model is in the opposite of the mode it was in: model.train(was_training) "
         "puts it back.": _opposite,
         "You read in training mode. That is what model.train() sets; model.eval() is the other.": (
@@ -522,6 +581,15 @@ def _cross_entropy_beyond() -> Cases:
     }
 
 
+def _one_hot(scores: Tensor, answers: Tensor) -> Tensor:
+    return nn.functional.one_hot(answers, scores.shape[1]).float()
+
+
+def _infinite_is_zero(scores: Tensor, answers: Tensor) -> Tensor:
+    losses = -scores.softmax(1).gather(1, answers[:, None]).log()
+    return losses.nan_to_num(posinf=0.0).mean()
+
+
 def _by_hand(scores: Tensor, answers: Tensor) -> Tensor:
     powers = scores.exp()
     probabilities = powers / powers.sum(1, keepdim=True)
@@ -598,6 +666,28 @@ cross_entropy = Exercise(
         ),
         "This is the mean probability of the right answers. The loss is minus its logarithm, card "
         "by card.": lambda scores, answers: (-_entropy(scores, answers)).exp().mean(),
+        "You took the logarithm to base 2. The loss is with the natural one, log.": (
+            lambda scores, answers: _entropy(scores, answers).mean() / 0.6931472
+        ),
+        "This is a squared error between probabilities and right answers. Cross-entropy is minus "
+        "the logarithm of the right answer's probability.": lambda scores, answers: (
+            nn.functional.mse_loss(scores.softmax(1), _one_hot(scores, answers))
+        ),
+        "You asked of each kind alone, yes or no. The kinds share one probability here: a softmax "
+        "over dim 1.": lambda scores, answers: (
+            nn.functional.binary_cross_entropy_with_logits(scores, _one_hot(scores, answers))
+        ),
+        "You divided the scores by 1000. Then the probabilities are others, also for small scores. "
+        "log_softmax takes scores of any size.": (
+            lambda scores, answers: _entropy(scores / 1000, answers).mean()
+        ),
+        "Label smoothing is on: a part of the loss comes from the wrong kinds. Leave it out.": (
+            lambda scores, answers: nn.functional.cross_entropy(
+                scores, answers, label_smoothing=0.1
+            )
+        ),
+        "The axis is right now. But where a large score made the loss infinite you put 0, so that "
+        "the worst answers cost nothing. Use log_softmax.": _infinite_is_zero,
         **{
             f"The axis is right now. But {small:g} beside the probability only hides that it "
             "became 0: for large scores the loss is wrong. Use log_softmax.": (

@@ -49,6 +49,14 @@ def _step_beyond() -> Cases:
     }
 
 
+def _from_row_to_row(x: Tensor, h: Tensor, W: Tensor, U: Tensor, b: Tensor) -> Tensor:
+    memory, rows = h[:1], []
+    for row in x:
+        memory = my_rnn_step(row[None], memory, W, U, b)
+        rows.append(memory)
+    return torch.cat(rows)
+
+
 rnn_step = Exercise(
     lesson="03",
     name="rnn_step",
@@ -119,6 +127,15 @@ rnn_step = Exercise(
         "You multiplied W x by U h: the formula adds them.": (
             lambda x, h, W, U, b: torch.tanh((x @ W.T) * (h @ U.T) + b)
         ),
+        "You took tanh of W x and of U h and added both to the bias. Add first: tanh comes last.": (
+            lambda x, h, W, U, b: torch.tanh(x @ W.T) + torch.tanh(h @ U.T) + b
+        ),
+        "You used tan. The plain network keeps its numbers between −1 and 1, with tanh.": (
+            lambda x, h, W, U, b: torch.tan(x @ W.T + h @ U.T + b)
+        ),
+        "The memory of one text runs into the next. Each text has its own row of h.": (
+            _from_row_to_row
+        ),
         "You used relu. The plain network keeps its numbers between −1 and 1, with tanh.": (
             lambda x, h, W, U, b: torch.relu(x @ W.T + h @ U.T + b)
         ),
@@ -126,7 +143,7 @@ rnn_step = Exercise(
             lambda x, h, W, U, b: my_rnn_step(x, h, W, U, b).mean(0)
         ),
         "Only the first text comes out. The formula with x @ W.T answers for all of them.": (
-            lambda x, h, W, U, b: my_rnn_step(x, h, W, U, b)[0]
+            lambda x, h, W, U, b: my_rnn_step(x, h, W, U, b)[:1]
         ),
     },
 )
@@ -177,6 +194,13 @@ def _length(gradients: list[Tensor]) -> Tensor:
 
 def _factor(longest: float, length: Tensor) -> Tensor:
     return (longest / length).clamp(max=1.0)
+
+
+def _one_then_the_next(gradients: list[Tensor], longest: float) -> list[Tensor]:
+    gradients = list(gradients)
+    for i, gradient in enumerate(gradients):
+        gradients[i] = _factor(longest, _length(gradients)) * gradient
+    return gradients
 
 
 clip = Exercise(
@@ -273,6 +297,23 @@ clip = Exercise(
                 gradients, _factor(longest, max(g.norm() for g in gradients))
             )
         ),
+        "You shortened each row by itself. One factor for all numbers keeps the direction.": (
+            lambda gradients, longest: [
+                g * (longest / g.norm(dim=-1, keepdim=True)).clamp(max=1.0) for g in gradients
+            ]
+        ),
+        "The numbers are right, but the gradients come out as plain lists of numbers: each keeps "
+        "its own shape.": (
+            lambda gradients, longest: [g.flatten() for g in my_clip(gradients, longest)]
+        ),
+        "The gradients come out in the opposite order.": (
+            lambda gradients, longest: my_clip(gradients, longest)[::-1]
+        ),
+        "You added 1 to the length. That changes the factor: longest / length.": (
+            lambda gradients, longest: _by(gradients, _factor(longest, _length(gradients) + 1))
+        ),
+        "The length is taken anew after each gradient is shortened, so that each gets another "
+        "factor. Take it once, before.": _one_then_the_next,
         "Only the first gradient comes out. Does `return` stand inside the loop?": (
             lambda gradients, longest: my_clip(gradients, longest)[:1]
         ),
@@ -329,9 +370,12 @@ def _masked_sum(x, lengths, W, U, b) -> Tensor:
     return (_states(x, W, U, b) * mask[..., None]).sum(1)
 
 
-def _read(x, lengths, W, U, b, step=my_rnn_step, rests=None, carried: bool = False) -> Tensor:
-    """Reads as asked, with another step; text by text, with the memory carried over, if asked."""
-    h, rows = torch.zeros(len(x), len(b), dtype=x.dtype), []
+def _read(
+    x, lengths, W, U, b, step=my_rnn_step, reads=None, carried: bool = False, start: float = 0.0
+) -> Tensor:
+    """Reads as asked, with another step, mask or start; text by text, with the memory carried over,
+    if asked."""
+    h, rows = torch.full((len(x), len(b)), start, dtype=x.dtype), []
     if carried:
         h = h[:1]
         for text, length in zip(x, lengths.tolist(), strict=True):
@@ -340,8 +384,8 @@ def _read(x, lengths, W, U, b, step=my_rnn_step, rests=None, carried: bool = Fal
             rows.append(h)
         return torch.cat(rows)
     for t in range(x.shape[1]):
-        reads = t < lengths[:, None] if rests is None else rests(t, lengths)
-        h = torch.where(reads, step(x[:, t], h, W, U, b), h)
+        mask = t < lengths[:, None] if reads is None else reads(t, lengths)
+        h = torch.where(mask, step(x[:, t], h, W, U, b), h)
     return h
 
 
@@ -444,10 +488,15 @@ last_state = Exercise(
         "Each text goes on from the memory of the one before. Every text begins with zeros: make h "
         "anew for each.": lambda *a: _read(*a, carried=True),
         "The mask is the wrong way round: you read where a text has ended, and rest while it "
-        "lasts.": lambda *a: _read(*a, rests=lambda t, lengths: t >= lengths[:, None]),
+        "lasts.": lambda *a: _read(*a, reads=lambda t, lengths: t >= lengths[:, None]),
         "One text works, several do not: t < lengths must stand as a column, (t < lengths)[:, "
         "None], so that it takes or leaves whole rows of the memory.": (
-            lambda *a: _read(*a, rests=lambda t, lengths: t < lengths)
+            lambda *a: _read(*a, reads=lambda t, lengths: t < lengths)
+        ),
+        "The memory begins with ones. An empty memory is zeros.": lambda *a: _read(*a, start=1.0),
+        "You took the memory at the place `length`. The last word has the place length − 1; for "
+        "the longest text, `length` does not even exist.": lambda x, lengths, W, U, b: (
+            _states(x, W, U, b)[torch.arange(len(x)), lengths]
         ),
         "You read the words from last to first. Begin with the first.": _from_last_to_first,
         "You forgot tanh.": lambda *a: _read(
@@ -511,6 +560,7 @@ def _shuffle_cases() -> Cases:
     return {
         "two words and one place of padding": (
             torch.tensor([[8, 5, 0]]), torch.tensor([[0.7, 0.9, 0.2]])),
+        "a word with the number 1": (torch.tensor([[1, 5, 0]]), torch.tensor([[0.4, 0.9, 0.2]])),
         "a key above 1": (torch.tensor([[8, 5, 0]]), torch.tensor([[1.5, 0.4, 0.3]])),
         "three words": (torch.tensor([[8, 5, 6, 0]]), torch.tensor([[0.7, 0.2, 0.3, 0.5]])),
         "five texts": (tokens, keys),
@@ -535,6 +585,17 @@ def _order(tokens: Tensor, keys: Tensor) -> Tensor:
 def _filled(tokens: Tensor, keys: Tensor, value: float) -> Tensor:
     """With this key for the padding."""
     return _by_keys(tokens, keys.masked_fill(tokens == 0, value))
+
+
+def _first_stays(tokens: Tensor, keys: Tensor) -> Tensor:
+    keys = keys.clone()
+    keys[:, 0] = float("-inf")
+    return my_shuffle(tokens, keys)
+
+
+def _up_to_the_longest(tokens: Tensor, keys: Tensor) -> Tensor:
+    end = int((tokens != 0).sum(1).max())
+    return torch.cat([_by_keys(tokens[:, :end], keys[:, :end]), tokens[:, end:]], 1)
 
 
 shuffle = Exercise(
@@ -589,6 +650,22 @@ shuffle = Exercise(
         ),
         "argsort runs along dim 0, over the texts of the batch. The words of a row are dim 1.": (
             lambda tokens, keys: tokens.gather(1, keys.argsort(dim=0))
+        ),
+        "You took the number 1 for padding, too. That is <unk>, a word; only 0 is padding.": (
+            lambda tokens, keys: _by_keys(tokens, keys.masked_fill(tokens < 2, float("inf")))
+        ),
+        "The first word of each row stays where it is. It has a key as the others do.": (
+            _first_stays
+        ),
+        "Only the first row comes out. Does `return` stand inside the loop?": (
+            lambda tokens, keys: my_shuffle(tokens, keys)[:1]
+        ),
+        "You moved everything up to the end of the longest text. In shorter ones padding still "
+        "gets between the words: each row has its own end.": _up_to_the_longest,
+        "Words move between the texts: you sorted along dim 0. The words of a row are dim 1.": (
+            lambda tokens, keys: tokens.gather(
+                0, keys.masked_fill(tokens == 0, float("inf")).argsort(0)
+            )
         ),
         "You return the keys in order, not the words.": (
             lambda tokens, keys: keys.masked_fill(tokens == 0, float("inf")).sort(1).values

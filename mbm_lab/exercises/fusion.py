@@ -147,6 +147,21 @@ weighted_sum = Exercise(
         "This is the example's result, whatever the input.": (
             lambda f, g, alpha, beta: torch.tensor([0.35])
         ),
+        "This is 0.5 f + 0.25 g, whatever α and β are: use the weights that the function gets.": (
+            lambda f, g, alpha, beta: 0.5 * f + 0.25 * g
+        ),
+        "int cuts the weights off to whole numbers. Use them as they are.": (
+            lambda f, g, alpha, beta: int(alpha) * f + int(beta) * g
+        ),
+        "You put the sum through tanh. The formula is the sum alone.": (
+            lambda f, g, alpha, beta: torch.tanh(alpha * f + beta * g)
+        ),
+        "You put the sum through a sigmoid. The formula is the sum alone.": (
+            lambda f, g, alpha, beta: torch.sigmoid(alpha * f + beta * g)
+        ),
+        "Every card met every other: a table (N, N) comes out. Card i's f belongs to card i's g.": (
+            lambda f, g, alpha, beta: alpha * f[:, None] + beta * g[None, :]
+        ),
     },
 )
 
@@ -303,6 +318,16 @@ best_weights = Exercise(
         "the standardised ones (section 5).": _correlations,
         "These are the sums of readings times mood. They still have to be put through the "
         "equations: solve for the weights.": lambda readings, m: _centred(readings) @ m,
+        "You subtracted one mean for all witnesses together (and that of m). Each row has its own, "
+        "mean(1, keepdim=True).": (
+            lambda readings, m: _solve(readings - readings.mean(), m - m.mean())
+        ),
+        "You added 1 on the diagonal, as ridge does. Least squares has no penalty.": (
+            lambda readings, m: torch.linalg.solve(
+                _centred(readings) @ _centred(readings).T + torch.eye(len(readings)),
+                _centred(readings) @ m,
+            )
+        ),
         "The signs are turned.": lambda readings, m: -my_best_weights(readings, m),
         "Every witness got the same weight. The equations give each its own.": (
             lambda readings, m: torch.full((len(readings),), 1 / len(readings))
@@ -395,7 +420,7 @@ def _mixed(f, g, m, alpha, beta, learning_rate, for_alpha: str, for_beta: str):
     error = alpha * f + beta * g - m
     beside = {
         "f": f, "g": g, "mean f": f.mean(), "mean g": g.mean(), "error": error,
-        "nothing": torch.zeros(()),
+        "error f": error * f, "error g": error * g, "nothing": torch.zeros(()),
     }  # fmt: skip
     return (
         float(alpha - 2 * learning_rate * (error * beside[for_alpha]).mean()),
@@ -416,6 +441,21 @@ def _slopes(f, g, m, alpha, beta, learning_rate) -> tuple[float, float]:
 def _beta_first(f, g, m, alpha, beta, learning_rate) -> tuple[float, float]:
     beta = float(beta - learning_rate * 2 * ((alpha * f + beta * g - m) * g).mean())
     return float(alpha - learning_rate * 2 * ((alpha * f + beta * g - m) * f).mean()), beta
+
+
+def _card_by_card(f, g, m, alpha, beta, learning_rate) -> tuple[float, float]:
+    for i in range(len(f)):
+        one = slice(i, i + 1)
+        alpha, beta = my_step(f[one], g[one], m[one], alpha, beta, learning_rate)
+    return alpha, beta
+
+
+def _absolute(f, g, m, alpha, beta, learning_rate) -> tuple[float, float]:
+    sign = (alpha * f + beta * g - m).sign()
+    return (
+        float(alpha - learning_rate * (sign * f).mean()),
+        float(beta - learning_rate * (sign * g).mean()),
+    )
 
 
 def _without_error(f, g, m, alpha, beta, learning_rate) -> tuple[float, float]:
@@ -481,8 +521,31 @@ step = Exercise(
         ),
         "You multiplied the mean error by the mean reading. Multiply card by card, then take the "
         "mean.": lambda *a: _mixed(*a, for_alpha="mean f", for_beta="mean g"),
-        "You squared the error in the slopes. The slope holds the error times the reading.": (
-            lambda *a: _mixed(*a, for_alpha="error", for_beta="error")
+        "You squared the error in the slopes. The slope holds the error itself times the "
+        "reading.": lambda *a: _mixed(*a, for_alpha="error f", for_beta="error g"),
+        "The squared error stands where a slope should: the slope holds the error times the "
+        "reading.": lambda *a: _mixed(*a, for_alpha="error", for_beta="error"),
+        "You took two steps. One is asked for.": lambda f, g, m, alpha, beta, learning_rate: (
+            my_step(f, g, m, *my_step(f, g, m, alpha, beta, learning_rate), learning_rate)
+        ),
+        "You moved the weights after each card. Compute both slopes over all cards, then move "
+        "once.": _card_by_card,
+        "The learning rate is always 0.1 in your step: use the one that the function gets.": (
+            lambda f, g, m, alpha, beta, learning_rate: my_step(f, g, m, alpha, beta, 0.1)
+        ),
+        "The step has always the same size: only the sign of the slope counts in it. Multiply the "
+        "slope itself.": lambda f, g, m, alpha, beta, learning_rate: tuple(
+            old - learning_rate * ((slope > 0) - (slope < 0))
+            for old, slope in zip(
+                (alpha, beta), _slopes(f, g, m, alpha, beta, learning_rate), strict=True
+            )
+        ),
+        "These are the slopes of the mean absolute error. Here the errors are squared.": _absolute,
+        "int cuts the new weights off to whole numbers. Use float.": (
+            lambda *a: tuple(map(int, my_step(*a)))
+        ),
+        "The new weights are rounded to one digit. Return them as they are.": (
+            lambda *a: tuple(round(new, 1) for new in my_step(*a))
         ),
         "You moved β first and used the new β in the slope of α. Compute both slopes, then move "
         "both.": _beta_first,
@@ -746,6 +809,37 @@ class _InOne(nn.Module):
         return self.weights[0] * f + self.weights[1] * g
 
 
+class _SharedParameter(MyWeightedSum):
+    def __init__(self):
+        super().__init__()
+        self.beta = self.alpha
+
+
+class _OnlyAlphaUsed(MyWeightedSum):
+    def forward(self, f, g):
+        return self.alpha * f + g
+
+
+class _OnlyBetaUsed(MyWeightedSum):
+    def forward(self, f, g):
+        return f + self.beta * g
+
+
+class _OneMinus(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.alpha = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, f, g):
+        return self.alpha * f + (1 - self.alpha) * g
+
+
+class _Tables(MyWeightedSum):
+    def __init__(self):
+        super().__init__()
+        self.alpha, self.beta = nn.Parameter(torch.ones(1, 1)), nn.Parameter(torch.ones(1, 1))
+
+
 class _WithoutNames(nn.Module):
     def __init__(self):
         super().__init__()
@@ -828,10 +922,19 @@ weighted_sum_module = Exercise(
         "Only β is a parameter: α will never move. Make it an nn.Parameter, too.": _BetaAlone,
         "α and β begin at chance, with torch.randn. They must begin at 1.": _Random,
         "α and β begin at chance, with torch.rand. They must begin at 1.": _RandomShares,
-        "α and β must begin at 1, where the model is the article's sum. You begin at 0.5.": _Half,
+        "α and β begin at 0.5. They must begin at 1, where the model is the article's sum.": _Half,
         "There is one parameter of two numbers, `weights`. Two are wanted, named alpha and beta.": (
             _InOne
         ),
+        "α and β are one and the same parameter: when one moves, so does the other. Make two.": (
+            _SharedParameter
+        ),
+        "β is there, but forward does not use it: the message stands alone.": _OnlyAlphaUsed,
+        "α is there, but forward does not use it: the picture stands alone.": _OnlyBetaUsed,
+        "The only parameter is α, and the message gets 1 − α. β is a number of its own, which "
+        "begins at 1.": _OneMinus,
+        "α and β have the shape (1, 1), which turns readings (N,) into a table (1, N). Use "
+        "torch.tensor(1.0).": _Tables,
         "Both numbers learn, but nobody finds them by name: call them self.alpha and self.beta.": (
             _WithoutNames
         ),

@@ -208,6 +208,7 @@ def _best_weights_cases() -> Cases:
         "two witnesses, sixty cards": (two, m),
         "three witnesses": (three, m),
         "one witness": (three[2:], m),
+        "a witness who says the opposite": (torch.stack([f, -g]), m),
         "moods far from zero": (three, m + 5),
         "readings far from zero": (three + torch.tensor([[3.0], [-4.0], [1.0]]), m),
     }  # fmt: skip
@@ -403,7 +404,7 @@ def _step_cases() -> Cases:
         "from zero": (F, G, M, 0.0, 0.0, 0.5),
         "forty cards, from a bad start": (f, g, m, -0.9, 0.6, 0.5),
         "a learning rate of zero": (f, g, m, -0.9, 0.6, 0.0),
-        "a learning rate above 1": (f, g, m, 0.2, 0.7, 1.5),
+        "a learning rate above 1, and a negative β": (f, g, m, 0.2, -0.7, 1.5),
     }
 
 

@@ -395,6 +395,16 @@ def _numbers(
     return [index.get(word, unknown) for word in new]
 
 
+def _stops_at_unknown(
+    sentences: Sequence[Sequence[str]], new: Sequence[str], min_count: int
+) -> list[int]:
+    counts = Counter(word for sentence in sentences for word in sentence)
+    known = {word: 0 for word in counts if counts[word] >= min_count}
+    for word in new:
+        known[word]  # as a dictionary does that is asked for a missing word
+    return _numbers(sentences, new, min_count)
+
+
 def _of_counts(sentences: Sequence[Sequence[str]], new: Sequence[str], min_count: int) -> list[int]:
     counts = Counter(word for sentence in sentences for word in sentence)
     return [counts[word] if counts[word] >= min_count else 1 for word in new]
@@ -521,16 +531,9 @@ numbers = Exercise(
         "These are the counts of the words. The number of a word is its place in the sorted "
         "vocabulary, from 4 on.": _of_counts,
         "A word that is not in the vocabulary stops your function. Look it up with "
-        "index.get(word, 1).": lambda *inputs: _or_error(_numbers(*inputs, unknown=-1)),
+        "index.get(word, 1).": _stops_at_unknown,
     },
 )
-
-
-def _or_error(numbers: list[int]) -> list[int]:
-    """As a dictionary does that is asked for a missing word."""
-    if -1 in numbers:
-        raise KeyError("unknown")
-    return numbers
 
 
 # --- 4. A mean without the padding

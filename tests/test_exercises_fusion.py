@@ -89,3 +89,22 @@ def test_the_same_mistakes_in_other_words(said):
     assert "fitted each witness alone" in said(ex.best_weights, each_alone)
     assert "leads uphill" in said(ex.step, uphill)
     assert "are not registered" in said(ex.weighted_sum_module, InAList)
+
+
+def test_a_module_is_judged_by_what_an_optimizer_sees(said):
+    class OfOneNumber(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.beta, self.alpha = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
+
+        def forward(self, f, g):
+            return self.alpha * f + self.beta * g
+
+    class MadeWhenCalled(nn.Module):
+        def forward(self, f, g):
+            if not hasattr(self, "alpha"):
+                self.alpha, self.beta = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(()))
+            return self.alpha * f + self.beta * g
+
+    assert "Right." in said(ex.weighted_sum_module, OfOneNumber)
+    assert "Right." not in said(ex.weighted_sum_module, MadeWhenCalled)

@@ -107,3 +107,23 @@ def test_the_same_mistakes_in_other_words(said):
     assert "One word too many is read" in said(ex.last_state, off_by_one)
     assert "You shortened each gradient by itself" in said(ex.clip, one_by_one)
     assert "You forgot the memory" in said(ex.rnn_step, without_memory)
+
+
+def test_plain_styles_that_fail_only_one_step_further_are_right(said):
+    def without_a_kind(x, lengths, W, U, b):
+        h = torch.zeros(len(x), len(b))  # no dtype
+        for t in range(x.shape[1]):
+            new = torch.tanh(x[:, t] @ W.T + h @ U.T + b)
+            h = torch.where((t < lengths)[:, None], new, h)
+        return h
+
+    def stacked(x, h, W, U, b):  # fails for an empty batch
+        return torch.stack([torch.tanh(W @ a + U @ c + b) for a, c in zip(x, h, strict=True)])
+
+    def with_floats(gradients, longest):  # fails for zeros alone
+        length = sum(float((gradient**2).sum()) for gradient in gradients) ** 0.5
+        return [min(1.0, longest / length) * gradient for gradient in gradients]
+
+    assert "Right." in said(ex.last_state, without_a_kind)
+    assert "Right." in said(ex.rnn_step, stacked)
+    assert "Right." in said(ex.clip, with_floats)

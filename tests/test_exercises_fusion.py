@@ -10,17 +10,22 @@ from mbm_lab import fusion
 from mbm_lab.exercises import fusion as ex
 
 
+def every(one):
+    """All inputs of an exercise, those one step further too."""
+    return [*one.cases().values(), *one.beyond().values()]
+
+
 def test_the_solutions_are_what_the_course_and_the_libraries_compute():
-    for f, g, alpha, beta in ex.weighted_sum.cases().values():
+    for f, g, alpha, beta in every(ex.weighted_sum):
         ours = ex.my_weighted_sum(f, g, alpha, beta)
         assert torch.equal(ours, fusion.weighted_sum(f, g, alpha, beta))
-    for readings, m in ex.best_weights.cases().values():
+    for readings, m in every(ex.best_weights):
         library = LinearRegression().fit(readings.T.double(), m.double())
         ours = ex.my_best_weights(readings, m).tolist()
         assert ours == pytest.approx(library.coef_.tolist(), abs=1e-5)
         if len(readings) == 2:
             assert ours == pytest.approx(fusion.best_weights(*readings, m)[:2], abs=1e-5)
-    for f, g, m, alpha, beta, rate in ex.step.cases().values():
+    for f, g, m, alpha, beta, rate in every(ex.step):
         weights = torch.tensor([alpha, beta], dtype=f.dtype, requires_grad=True)
         fusion.mean_squared_error(fusion.weighted_sum(f, g, *weights), m).backward()
         expected = (weights - rate * weights.grad).tolist()
@@ -82,5 +87,24 @@ def test_the_same_mistakes_in_other_words(said):
     assert "without their weights" in said(ex.weighted_sum, article)
     assert "did not subtract the mean" in said(ex.best_weights, through_zero)
     assert "fitted each witness alone" in said(ex.best_weights, each_alone)
-    assert "You walked uphill" in said(ex.step, uphill)
+    assert "leads uphill" in said(ex.step, uphill)
     assert "are not registered" in said(ex.weighted_sum_module, InAList)
+
+
+def test_a_module_is_judged_by_what_an_optimizer_sees(said):
+    class OfOneNumber(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.beta, self.alpha = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
+
+        def forward(self, f, g):
+            return self.alpha * f + self.beta * g
+
+    class MadeWhenCalled(nn.Module):
+        def forward(self, f, g):
+            if not hasattr(self, "alpha"):
+                self.alpha, self.beta = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(()))
+            return self.alpha * f + self.beta * g
+
+    assert "Right." in said(ex.weighted_sum_module, OfOneNumber)
+    assert "Right." not in said(ex.weighted_sum_module, MadeWhenCalled)

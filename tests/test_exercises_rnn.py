@@ -22,15 +22,20 @@ def packed(x, lengths, W, U, b):
     return layer(texts)[1][0].detach()
 
 
+def every(one):
+    """All inputs of an exercise, those one step further too."""
+    return [*one.cases().values(), *one.beyond().values()]
+
+
 def test_the_solutions_are_what_pytorch_and_the_course_compute():
-    for x, h, W, U, b in ex.rnn_step.cases().values():
+    for x, h, W, U, b in every(ex.rnn_step):
         cell = filled(nn.RNNCell(W.shape[1], len(b)), W, U, b)
         assert torch.allclose(ex.my_rnn_step(x, h, W, U, b), cell(x, h), atol=1e-6)
-    for x, lengths, W, U, b in ex.last_state.cases().values():
+    for x, lengths, W, U, b in every(ex.last_state):
         if len(x):
             library = packed(x, lengths, W, U, b)
             assert torch.allclose(ex.my_last_state(x, lengths, W, U, b), library, atol=1e-6)
-    for gradients, longest in ex.clip.cases().values():
+    for gradients, longest in every(ex.clip):
         weights = [nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients]
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient.clone()
@@ -102,3 +107,23 @@ def test_the_same_mistakes_in_other_words(said):
     assert "One word too many is read" in said(ex.last_state, off_by_one)
     assert "You shortened each gradient by itself" in said(ex.clip, one_by_one)
     assert "You forgot the memory" in said(ex.rnn_step, without_memory)
+
+
+def test_plain_styles_that_fail_only_one_step_further_are_right(said):
+    def without_a_kind(x, lengths, W, U, b):
+        h = torch.zeros(len(x), len(b))  # no dtype
+        for t in range(x.shape[1]):
+            new = torch.tanh(x[:, t] @ W.T + h @ U.T + b)
+            h = torch.where((t < lengths)[:, None], new, h)
+        return h
+
+    def stacked(x, h, W, U, b):  # fails for an empty batch
+        return torch.stack([torch.tanh(W @ a + U @ c + b) for a, c in zip(x, h, strict=True)])
+
+    def with_floats(gradients, longest):  # fails for zeros alone
+        length = sum(float((gradient**2).sum()) for gradient in gradients) ** 0.5
+        return [min(1.0, longest / length) * gradient for gradient in gradients]
+
+    assert "Right." in said(ex.last_state, without_a_kind)
+    assert "Right." in said(ex.rnn_step, stacked)
+    assert "Right." in said(ex.clip, with_floats)

@@ -37,10 +37,24 @@ def _step_cases() -> Cases:
         "five texts, words of 3 numbers, a memory of 4": (x, h, *larger),
         "an empty memory": (x, torch.zeros(5, 4), *larger),
         "a batch of one": (x[:1], h[:1], *larger),
-        "every second text (strided tensors)": (x[::2], h[::2], *larger),
-        "double precision": (x.double(), h.double(), *(w.double() for w in larger)),
-        "no text": (x[:0], h[:0], *larger),
     }  # fmt: skip
+
+
+def _step_beyond() -> Cases:
+    x, h, *larger = _step_cases()["five texts, words of 3 numbers, a memory of 4"]
+    return {
+        "double precision": (x.double(), h.double(), *(w.double() for w in larger)),
+        "every second text (strided tensors)": (x[::2], h[::2], *larger),
+        "no text": (x[:0], h[:0], *larger),
+    }
+
+
+def _from_row_to_row(x: Tensor, h: Tensor, W: Tensor, U: Tensor, b: Tensor) -> Tensor:
+    memory, rows = h[:1], []
+    for row in x:
+        memory = my_rnn_step(row[None], memory, W, U, b)
+        rows.append(memory)
+    return torch.cat(rows)
 
 
 rnn_step = Exercise(
@@ -59,6 +73,7 @@ rnn_step = Exercise(
     "gives, in each row, the numbers of W x. The bias b is added to every row.",
     solution_function=my_rnn_step,
     cases=_step_cases,
+    beyond=_step_beyond,
     mistakes={
         "You forgot tanh. Without it the memory grows from step to step without a limit.": (
             lambda x, h, W, U, b: x @ W.T + h @ U.T + b
@@ -79,6 +94,56 @@ rnn_step = Exercise(
         ),
         "You took tanh of each part and added then. Add first: tanh comes last.": (
             lambda x, h, W, U, b: torch.tanh(x @ W.T) + torch.tanh(h @ U.T + b)
+        ),
+        "tanh closes too early: the bias b belongs inside its parentheses.": (
+            lambda x, h, W, U, b: torch.tanh(x @ W.T + h @ U.T) + b
+        ),
+        "tanh closes too early: it covers W x alone. U h and b belong inside, too.": (
+            lambda x, h, W, U, b: torch.tanh(x @ W.T) + h @ U.T + b
+        ),
+        "tanh closes too early: it covers W x + b. U h belongs inside, too.": (
+            lambda x, h, W, U, b: torch.tanh(x @ W.T + b) + h @ U.T
+        ),
+        "tanh covers U h + b alone. W x belongs inside, too.": (
+            lambda x, h, W, U, b: x @ W.T + torch.tanh(h @ U.T + b)
+        ),
+        "U is not turned: write h @ U.T. U is square, so h @ U also runs, and means another "
+        "thing.": lambda x, h, W, U, b: torch.tanh(x @ W.T + h @ U + b),
+        "W is not turned: write x @ W.T. Where W is square, x @ W also runs, and means another "
+        "thing.": lambda x, h, W, U, b: torch.tanh(x @ W + h @ U.T + b),
+        "Your result lies on its side, (H, B): one text a row is wanted, (B, H).": (
+            lambda x, h, W, U, b: torch.tanh(x @ W.T + h @ U.T + b).T
+        ),
+        "You added the old memory once more. It enters through U alone.": (
+            lambda x, h, W, U, b: h + torch.tanh(x @ W.T + h @ U.T + b)
+        ),
+        "You added the bias twice.": lambda x, h, W, U, b: torch.tanh(x @ W.T + h @ U.T + 2 * b),
+        "You subtracted U h: the formula has a plus.": (
+            lambda x, h, W, U, b: torch.tanh(x @ W.T - h @ U.T + b)
+        ),
+        "You subtracted the bias: the formula has a plus.": (
+            lambda x, h, W, U, b: torch.tanh(x @ W.T + h @ U.T - b)
+        ),
+        "You multiplied W x by U h: the formula adds them.": (
+            lambda x, h, W, U, b: torch.tanh((x @ W.T) * (h @ U.T) + b)
+        ),
+        "You took tanh of W x and of U h and added both to the bias. Add first: tanh comes last.": (
+            lambda x, h, W, U, b: torch.tanh(x @ W.T) + torch.tanh(h @ U.T) + b
+        ),
+        "You used tan. The plain network keeps its numbers between −1 and 1, with tanh.": (
+            lambda x, h, W, U, b: torch.tan(x @ W.T + h @ U.T + b)
+        ),
+        "The memory of one text runs into the next. Each text has its own row of h.": (
+            _from_row_to_row
+        ),
+        "You used relu. The plain network keeps its numbers between −1 and 1, with tanh.": (
+            lambda x, h, W, U, b: torch.relu(x @ W.T + h @ U.T + b)
+        ),
+        "This is the mean memory of all texts. Each text keeps its own.": (
+            lambda x, h, W, U, b: my_rnn_step(x, h, W, U, b).mean(0)
+        ),
+        "Only the first text comes out. The formula with x @ W.T answers for all of them.": (
+            lambda x, h, W, U, b: my_rnn_step(x, h, W, U, b)[:1]
         ),
     },
 )
@@ -102,9 +167,17 @@ def _clip_cases() -> Cases:
     return {
         "3 and 4, which are 5 together, to a length of 1": (three_four, 1.0),
         "3 and 4, which may be 10 long": (three_four, 10.0),
+        "0.3 and 0.4, which may be 1 long": ([0.1 * g for g in three_four], 1.0),
         "a matrix and a bias, to a length of 0.5": ([W, b], 0.5),
         "a gradient a thousand times as long": ([1000 * W, b], 2.0),
         "one gradient": ([W], 1.5),
+        "three gradients": ([b, W, 2 * W[:2]], 1.0),
+    }
+
+
+def _clip_beyond() -> Cases:
+    W, b = _clip_cases()["a matrix and a bias, to a length of 0.5"][0]
+    return {
         "a gradient of zeros": ([0 * b], 1.0),
         "strided tensors": ([W.T, W[:, ::2]], 1.0),
         "double precision": ([W.double(), b.double()], 1.0),
@@ -121,6 +194,13 @@ def _length(gradients: list[Tensor]) -> Tensor:
 
 def _factor(longest: float, length: Tensor) -> Tensor:
     return (longest / length).clamp(max=1.0)
+
+
+def _one_then_the_next(gradients: list[Tensor], longest: float) -> list[Tensor]:
+    gradients = list(gradients)
+    for i, gradient in enumerate(gradients):
+        gradients[i] = _factor(longest, _length(gradients)) * gradient
+    return gradients
 
 
 clip = Exercise(
@@ -142,6 +222,7 @@ clip = Exercise(
     "ordinary day (Pascanu, Mikolov and Bengio, 2013).",
     solution_function=my_clip,
     cases=_clip_cases,
+    beyond=_clip_beyond,
     mistakes={
         "You shortened each gradient by itself. That changes the direction: what was long loses "
         "more than what was short.": (
@@ -154,9 +235,7 @@ clip = Exercise(
             lambda gradients, longest: [g.clamp(-longest, longest) for g in gradients]
         ),
         "Gradients that are short enough must stay as they are: the factor is at most 1.": (
-            lambda gradients, longest: _by(
-                gradients, longest / _length(gradients) if _length(gradients) > 0 else 1.0
-            )
+            lambda gradients, longest: _by(gradients, longest / _length(gradients))
         ),
         "You forgot the root: the length is the root of the sum of squares.": (
             lambda gradients, longest: _by(gradients, _factor(longest, _length(gradients) ** 2))
@@ -170,7 +249,81 @@ clip = Exercise(
         "You shortened them to length 1, whatever is allowed: the factor is longest / length.": (
             lambda gradients, longest: _by(gradients, _factor(1.0, _length(gradients)))
         ),
-        "You left them as they are.": lambda gradients, longest: [g.clone() for g in gradients],
+        "They come out as they came in. Those that are too long together must become shorter.": (
+            lambda gradients, longest: [g.clone() for g in gradients]
+        ),
+        "It is the wrong way round: the long ones stay as they are, the short ones grow. The "
+        "factor is at most 1, min and not max.": lambda gradients, longest: _by(
+            gradients, (longest / _length(gradients)).clamp(min=1.0)
+        ),
+        "Your factor is turned upside down: longest / length makes them shorter, length / longest "
+        "longer.": lambda gradients, longest: _by(
+            gradients, (_length(gradients) / longest).clamp(min=1.0)
+        ),
+        "Your factor is turned upside down, so the long ones stay and the short ones shrink: it is "
+        "longest / length.": lambda gradients, longest: _by(
+            gradients, (_length(gradients) / longest).clamp(max=1.0)
+        ),
+        "Everything comes out with length 1. The length may be `longest`, and shorter ones stay.": (
+            lambda gradients, longest: _by(gradients, 1 / _length(gradients))
+        ),
+        "The long ones were divided by their length, whatever is allowed, and the short ones kept: "
+        "the factor is longest / length.": lambda gradients, longest: _by(
+            gradients, 1.0 if _length(gradients) <= longest else 1 / _length(gradients)
+        ),
+        "You added up the absolute values. The length is the root of the sum of squares.": (
+            lambda gradients, longest: _by(
+                gradients, _factor(longest, sum(g.abs().sum() for g in gradients))
+            )
+        ),
+        "You took the largest number for the length. The length is the root of the sum of all "
+        "squares.": lambda gradients, longest: _by(
+            gradients, _factor(longest, max(g.abs().max() for g in gradients))
+        ),
+        "You took the root of the mean of the squares. The length is the root of their sum.": (
+            lambda gradients, longest: _by(
+                gradients,
+                _factor(longest, _length(gradients) / sum(g.numel() for g in gradients) ** 0.5),
+            )
+        ),
+        "Your length is that of the last gradient alone. Add up the squares of all, with +=.": (
+            lambda gradients, longest: _by(gradients, _factor(longest, gradients[-1].norm()))
+        ),
+        "Your length is that of the first gradient alone. Add up the squares of all.": (
+            lambda gradients, longest: _by(gradients, _factor(longest, gradients[0].norm()))
+        ),
+        "Your length is that of the longest gradient. Add up the squares of all.": (
+            lambda gradients, longest: _by(
+                gradients, _factor(longest, max(g.norm() for g in gradients))
+            )
+        ),
+        "You shortened each row by itself. One factor for all numbers keeps the direction.": (
+            lambda gradients, longest: [
+                g * (longest / g.norm(dim=-1, keepdim=True)).clamp(max=1.0) for g in gradients
+            ]
+        ),
+        "The numbers are right, but the gradients come out as plain lists of numbers: each keeps "
+        "its own shape.": (
+            lambda gradients, longest: [g.flatten() for g in my_clip(gradients, longest)]
+        ),
+        "The gradients come out in the opposite order.": (
+            lambda gradients, longest: my_clip(gradients, longest)[::-1]
+        ),
+        "You added 1 to the length. That changes the factor: longest / length.": (
+            lambda gradients, longest: _by(gradients, _factor(longest, _length(gradients) + 1))
+        ),
+        "The length is taken anew after each gradient is shortened, so that each gets another "
+        "factor. Take it once, before.": _one_then_the_next,
+        "Only the first gradient comes out. Does `return` stand inside the loop?": (
+            lambda gradients, longest: my_clip(gradients, longest)[:1]
+        ),
+        "One long list of numbers comes out. Return a list of gradients in their own shapes.": (
+            lambda gradients, longest: torch.cat([g.flatten() for g in my_clip(gradients, longest)])
+        ),
+        "All shrink to `longest` each: the length of each gradient alone becomes `longest`. One "
+        "factor for all keeps the direction.": (
+            lambda gradients, longest: [longest / g.norm() * g for g in gradients]
+        ),
     },
 )
 
@@ -217,6 +370,43 @@ def _masked_sum(x, lengths, W, U, b) -> Tensor:
     return (_states(x, W, U, b) * mask[..., None]).sum(1)
 
 
+def _read(
+    x, lengths, W, U, b, step=my_rnn_step, reads=None, carried: bool = False, start: float = 0.0
+) -> Tensor:
+    """Reads as asked, with another step, mask or start; text by text, with the memory carried over,
+    if asked."""
+    h, rows = torch.full((len(x), len(b)), start, dtype=x.dtype), []
+    if carried:
+        h = h[:1]
+        for text, length in zip(x, lengths.tolist(), strict=True):
+            for word in text[:length]:
+                h = step(word[None], h, W, U, b)
+            rows.append(h)
+        return torch.cat(rows)
+    for t in range(x.shape[1]):
+        mask = t < lengths[:, None] if reads is None else reads(t, lengths)
+        h = torch.where(mask, step(x[:, t], h, W, U, b), h)
+    return h
+
+
+def _zeroed_padding(x, lengths, W, U, b) -> Tensor:
+    mask = torch.arange(x.shape[1]) < lengths[:, None]
+    return _states(x * mask[..., None], W, U, b)[:, -1]
+
+
+def _over_the_words(x, lengths, W, U, b, mean: bool) -> Tensor:
+    mask = (torch.arange(x.shape[1]) < lengths[:, None])[..., None]
+    states = _states(x, W, U, b)
+    if mean:
+        return (states * mask).sum(1) / lengths[:, None]
+    return states.masked_fill(~mask, -2).amax(1)
+
+
+def _from_last_to_first(x, lengths, W, U, b) -> Tensor:
+    order = (lengths[:, None] - 1 - torch.arange(x.shape[1])).clamp(min=0)
+    return my_last_state(x[torch.arange(len(x))[:, None], order], lengths, W, U, b)
+
+
 def _last_state_cases() -> Cases:
     generator = torch.Generator().manual_seed(3)
     W, U, b = _weights(2, 3, seed=4)
@@ -233,10 +423,16 @@ def _last_state_cases() -> Cases:
         "something else than zeros in the padding": (x, lengths, W, U, b),
         "no padding": (x, torch.full((4,), 5), W, U, b),
         "a batch of one": (padded[:1], lengths[:1], W, U, b),
-        "every second text, double precision": (
-            padded[::2].double(), lengths[::2], W.double(), U.double(), b.double()),
-        "no text": (x[:0], lengths[:0], W, U, b),
     }  # fmt: skip
+
+
+def _last_state_beyond() -> Cases:
+    x, lengths, W, U, b = _last_state_cases()["something else than zeros in the padding"]
+    return {
+        "double precision": (x.double(), lengths, W.double(), U.double(), b.double()),
+        "every second text (a strided tensor)": (x[::2], lengths[::2], W, U, b),
+        "no text": (x[:0], lengths[:0], W, U, b),
+    }
 
 
 last_state = Exercise(
@@ -257,9 +453,10 @@ last_state = Exercise(
     "whole row of the memory.",
     solution_function=my_last_state,
     cases=_last_state_cases,
+    beyond=_last_state_beyond,
     mistakes={
         "You read the padding too. Each text must rest after its own last word.": (
-            lambda x, lengths, W, U, b: _states(x, W, U, b)[:, -1] if x.shape[1] else x[:, 0]
+            lambda x, lengths, W, U, b: _states(x, W, U, b)[:, -1]
         ),
         "A finished text loses its memory: you set it to zero. It must keep what it had.": _reset,
         "You stopped all texts where the shortest one ends. The longer ones go on.": _shortest,
@@ -271,6 +468,51 @@ last_state = Exercise(
         ),
         "You added up the memories of all words. The last one already holds what came before.": (
             _masked_sum
+        ),
+        "You took the mean memory of a text's words. The one after its last word is asked for.": (
+            lambda *a: _over_the_words(*a, mean=True)
+        ),
+        "You took the largest number of each place over a text's words. The memory after its last "
+        "word is asked for.": lambda *a: _over_the_words(*a, mean=False),
+        "You set the padding to zero and read it. A word of zeros changes the memory, too: a "
+        "finished text must keep what it had.": _zeroed_padding,
+        "Only the first word of each text is read. Does `return` stand inside the loop?": (
+            lambda x, lengths, W, U, b: _states(x, W, U, b)[:, 0]
+        ),
+        "You stopped all texts where the longest one ends. Each rests after its own last word.": (
+            lambda x, lengths, W, U, b: _states(x, W, U, b)[:, int(lengths.max()) - 1]
+        ),
+        "You stopped all texts where the first one ends. Each has its own length.": (
+            lambda x, lengths, W, U, b: _states(x, W, U, b)[:, int(lengths[0]) - 1]
+        ),
+        "Each text goes on from the memory of the one before. Every text begins with zeros: make h "
+        "anew for each.": lambda *a: _read(*a, carried=True),
+        "The mask is the wrong way round: you read where a text has ended, and rest while it "
+        "lasts.": lambda *a: _read(*a, reads=lambda t, lengths: t >= lengths[:, None]),
+        "One text works, several do not: t < lengths must stand as a column, (t < lengths)[:, "
+        "None], so that it takes or leaves whole rows of the memory.": (
+            lambda *a: _read(*a, reads=lambda t, lengths: t < lengths)
+        ),
+        "The memory begins with ones. An empty memory is zeros.": lambda *a: _read(*a, start=1.0),
+        "You took the memory at the place `length`. The last word has the place length − 1; for "
+        "the longest text, `length` does not even exist.": lambda x, lengths, W, U, b: (
+            _states(x, W, U, b)[torch.arange(len(x)), lengths]
+        ),
+        "You read the words from last to first. Begin with the first.": _from_last_to_first,
+        "You forgot tanh.": lambda *a: _read(
+            *a, step=lambda x, h, W, U, b: x @ W.T + h @ U.T + b
+        ),
+        "You forgot the bias b.": lambda *a: _read(
+            *a, step=lambda x, h, W, U, b: torch.tanh(x @ W.T + h @ U.T)
+        ),
+        "The memory is not used: U h is missing, so only the last word counts.": (
+            lambda *a: _read(*a, step=lambda x, h, W, U, b: torch.tanh(x @ W.T + b))
+        ),
+        "U is not turned: for a batch write h @ U.T.": lambda *a: _read(
+            *a, step=lambda x, h, W, U, b: torch.tanh(x @ W.T + h @ U + b)
+        ),
+        "W is not turned: for a batch write x @ W.T.": lambda *a: _read(
+            *a, step=lambda x, h, W, U, b: torch.tanh(x @ W + h @ U.T + b)
         ),
     },
 )
@@ -318,13 +560,42 @@ def _shuffle_cases() -> Cases:
     return {
         "two words and one place of padding": (
             torch.tensor([[8, 5, 0]]), torch.tensor([[0.7, 0.9, 0.2]])),
+        "a word with the number 1": (torch.tensor([[1, 5, 0]]), torch.tensor([[0.4, 0.9, 0.2]])),
+        "a key above 1": (torch.tensor([[8, 5, 0]]), torch.tensor([[1.5, 0.4, 0.3]])),
         "three words": (torch.tensor([[8, 5, 6, 0]]), torch.tensor([[0.7, 0.2, 0.3, 0.5]])),
         "five texts": (tokens, keys),
         "keys below zero and above one": (tokens, 10 * keys - 5),
         "a batch of one": (tokens[:1], keys[:1]),
+        "a text without padding": (tokens[1:2], keys[1:2]),
+    }  # fmt: skip
+
+
+def _shuffle_beyond() -> Cases:
+    tokens, keys = _shuffle_cases()["five texts"]
+    return {
         "every second text (strided tensors)": (tokens[::2], keys[::2]),
         "no text": (tokens[:0], keys[:0]),
-    }  # fmt: skip
+    }
+
+
+def _order(tokens: Tensor, keys: Tensor) -> Tensor:
+    return keys.masked_fill(tokens == 0, float("inf")).argsort(dim=1, stable=True)
+
+
+def _filled(tokens: Tensor, keys: Tensor, value: float) -> Tensor:
+    """With this key for the padding."""
+    return _by_keys(tokens, keys.masked_fill(tokens == 0, value))
+
+
+def _first_stays(tokens: Tensor, keys: Tensor) -> Tensor:
+    keys = keys.clone()
+    keys[:, 0] = float("-inf")
+    return my_shuffle(tokens, keys)
+
+
+def _up_to_the_longest(tokens: Tensor, keys: Tensor) -> Tensor:
+    end = int((tokens != 0).sum(1).max())
+    return torch.cat([_by_keys(tokens[:, :end], keys[:, :end]), tokens[:, end:]], 1)
 
 
 shuffle = Exercise(
@@ -347,6 +618,7 @@ shuffle = Exercise(
     solution_function=my_shuffle,
     given=_by_keys,
     cases=_shuffle_cases,
+    beyond=_shuffle_beyond,
     mistakes={
         "All texts get the same order. Each row has its own keys.": _one_order,
         "You shuffled the texts of the batch. The words within each text must move, along dim 1.": (
@@ -358,6 +630,52 @@ shuffle = Exercise(
             _padding_first
         ),
         "You left every text as it was.": lambda tokens, keys: tokens.clone(),
+        "The padding got the key 0. Words with a key above 0 come behind it: give it the largest "
+        "key, inf.": lambda tokens, keys: _filled(tokens, keys, 0.0),
+        "The padding got the key −1. Words with a larger key come behind it: give it the largest "
+        "key, inf.": lambda tokens, keys: _filled(tokens, keys, -1.0),
+        "The padding got the key 1. Keys may be larger than that; none is larger than inf.": (
+            lambda tokens, keys: _filled(tokens, keys, 1.0)
+        ),
+        "The padding got the key 2. Keys may be larger than that; none is larger than inf.": (
+            lambda tokens, keys: _filled(tokens, keys, 2.0)
+        ),
+        "You added 1 to the keys of the padding. Keys may lie further apart: give the padding the "
+        "key inf.": lambda tokens, keys: _by_keys(tokens, keys + (tokens == 0)),
+        "You return the places of the words in their new order. Return the words: "
+        "tokens.gather(1, places).": lambda tokens, keys: _order(tokens, keys),
+        "You send each word to the place that its key says, but the other way round: place j gets "
+        "the word with the j-th smallest key, tokens.gather(1, keys.argsort(1)).": (
+            lambda tokens, keys: tokens.gather(1, _order(tokens, keys).argsort(1))
+        ),
+        "argsort runs along dim 0, over the texts of the batch. The words of a row are dim 1.": (
+            lambda tokens, keys: tokens.gather(1, keys.argsort(dim=0))
+        ),
+        "You took the number 1 for padding, too. That is <unk>, a word; only 0 is padding.": (
+            lambda tokens, keys: _by_keys(tokens, keys.masked_fill(tokens < 2, float("inf")))
+        ),
+        "The first word of each row stays where it is. It has a key as the others do.": (
+            _first_stays
+        ),
+        "Only the first row comes out. Does `return` stand inside the loop?": (
+            lambda tokens, keys: my_shuffle(tokens, keys)[:1]
+        ),
+        "You moved everything up to the end of the longest text. In shorter ones padding still "
+        "gets between the words: each row has its own end.": _up_to_the_longest,
+        "Words move between the texts: you sorted along dim 0. The words of a row are dim 1.": (
+            lambda tokens, keys: tokens.gather(
+                0, keys.masked_fill(tokens == 0, float("inf")).argsort(0)
+            )
+        ),
+        "You return the keys in order, not the words.": (
+            lambda tokens, keys: keys.masked_fill(tokens == 0, float("inf")).sort(1).values
+        ),
+        "The words come in the opposite order, and the padding first.": (
+            lambda tokens, keys: my_shuffle(tokens, keys).flip(1)
+        ),
+        "The words are right, but the padding is cut off. Each row keeps its length T.": (
+            lambda tokens, keys: my_shuffle(tokens, keys)[:, : int((tokens != 0).sum(1).max())]
+        ),
     },
 )
 

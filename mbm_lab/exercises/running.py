@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from mbm_lab.exercises import sources
-from mbm_lab.exercises.kept import Kept
+from mbm_lab.exercises.kept import Kept, builtins_back
 from mbm_lab.exercises.plain import class_name, plain, state_of
 
 Cases = dict[str, tuple]
@@ -121,9 +121,7 @@ def run(
         for note, arguments in cases.items():
             mine = copy.deepcopy(arguments)
             states = [state_of(one) for one in mine]
-            outcome = _call(call, answer, mine, files)
-            before.put_back(randomness=False)
-            outcomes.append(outcome)
+            outcomes.append(_call(call, answer, mine, files, before))
             printed.close_ears()
             for name, state, after in zip(names, states, mine, strict=False):
                 if not changed and state != state_of(after):
@@ -136,14 +134,21 @@ def run(
     )
 
 
-def _call(call: Callable[..., Any], answer: Callable, arguments: Any, files: set[str]) -> Outcome:
-    """One call, with whatever comes of it in plain things."""
+def _call(
+    call: Callable[..., Any], answer: Callable, arguments: Any, files: set[str], before: Kept
+) -> Outcome:
+    """One call, with whatever comes of it in plain things, and all put back as it was before."""
+    value, raised = None, None
     try:
-        return Outcome(value=plain(call(answer, *arguments)))
+        value = call(answer, *arguments)
     except TooSlow:
         raise
     except BaseException as error:
-        return Outcome(error=_raised(error, files))
+        raised = error
+    finally:
+        builtins_back()
+    before.put_back(randomness=False)
+    return Outcome(plain(value)) if raised is None else Outcome(error=_raised(raised, files))
 
 
 def _raised(error: BaseException, files: set[str]) -> Raised:
@@ -205,8 +210,12 @@ def run_limited(
     lock, done = threading.Lock(), threading.Event()
 
     def work() -> None:
-        with contextlib.suppress(TooSlow):
+        try:
             action()
+        except TooSlow:
+            pass
+        finally:
+            builtins_back()
         while True:  # until nobody sends TooSlow any more, and none is on its way
             try:
                 with lock:
@@ -222,6 +231,7 @@ def run_limited(
     try:
         done.wait(seconds)
     finally:  # also when the learner presses "stop"
+        builtins_back()
         if not done.is_set():
             line, deep = _where(sys._current_frames().get(thread.ident), files)
         for _ in range(100):

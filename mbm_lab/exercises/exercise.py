@@ -80,7 +80,12 @@ def _shows_colours() -> bool:
     if os.environ.get("NO_COLOR"):
         return False
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return hasattr(shell, "kernel") or sys.stdout.isatty()
+    if hasattr(shell, "kernel"):
+        return True
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):  # there is no page, or it is closed
+        return False
 
 
 def _put(text: str) -> None:

@@ -55,7 +55,6 @@ def builtins_back() -> None:
     _BUILTINS.update(_ORIGINAL_BUILTINS)
 
 
-
 def _put_functions_back(before: list[dict[str, Any]], only_functions: bool = False) -> None:
     """Gives every owner what it had: what was replaced or deleted, and for a class what is new.
 

@@ -26,7 +26,7 @@ class Raised(NamedTuple):
 
     name: its class; kinds: the names of this class and those above it; text: what it says, one
     line; line: the line of the answer's own code in which it came up, or ""; by_answer: whether
-    the answer itself raised it.
+    the answer itself raised it, with `raise`.
     """
 
     name: str
@@ -165,7 +165,8 @@ def _raised(error: BaseException, files: set[str]) -> Raised:
     except Exception:
         text = ""
     kinds = tuple(type.__dict__["__name__"].__get__(one) for one in type(error).__mro__)
-    return Raised(class_name(error), kinds, text, line, last in files)
+    by_answer = last in files and (not line or "raise" in line)
+    return Raised(class_name(error), kinds, text, line, by_answer)
 
 
 @contextlib.contextmanager

@@ -282,7 +282,8 @@ def test_the_same_mistake_written_otherwise_is_found(said):
          "The numbers are right. But: it returns a NumPy array; a tensor is expected. "
          "torch.from_numpy"),
         (lambda f, g, alpha, beta: (beta * f + alpha * g).tolist(), "You swapped α and β"),
-        (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta).half() + 1, "Every number is off by +1"),
+        (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta).half() * 3,
+         "numbers of half precision (torch.float16), and they differ by more"),
         (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta).flip(0), "The order is turned round"),
         (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta).abs(), "lost its sign"),
         (lambda f, g, alpha, beta: a_sum(f, g, alpha, beta) ** 2, "is the square of"),
@@ -457,7 +458,7 @@ def as_given(model, images):
 
 
 def without_parentheses(model, images):
-    model.eval
+    model.eval  # noqa: B018
     with torch.no_grad():
         return model(images)
 

@@ -285,14 +285,16 @@ def _sorted(x: Tensor) -> Tensor:
 
 
 def _order(pairs: list[Pair]) -> str | None:
-    if not all(pair.theirs.ndim for pair in pairs):
+    single = [pair for pair in pairs if not pair.theirs.ndim]
+    pairs = [pair for pair in pairs if pair.theirs.ndim]
+    if not pairs or not all(close(pair.theirs, pair.ours) for pair in single):
         return None
     most = max(pair.theirs.ndim for pair in pairs)
     many = most > 1
     ways: dict[str, Callable[[Tensor], Tensor]] = {}
     if many:
         ways["The result is transposed: rows and columns are swapped."] = lambda x: x.mT
-    for dim in range(most) if all(p.theirs.ndim == most for p in pairs) else [-1]:
+    for dim in range(most) if all(p.theirs.ndim == most for p in pairs) else [0, -1]:
         where = f" along dim {dim}" if many else ""
         ways |= {
             f"The order is turned round{where}: what should come first comes last.": (

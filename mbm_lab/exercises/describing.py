@@ -225,9 +225,12 @@ def _is_convertible(theirs: Any, ours: Any) -> bool:
 
 def _seen(theirs: list[Any], ours: list[Any], given: list[dict]) -> str | None:
     """A relation of the values of a part, or what can be counted of them."""
+    texts = all(isinstance(one, str) for one in [*theirs, *ours])
+    if texts and (said := _seen_in_texts(theirs, ours, given)):
+        return said
     paired = patterns.as_pairs(theirs, ours, given)
     if paired is None:
-        return _seen_otherwise(theirs, ours)
+        return _seen_otherwise(theirs, ours, given)
     pairs, text = paired
     if all(_is_truth(one) for one in theirs) and all(_is_truth(one) for one in ours):
         return patterns.truths(pairs)
@@ -262,10 +265,10 @@ def _are(count: int) -> str:
     return f"{count} {'is' if count == 1 else 'are'}"
 
 
-def _seen_otherwise(theirs: list[Any], ours: list[Any]) -> str | None:
+def _seen_otherwise(theirs: list[Any], ours: list[Any], given: list[dict]) -> str | None:
     """What is seen in texts and ragged lists."""
     if all(isinstance(one, str) for one in [*theirs, *ours]):
-        return _seen_in_texts(theirs, ours)
+        return _seen_in_texts(theirs, ours, given)
     if all(isinstance(one, Several) for one in [*theirs, *ours]):
         if said := _shape(theirs, ours):
             return said
@@ -278,7 +281,10 @@ def _seen_otherwise(theirs: list[Any], ours: list[Any]) -> str | None:
     return None
 
 
-def _seen_in_texts(theirs: list[str], ours: list[str]) -> str | None:
+def _seen_in_texts(theirs: list[str], ours: list[str], given: list[dict]) -> str | None:
+    for name in given[0]:
+        if all(one == arguments.get(name) for one, arguments in zip(ours, given, strict=True)):
+            return f"It is the input `{name}`, unchanged."
     ways = {
         "Only capital and small letters differ.": lambda x: x.lower(),
         "Only spaces differ.": lambda x: "".join(x.split()),

@@ -79,7 +79,7 @@ def as_tensor(value: Any) -> Tensor | None:
         dtype = {bool: torch.bool, int: torch.int64, float: torch.float64}.get(type(value))
         try:
             return torch.tensor(value, dtype=dtype or torch.complex128)
-        except (OverflowError, RuntimeError):  # a very large whole number
+        except (OverflowError, RuntimeError, ValueError):  # a very large whole number
             return None
     return None
 
@@ -129,6 +129,8 @@ def loose(value: Any) -> Any:
     if isinstance(value, Named):
         return {key: loose(one) for key, one in value.items.items()}
     if isinstance(value, Several):
+        if value.length != len(value.items):
+            return f"{value.length} values, too many to compare"
         if stacked := _stacked(value):
             return stacked[0]
         return [loose(one) for one in value.items]
@@ -137,6 +139,13 @@ def loose(value: Any) -> Any:
 
 def _stacked(value: Several) -> list[Tensor] | None:
     """The numbers of a list (of lists) as one tensor, in a list; None where they are ragged."""
+    if value.length != len(value.items):
+        return None
+    if len(value.items) > 1 and all(type(item) in (bool, int, float) for item in value.items):
+        try:
+            return [torch.tensor(value.items, dtype=torch.float64)]
+        except (OverflowError, RuntimeError, ValueError):
+            return None
     parts = []
     for item in value.items:
         if isinstance(item, Several):
@@ -150,8 +159,8 @@ def _stacked(value: Several) -> list[Tensor] | None:
                 return None
             parts.append(numbers)
     if not parts:
-        return [torch.zeros(0)] if value.length == 0 else None
-    if len({part.shape for part in parts}) != 1 or value.length != len(value.items):
+        return [torch.zeros(0)]
+    if len({part.shape for part in parts}) != 1:
         return None
     stacked = torch.stack([wide(part) for part in parts]) if not any(
         part.is_complex() for part in parts
@@ -161,10 +170,11 @@ def _stacked(value: Several) -> list[Tensor] | None:
 
 def same_loosely(one: Any, other: Any) -> bool:
     """Whether two results hold the same, whatever it is kept in."""
-    return _same_loosely(loose(one), loose(other))
+    return loosely(loose(one), loose(other))
 
 
-def _same_loosely(one: Any, other: Any) -> bool:
+def loosely(one: Any, other: Any) -> bool:
+    """`same_loosely`, for what `loose` made."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         if one.numel() == other.numel() == 0:
             return True
@@ -173,14 +183,14 @@ def _same_loosely(one: Any, other: Any) -> bool:
         other, one = one, other
     if isinstance(one, list) and isinstance(other, Tensor):  # of tensors of one shape, and stacked
         return len(one) == (len(other) if other.ndim else 1) and all(
-            map(_same_loosely, one, other if other.ndim else [other])
+            map(loosely, one, other if other.ndim else [other])
         )
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same_loosely(one[k], other[k]) for k in one)
+        return one.keys() == other.keys() and all(loosely(one[k], other[k]) for k in one)
     if isinstance(one, list):
-        return len(one) == len(other) and all(map(_same_loosely, one, other))
+        return len(one) == len(other) and all(map(loosely, one, other))
     return one == other
 
 

@@ -27,6 +27,7 @@ import os
 import sys
 import textwrap
 import unicodedata
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ import torch
 from torch import nn
 
 from mbm_lab.exercises import kept, progress, running, sources
-from mbm_lab.exercises.comparing import exactly_same, same, same_loosely
+from mbm_lab.exercises.comparing import exactly_same, loose, loosely, same, same_loosely
 from mbm_lab.exercises.describing import describe, describe_error
 from mbm_lab.exercises.hints import Hints, cell
 from mbm_lab.exercises.plain import a, class_name, holds_ellipsis, is_class, plain
@@ -80,7 +81,12 @@ def _shows_colours() -> bool:
     if os.environ.get("NO_COLOR"):
         return False
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return hasattr(shell, "kernel") or sys.stdout.isatty()
+    if hasattr(shell, "kernel"):
+        return True
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):  # there is no page, or it is closed
+        return False
 
 
 def _put(text: str) -> None:
@@ -415,10 +421,11 @@ class Exercise(_Common):
 
     def _likely_mistake(self, outcomes: list[Outcome], cases: Cases) -> str | None:
         """The sentence of the most specific mistake whose results are these."""
-        expected = self._expected(cases)
+        expected = [(one, loose(one)) for one in self._expected(cases)]
+        ours = [(one, loose(one.value)) for one in outcomes]
         best, sentence = None, None
         for one, mistake in self.mistakes.items():
-            agrees = _agreement(expected, self._outcomes_of(mistake, cases), outcomes)
+            agrees = _agreement(expected, self._outcomes_of(mistake, cases), ours)
             if agrees is not None and (best is None or agrees > best):
                 best, sentence = agrees, one
         return sentence
@@ -427,7 +434,10 @@ class Exercise(_Common):
         names = self._names(cases)
         given = [dict(zip(names, arguments, strict=False)) for arguments in cases.values()]
         expected = self._expected(cases)[: len(run.outcomes)]
-        seen = describe(expected, run.outcomes, given[: len(run.outcomes)], self.results)
+        with warnings.catch_warnings(action="ignore"):  # of relations that were tried
+            seen = describe(
+                expected, run.outcomes, given[: len(run.outcomes)], self.results, list(cases)
+            )
         if run.changed is not None:
             return (
                 f"Your function changes its input {run.changed}, and its results are wrong. {seen}"
@@ -501,27 +511,31 @@ def _same_outcome(one: Outcome, other: Outcome) -> bool:
 
 
 def _agreement(
-    expected: list[Any], theirs: list[Outcome], ours: list[Outcome]
+    expected: list[tuple[Any, Any]], theirs: list[Outcome], ours: list[tuple[Outcome, Any]]
 ) -> tuple[int, int] | None:
     """How well an answer agrees with a mistake; None if it does not. More is more specific.
 
-    See the top of this module. Errors alone count only if they say the same.
+    expected and ours: with what `loose` makes of each. See the top of this module. Errors alone
+    count only if they say the same.
     """
     exact = agreeing = valued = telling = 0
-    for wanted, mistake, mine in zip(expected, theirs, ours, strict=False):
+    for (wanted, loose_wanted), mistake, (mine, loose_mine) in zip(
+        expected, theirs, ours, strict=False
+    ):
         if mistake.error is not None or mine.error is not None:
             if mistake.error and mine.error and mistake.error.name == mine.error.name:
                 agreeing += 1
                 exact += mistake.error.text == mine.error.text
             continue
         valued += 1
+        loose_mistake = loose(mistake.value)
         if exactly_same(mistake.value, mine.value):
             exact += 1
             telling += not same(wanted, mine.value)
-        elif same_loosely(mistake.value, mine.value) and not same_loosely(wanted, mistake.value):
-            telling += 1
-        elif not same_loosely(mistake.value, mine.value):
+        elif not loosely(loose_mistake, loose_mine):
             return None
+        elif not loosely(loose_wanted, loose_mistake):
+            telling += 1
         agreeing += 1
     if exact == len(ours) == len(theirs):
         return 2, agreeing

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 DEEPEST = 20
 """Lists and dictionaries in each other: no more than so many."""
-MOST = 200_000
-"""So many items of lists, and characters of texts, are kept; of a tensor twenty times as many."""
+MOST = 20_000
+"""So many items and characters are kept; of a tensor a hundred times as many numbers."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,9 @@ def _as_key(key: Any) -> str:
 def numbers_of(value: Tensor, kind: str = "tensor") -> Numbers | Thing:
     """A tensor of any layout, device and class as an ordinary one."""
     with torch._C.DisableTorchFunctionSubclass():
-        value = Tensor.as_subclass(Tensor.detach(value), Tensor)
+        value = Tensor.detach(value)
+        if type(value) is not Tensor:
+            value = Tensor.as_subclass(value, Tensor)
         if value.is_nested:
             return Thing("a nested tensor", "Its rows have different lengths; give them one shape.")
         shape, dtype = tuple(value.shape), value.dtype
@@ -195,7 +197,7 @@ def numbers_of(value: Tensor, kind: str = "tensor") -> Numbers | Thing:
                 f"a tensor on the device meta, of shape {shape}, which holds no numbers",
                 "Make it on an ordinary device.",
             )
-        if value.numel() > 20 * MOST:
+        if value.numel() > 100 * MOST:
             return Numbers(None, shape, dtype, kind)
         if value.is_quantized:
             value, kind = value.dequantize(), "quantized tensor"

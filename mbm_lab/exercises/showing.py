@@ -24,7 +24,8 @@ DIGITS = (4, 6, 9, 17)
 
 
 def wrap(text: str) -> str:
-    return textwrap.fill(text, WIDE)
+    """A text in lines; no path, word or code is cut in two."""
+    return textwrap.fill(text, WIDE, break_long_words=False, break_on_hyphens=False)
 
 
 def show(value: Any, digits: int = 4, start: int = 0) -> str:

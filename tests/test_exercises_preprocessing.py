@@ -7,6 +7,11 @@ from mbm_lab import preprocessing
 from mbm_lab.exercises import preprocessing as ex
 
 
+def every(one):
+    """All inputs of an exercise, those one step further too."""
+    return [*one.cases().values(), *one.beyond().values()]
+
+
 def test_the_solutions_are_what_the_course_computes():
     for sentences, new, min_count in ex.numbers.cases().values():
         vocabulary = preprocessing.Vocabulary.build(sentences, min_count)
@@ -15,15 +20,15 @@ def test_the_solutions_are_what_the_course_computes():
         backwards = [word[::-1] for word in words]
         pieces = preprocessing.longest_match(text[::-1], backwards)
         assert ex.my_cut(text, words) == [piece[::-1] for piece in pieces[::-1]]
-    for wave, size, hop in ex.loudness.cases().values():
+    for wave, size, hop in every(ex.loudness):
         squares = torch.nn.functional.avg_pool1d(wave[None].square(), size, hop)[0]
         assert torch.allclose(ex.my_loudness(wave, size, hop), squares)
-    for train, test in ex.normalise.cases().values():
+    for train, test in every(ex.normalise):
         normal, _ = ex.my_normalise(train, test)
         assert torch.allclose(normal.mean((0, 2, 3)), torch.zeros(1).to(normal.dtype), atol=1e-5)
         spread = normal.std((0, 2, 3), correction=0)
         assert torch.allclose(spread, torch.ones_like(spread), atol=1e-5)
-    for values, lengths in ex.masked_mean.cases().values():
+    for values, lengths in every(ex.masked_mean):
         expected = [row[:n].mean().item() for row, n in zip(values, lengths, strict=True)]
         assert ex.my_masked_mean(values, lengths).tolist() == pytest.approx(expected, abs=1e-6)
 

@@ -43,6 +43,33 @@ def _size_only(x: Tensor, k: Tensor, stride: int = 1) -> Tensor:
     return my_convolve(x, k)[: size[0], : size[1]]
 
 
+def _other_count(x: Tensor, k: Tensor, stride: int = 1) -> Tensor:
+    """With (H - K + 1) // stride rows of windows."""
+    rows, columns = (x.shape[0] - k.shape[0] + 1) // stride, (x.shape[1] - k.shape[1] + 1) // stride
+    return my_convolve(x, k, stride)[:rows, :columns]
+
+
+def _first_only(x: Tensor, k: Tensor, stride: int = 1, columns: int | None = None) -> Tensor:
+    """Zeros but for the first row, or its first numbers."""
+    out = my_convolve(x, k, stride)
+    filled = torch.zeros_like(out)
+    filled[0, :columns] = out[0, :columns]
+    return filled
+
+
+def _each_row_the_last(x: Tensor, k: Tensor, stride: int = 1) -> Tensor:
+    out = my_convolve(x, k, stride)
+    return out[-1:].repeat(len(out), 1)
+
+
+def _matrix_product(x: Tensor, k: Tensor, stride: int = 1) -> Tensor:
+    return (_windows(x, k, stride) @ k).sum((2, 3))
+
+
+def _side_by_side(x: Tensor, k: Tensor, stride: int = 1) -> Tensor:
+    return x.unfold(0, k.shape[0], k.shape[0]).unfold(1, k.shape[1], k.shape[1]).mul(k).sum((2, 3))
+
+
 def _convolve_cases() -> Cases:
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 10, (7, 9), generator=generator).float()
@@ -56,10 +83,17 @@ def _convolve_cases() -> Cases:
         "stride 2": (x, k, 2),
         "stride 3": (x, k, 3),
         "a kernel as large as the picture": (left_right, left_right.T.contiguous(), 1),
-        "a picture that is higher than wide": (x.T, k, 1),
+        "a picture that is higher than wide": (x.T.contiguous(), k, 1),
+        "numbers below zero, with fractions": (x.T.contiguous() / 4 - 1, k + 0.5, 2),
+    }  # fmt: skip
+
+
+def _convolve_beyond() -> Cases:
+    x, k, _ = _convolve_cases()["stride 2"]
+    return {
         "every second pixel (a strided tensor)": (x[::2, ::2], k, 1),
         "double precision": (x.double(), k.double(), 2),
-    }  # fmt: skip
+    }
 
 
 convolve = Exercise(
@@ -81,6 +115,7 @@ convolve = Exercise(
     "The last window must still fit, which gives the + 1.",
     solution_function=my_convolve,
     cases=_convolve_cases,
+    beyond=_convolve_beyond,
     mistakes={
         "You turned the kernel by 180°. That is the mathematicians' convolution (scipy's "
         "convolve2d); deep learning lays the kernel on as it is.": (
@@ -105,6 +140,38 @@ convolve = Exercise(
         "You summed the window and forgot to multiply it by the kernel.": (
             lambda x, k, stride=1: _windows(x, k, stride).sum((2, 3))
         ),
+        "The kernel is turned round from left to right only. Deep learning lays it on as it is.": (
+            lambda x, k, stride=1: my_convolve(x, k.flip(1), stride)
+        ),
+        "The kernel is turned upside down. Deep learning lays it on as it is.": (
+            lambda x, k, stride=1: my_convolve(x, k.flip(0), stride)
+        ),
+        "With a stride there is one window more: (H − K) // stride + 1 rows of them, not "
+        "(H − K + 1) // stride.": _other_count,
+        "The stride counts for the rows only. The windows also begin `stride` columns apart.": (
+            lambda x, k, stride=1: my_convolve(x, k)[::stride]
+        ),
+        "The stride counts for the columns only. The windows also begin `stride` rows apart.": (
+            lambda x, k, stride=1: my_convolve(x, k)[:, ::stride]
+        ),
+        "Your windows lie side by side, as far apart as the kernel is large. They begin `stride` "
+        "pixels apart.": _side_by_side,
+        "You added window and kernel. Multiply them, number by number, and then sum.": (
+            lambda x, k, stride=1: (_windows(x, k, stride) + k).sum((2, 3))
+        ),
+        "window @ k is the product of matrices: rows times columns. Here number meets number: "
+        "window * k.": _matrix_product,
+        "Rows and columns of the result are swapped: window (i, j) gives out[i, j].": (
+            lambda x, k, stride=1: my_convolve(x, k, stride).T
+        ),
+        "Only the first row is filled. Does `return` stand inside the loop over the rows?": (
+            _first_only
+        ),
+        "Only the first number is filled. Does `return` stand inside the loops?": (
+            lambda x, k, stride=1: _first_only(x, k, stride, columns=1)
+        ),
+        "All rows of your result are the last one. [[0] * n] * m holds one and the same row m "
+        "times: use torch.zeros(m, n), or make each row anew.": _each_row_the_last,
     },
 )
 
@@ -141,6 +208,13 @@ def _slope_cases() -> Cases:
         "a kernel of zeros": (x, 0 * k, y),
         "what is wanted is what comes out": (x, k, my_convolve(x, k)),
         "a square kernel": (x, left_right, torch.ones(4, 6)),
+        "numbers below zero, with fractions": (x / 4 - 1, k + 0.5, y / 2),
+    }
+
+
+def _slope_beyond() -> Cases:
+    x, k, y = _slope_cases()["a kernel of 3 × 2"]
+    return {
         "every second row (strided tensors)": (x[::2], k[:1], torch.ones(3, 7)),
         "double precision": (x.double(), k.double(), y.double()),
     }
@@ -167,6 +241,7 @@ kernel_slope = Exercise(
     "than reading.",
     solution_function=my_kernel_slope,
     cases=_slope_cases,
+    beyond=_slope_beyond,
     mistakes={
         "The factor 2 is missing: the slope of error² is 2 · error.": (
             lambda x, k, y: _slope_of(x, _error(x, k, y)) / 2
@@ -188,6 +263,34 @@ kernel_slope = Exercise(
         ),
         "This is the error at each place. Ask for each number of the kernel: which pixels did it "
         "multiply, and what was the error there?": _error,
+        "This is the slope for each place of out. Ask for each number of the kernel: which pixels "
+        "did it multiply?": lambda x, k, y: 2 * _error(x, k, y) / y.numel(),
+        "This is the loss. Its slope is wanted, one number for each of the kernel.": (
+            lambda x, k, y: _error(x, k, y).square().mean()
+        ),
+        "You divided by the number of rows: len(error) counts no more. Divide by the number of "
+        "places, error.numel().": lambda x, k, y: 2 * my_convolve(x, _error(x, k, y)) / len(y),
+        "You divided by the number of columns. Divide by the number of places, error.numel().": (
+            lambda x, k, y: 2 * my_convolve(x, _error(x, k, y)) / y.shape[1]
+        ),
+        "You divided by the size of the kernel. The mean is over the places of out: "
+        "error.numel().": (
+            lambda x, k, y: 2 * my_convolve(x, _error(x, k, y)) / k.numel()
+        ),
+        "The slope has neither its factor 2 nor its mean: it is 2 · error, and the loss is a mean "
+        "over all places.": lambda x, k, y: my_convolve(x, _error(x, k, y)),
+        "You multiplied the mean error by the mean pixel. Multiply place by place, then take the "
+        "mean.": lambda x, k, y: 2
+        * _error(x, k, y).mean() * my_convolve(x, torch.ones_like(y)) / y.numel(),
+        "You squared the error before you multiplied it by the pixels. The slope of error² is "
+        "2 · error.": lambda x, k, y: 2 * my_convolve(x, _error(x, k, y) ** 2) / y.numel(),
+        "This is the kernel after a step against the slope. The slope itself is wanted.": (
+            lambda x, k, y: k - my_kernel_slope(x, k, y)
+        ),
+        "You multiplied the slope by the kernel. By the chain rule the error meets the pixels "
+        "alone.": lambda x, k, y: k * my_kernel_slope(x, k, y),
+        "All numbers of your slope are the mean of the right ones. Each number of the kernel has "
+        "its own.": lambda x, k, y: my_kernel_slope(x, k, y).mean().expand_as(k),
     },
 )
 
@@ -221,11 +324,34 @@ def _always_trains_on(model: nn.Module, images: Tensor) -> Tensor:
     return answers
 
 
+def _gradients_and_train(model: nn.Module, images: Tensor) -> Tensor:
+    answers = model.eval()(images)
+    model.train()
+    return answers
+
+
 def _with_gradients(model: nn.Module, images: Tensor) -> Tensor:
     was_training = model.training
     answers = model.eval()(images)
     model.train(was_training)
     return answers
+
+
+def _too_late(model: nn.Module, images: Tensor) -> Tensor:
+    answers = _given_read(model, images)
+    model.eval()
+    return answers
+
+
+def _opposite(model: nn.Module, images: Tensor) -> Tensor:
+    was_training = model.training
+    answers = _stays_in_eval(model, images)
+    model.train(not was_training)
+    return answers
+
+
+def _train_first(model: nn.Module, images: Tensor) -> Tensor:
+    return _given_read(model.train(), images)
 
 
 def _one_by_one(model: nn.Module, images: Tensor) -> Tensor:
@@ -295,6 +421,21 @@ read = Exercise(
         "Remember model.training first.": _always_trains_on,
         "The answers still carry gradients: compute them under torch.no_grad(), which saves memory "
         "and time.": _with_gradients,
+        "The answers carry gradients, and the model stays in evaluation mode. Read under "
+        "torch.no_grad(), and put the model back into its mode.": (
+            lambda model, images: model.eval()(images)
+        ),
+        "The answers carry gradients, and the model is always in training mode afterwards. Read "
+        "under torch.no_grad(), and remember model.training first.": _gradients_and_train,
+        "The answers still come from training mode, and now they carry gradients: torch.no_grad() "
+        "was right; what is missing is model.eval().": lambda model, images: model(images),
+        "model.eval() comes too late: the answers are still those of training mode. Switch before "
+        "you read, and put the mode back afterwards.": _too_late,
+        "Afterwards the model is in the opposite of the mode it was in: model.train(was_training) "
+        "puts it back.": _opposite,
+        "You read in training mode. That is what model.train() sets; model.eval() is the other.": (
+            _train_first
+        ),
         "You read the cards one by one, still in training mode. Then each card is normalised by "
         "itself, and the running averages still move.": _one_by_one,
     },
@@ -368,11 +509,30 @@ def _cross_entropy_cases() -> Cases:
         "two cards of three kinds": (
             torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]]), torch.tensor([0, 2])),
         "six cards of ten kinds": (scores, answers),
-        "as many cards as kinds": (scores[:, :6], answers % 6),
-        "double precision": (scores.double(), answers),
+        "as many cards as kinds": (scores[:, :6].contiguous(), answers % 6),
         "scores of a thousand": (1000 * scores, answers),
-        "every second card (a strided tensor)": (scores[::2], answers[::2]),
     }  # fmt: skip
+
+
+def _cross_entropy_beyond() -> Cases:
+    scores, answers = _cross_entropy_cases()["six cards of ten kinds"]
+    return {
+        "double precision": (scores.double(), answers),
+        "every second card (a strided tensor)": (scores[::2], answers[::2]),
+    }
+
+
+def _by_hand(scores: Tensor, answers: Tensor) -> Tensor:
+    powers = scores.exp()
+    probabilities = powers / powers.sum(1, keepdim=True)
+    return -probabilities.gather(1, answers[:, None]).log().mean()
+
+
+def _with_a_small_number(small: float):
+    def loss(scores: Tensor, answers: Tensor) -> Tensor:
+        return -(scores.softmax(1).gather(1, answers[:, None]) + small).log().mean()
+
+    return loss
 
 
 cross_entropy = Exercise(
@@ -395,6 +555,7 @@ cross_entropy = Exercise(
     solution_function=my_cross_entropy,
     given=lambda scores, answers: -(scores.softmax(dim=0).gather(1, answers[:, None]).log().mean()),
     cases=_cross_entropy_cases,
+    beyond=_cross_entropy_beyond,
     mistakes={
         "The axis is right now, but softmax and log one after the other break for large scores: "
         "e to the power of 1000 "
@@ -414,5 +575,35 @@ cross_entropy = Exercise(
         "You averaged over all kinds, right and wrong. Only the right answer's probability "
         "counts.": (lambda scores, answers: -scores.log_softmax(1).mean()),
         "You return one number for each card: take their mean.": _entropy,
+        "The softmax is taken twice. F.cross_entropy makes one itself: give it the scores.": (
+            lambda scores, answers: _entropy(scores.softmax(1), answers).mean()
+        ),
+        "The axis is right now. But for large scores e to their power is inf, or 0 for a whole "
+        "card, and inf / inf and 0 / 0 are nan. Use log_softmax, or subtract each card's own "
+        "largest score first, and take the logarithm of the sum.": _by_hand,
+        "There is no softmax in it: this is minus the mean score of the right answers.": (
+            lambda scores, answers: -scores.gather(1, answers[:, None]).mean()
+        ),
+        "You took the logarithm of the mean probability. Take each card's logarithm first, then "
+        "the mean.": lambda scores, answers: -(-_entropy(scores, answers)).exp().mean().log(),
+        "scores[:, answers] gives each card's numbers for the answers of all cards. Pair them: "
+        "gather(1, answers[:, None]), or [torch.arange(B), answers].": (
+            lambda scores, answers: -scores.log_softmax(1)[:, answers].mean()
+        ),
+        "You divided by the number of kinds, too. The mean is over the cards only.": (
+            lambda scores, answers: _entropy(scores, answers).mean() / scores.shape[1]
+        ),
+        "This is one minus the mean probability. The loss is minus its logarithm.": (
+            lambda scores, answers: 1 - (-_entropy(scores, answers)).exp().mean()
+        ),
+        "This is the mean probability of the right answers. The loss is minus its logarithm, card "
+        "by card.": lambda scores, answers: (-_entropy(scores, answers)).exp().mean(),
+        **{
+            f"The axis is right now. But {small:g} beside the probability only hides that it "
+            "became 0: for large scores the loss is wrong. Use log_softmax.": (
+                _with_a_small_number(small)
+            )
+            for small in (1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12)
+        },
     },
 )

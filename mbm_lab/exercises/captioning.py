@@ -35,6 +35,10 @@ def _log_likelihood_cases() -> Cases:
             torch.tensor([[0.0, 0.6, 0.4], [0.0, 0.5, 0.5]]).log(),
             torch.tensor([2, 0]),
         ),
+        "an improbable word, with log p = -30": (
+            torch.tensor([[-40.0, -30.0, 0.0], [-1.0, -2.0, -0.7]]),
+            torch.tensor([1, 2]),
+        ),
     }
 
 
@@ -126,6 +130,26 @@ log_likelihood = Exercise(
         "row.": lambda log_p, words: log_p[words != 0][:, words[words != 0]].sum(),
         "You returned one number for each word: add them up.": (
             lambda log_p, words: _written(log_p, words)[words != 0]
+        ),
+        "You returned the sums so far, one for each word. The last of them is asked for.": (
+            lambda log_p, words: _written(log_p, words)[words != 0].cumsum(0)
+        ),
+        "You added a small number inside the logarithm, and so improbable words count too little. "
+        "log_p holds the logarithms already.": lambda log_p, words: (
+            (_written(log_p, words)[words != 0].exp() + 1e-9).log().sum()
+        ),
+        "Words with the number 1 are missing in your sum. Only number 0 is padding.": (
+            lambda log_p, words: _written(log_p, words)[words > 1].sum()
+        ),
+        "The padding is left out, but the words are taken at every place: log_p[:, words] is a "
+        "table. Take one number of each row.": lambda log_p, words: log_p[
+            :, words[words != 0]
+        ].sum(),
+        "You took the words one place too late: row 0 belongs to word 0.": (
+            lambda log_p, words: _written(log_p[:-1], words[1:])[words[1:] != 0].sum()
+        ),
+        "Your result is the number of the task's example every time. Compute it from log_p.": (
+            lambda log_p, words: torch.tensor(0.3).log()
         ),
     },
 )
@@ -223,6 +247,16 @@ def _scores_themselves(next_scores, first: int, end: int, longest: int) -> list[
     return [float(next_scores(words[:place]).max()) for place in range(1, len(words))]
 
 
+def _appends_scores(next_scores, first: int, end: int, longest: int) -> list[int]:
+    words = [first]
+    while len(words) <= longest:
+        word = int(next_scores(words).max())
+        if word == end:
+            break
+        words.append(word)
+    return words[1:]
+
+
 def _second_best(next_scores, first: int, end: int, longest: int) -> list[int]:
     def swapped(words: list[int]) -> Tensor:
         scores = next_scores(words)
@@ -294,6 +328,7 @@ greedy = Exercise(
         "You stop when a word comes again. A sentence may say a word twice: stop at `end`.": (
             _stops_on_repeats
         ),
+        "You append the largest score. argmax says which word has it.": _appends_scores,
         "Your sentence is always empty.": lambda next_scores, first, end, longest: [],
         "Your sentence is written from its end to its start. New words belong at the end of the "
         "list: append.": lambda *x: my_greedy(*x)[::-1],
@@ -387,6 +422,12 @@ def _best_beginning(totals: Tensor, log_p: Tensor, width: int) -> tuple[Tensor, 
     return best, torch.full_like(words, int(row)), words
 
 
+def _row_after_row(totals: Tensor, log_p: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    best, words = (totals[:, None] + log_p).topk(min(width, log_p.shape[1]), dim=1)
+    rows = torch.arange(len(totals))[:, None].expand_as(words)
+    return tuple(one.flatten()[:width] for one in (best, rows, words))
+
+
 def _changed(change):
     """A wrong answer that makes something else of the right results."""
     return lambda totals, log_p, width: change(*my_beam_step(totals, log_p, width))
@@ -469,6 +510,23 @@ beam_step = Exercise(
         "You subtracted the totals. Log probabilities are added.": (
             lambda totals, log_p, width: my_beam_step(-totals, log_p, width)
         ),
+        "You added totals along the words. They belong to the beginnings: totals[:, None] makes "
+        "them a column.": lambda totals, log_p, width: _chosen(
+            (totals if len(totals) == log_p.shape[1] else totals[0]) + log_p, width
+        ),
+        "You return one continuation, whatever the width.": (
+            lambda totals, log_p, width: my_beam_step(totals, log_p, 1)
+        ),
+        "Your results are columns, (width, 1). They should be (width,).": (
+            _changed(lambda *found: tuple(one[:, None] for one in found))
+        ),
+        "The best log probabilities are right, but beginnings and words are those of the worst "
+        "continuations.": lambda totals, log_p, width: (
+            my_beam_step(totals, log_p, width)[0],
+            *_worst(totals, log_p, width)[1:],
+        ),
+        "You take the continuations of the first beginnings first. All rows compete with each "
+        "other.": _row_after_row,
         "You put the log probabilities last. They come first, then the beginnings, then the "
         "words.": _changed(lambda best, rows, words: (rows, words, best)),
     },
@@ -491,6 +549,16 @@ def _given_shift(sentences: Tensor) -> tuple[Tensor, Tensor]:
     return prefix, target
 
 
+def _padded(words: Tensor) -> Tensor:
+    """With one column of padding at its end."""
+    return torch.nn.functional.pad(words, (0, 1))
+
+
+def _up_to(sentences: Tensor, end: int) -> Tensor:
+    """Leaves the word with this number out of every row."""
+    return sentences[sentences != end].reshape(len(sentences), -1)
+
+
 def _shift_cases() -> Cases:
     generator = torch.Generator().manual_seed(0)
     inside = torch.randint(4, 40, (5, 7), generator=generator)
@@ -498,6 +566,7 @@ def _shift_cases() -> Cases:
     return {
         "one sentence of two words": (torch.tensor([[2, 7, 8, 3]]),),
         "one sentence of one word": (torch.tensor([[2, 9, 3]]),),
+        "another start word, another end word": (torch.tensor([[1, 3, 2, 6, 4]]),),
         "five sentences": (whole,),
     }
 
@@ -570,6 +639,30 @@ shift = Exercise(
         "Only one sentence is left: keep all rows, and cut each at its ends.": (
             lambda sentences: (sentences[0, :-1], sentences[0, 1:])
         ),
+        "Only the first sentence is left: keep all rows.": (
+            lambda sentences: (sentences[:1, :-1], sentences[:1, 1:])
+        ),
+        "The target is right now. One word too many is cut from the prefix.": (
+            lambda sentences: (sentences[:, :-2], sentences[:, 1:])
+        ),
+        "The prefix is right now. One word too many is cut from the target.": (
+            lambda sentences: (sentences[:, :-1], sentences[:, 2:])
+        ),
+        "The prefix is right now. The target is two places ahead: the model should say the next "
+        "word.": lambda sentences: (sentences[:, :-1], _padded(sentences[:, 2:])),
+        "The prefix is right now. The target was shifted and filled up: cut it instead, to T − 1 "
+        "words.": lambda sentences: (sentences[:, :-1], _padded(sentences[:, 1:])),
+        "You filled up the targets to T words. Cut both to T − 1 words.": (
+            lambda sentences: (sentences, _padded(sentences[:, 1:]))
+        ),
+        "The target is right now. Your prefix runs backwards.": (
+            lambda sentences: (sentences[:, :-1].flip(1), sentences[:, 1:])
+        ),
+        "You made one long row of all sentences. Keep one row for each: (N, T − 1).": (
+            lambda sentences: (sentences[:, :-1].flatten(), sentences[:, 1:].flatten())
+        ),
+        "You looked for a word with the number 3. The end is the last word of each row, whatever "
+        "its number.": lambda sentences: (_up_to(sentences, 3), sentences[:, 1:]),
     },
 )
 

@@ -123,6 +123,23 @@ reading = Exercise(
         "You returned a column (N, 1): keepdim=False gives (N,).": (
             lambda f, g: (f + g).argmax(1, keepdim=True)
         ),
+        "You laid the readers side by side, which makes numbers up to 19. Add them digit by "
+        "digit.": lambda f, g: torch.cat([f.log_softmax(1), g.log_softmax(1)], 1).argmax(1),
+        "f counts more than g in your sum. Both count once.": (
+            lambda f, g: (2 * f.log_softmax(1) + g.log_softmax(1)).argmax(1)
+        ),
+        "g counts more than f in your sum. Both count once.": (
+            lambda f, g: (f.log_softmax(1) + 2 * g.log_softmax(1)).argmax(1)
+        ),
+        "You returned 1 every time, as in the task's example. Compute it from f and g.": (
+            lambda f, g: torch.tensor([1])
+        ),
+        "You returned 1 for every pair. Compute it from f and g.": (
+            lambda f, g: torch.ones(len(f), dtype=torch.long)
+        ),
+        "You returned the second best digit. The chosen digit has the largest sum.": (
+            lambda f, g: (f.log_softmax(1) + g.log_softmax(1)).argsort(1, descending=True)[:, 1]
+        ),
         "You added one reader's probabilities to the other's logarithms. Add logarithms to "
         "logarithms.": lambda f, g: (f.softmax(1) + g.log_softmax(1)).argmax(1),
     },
@@ -297,6 +314,20 @@ split = Exercise(
         "The places run from last to first. Return them in order.": (
             lambda speakers, new: tuple(side[::-1] for side in my_split(speakers, new))
         ),
+        "All recordings are on both sides: `train = test = []` makes one list with two names. "
+        "Write train, test = [], [].": lambda speakers, new: (
+            list(range(len(speakers))),
+            list(range(len(speakers))),
+        ),
+        "You only looked for theo. The new speakers are those in `new`, whoever they are.": (
+            lambda speakers, new: my_split(speakers, ["theo"])
+        ),
+        "The result is that of the task's example every time. Compute it from `speakers`.": (
+            lambda speakers, new: ([1], [0, 2])
+        ),
+        "You return one list of all places. Two lists are asked for: training, test.": (
+            lambda speakers, new: [place for side in my_split(speakers, new) for place in side]
+        ),
         "The test is right, but training is empty.": (
             lambda speakers, new: ([], my_split(speakers, new)[1])
         ),
@@ -469,6 +500,32 @@ spread = Exercise(
                 my_spread(fits, orders)[0],
                 (_each_order(fits, orders).mean(1) - my_spread(fits, orders)[0]).abs().mean(),
             )
+        ),
+        "Each score of yours comes from one row of fits, that of the order's first caption. It is "
+        "the mean over fits[order[j], j], one number for each photograph.": lambda fits, orders: (
+            _of_scores(fits[orders][:, 0].mean(1))
+        ),
+        "Your first result is the K scores. Their mean is asked for.": lambda fits, orders: (
+            _each_order(fits, orders).mean(1),
+            my_spread(fits, orders)[1],
+        ),
+        "The result is that of the task's example every time. Compute it from `fits`.": (
+            lambda fits, orders: (torch.tensor(3.0), torch.tensor(4.5).sqrt())
+        ),
+        "You return one tensor of both numbers. Two are asked for: mean, spread.": (
+            lambda fits, orders: torch.stack(my_spread(fits, orders))
+        ),
+        "You take the mean over each photograph's scores with all captions. The orders say which "
+        "caption it has.": lambda fits, orders: _of_scores(fits.mean(0)),
+        "You return the sum of the scores. The mean over the orders is asked for.": (
+            lambda fits, orders: (
+                _each_order(fits, orders).mean(1).sum(),
+                my_spread(fits, orders)[1],
+            )
+        ),
+        "Your second result is the mean again. The standard deviation is asked for.": lambda fits, orders: (
+            my_spread(fits, orders)[0],
+            my_spread(fits, orders)[0],
         ),
         "You returned the median of the scores. The mean is asked for.": lambda fits, orders: (
             _each_order(fits, orders).mean(1).median(),

@@ -209,6 +209,32 @@ info_nce = Exercise(
         ),
         "You made one choice of a row and a column together. They are two cross-entropies, and "
         "their mean.": _row_and_column,
+        "You only pull: 1 minus the mean of the diagonal. The negatives must count, or all "
+        "vectors become one.": lambda scores: 1 - scores.diagonal().mean(),
+        "You took the mean of the table and its transpose first. Take the two cross-entropies, "
+        "then their mean.": lambda scores: nn.functional.cross_entropy(
+            (scores + scores.T) / 2, torch.arange(len(scores))
+        ),
+        "You added the table and its transpose first. Take the two cross-entropies, then their "
+        "mean.": lambda scores: nn.functional.cross_entropy(
+            scores + scores.T, torch.arange(len(scores))
+        ),
+        "You took the rows twice, and added: the columns are the rows of scores.T.": (
+            lambda scores: 2 * nn.functional.cross_entropy(scores, torch.arange(len(scores)))
+        ),
+        "You subtracted the columns' cross-entropy: add the two, and halve.": lambda scores: (
+            nn.functional.cross_entropy(scores, torch.arange(len(scores)))
+            - nn.functional.cross_entropy(scores.T, torch.arange(len(scores)))
+        ),
+        "You took the mean of the whole table as the loss of all pairs: only the diagonal counts, "
+        "after log_softmax.": lambda scores: -scores.mean(),
+        "Your loss is the distance of the probabilities from 0 and 1, squared. The cross-entropy "
+        "is −log p of the pairs.": lambda scores: (
+            (scores.softmax(1) - torch.eye(len(scores))).square().mean()
+        ),
+        "Your result is log 2 every time, as in the task's example. Compute it from the scores.": (
+            lambda scores: torch.tensor(2.0).log()
+        ),
         "You returned one number for each pair: take the mean over the pairs.": (
             lambda scores: -(scores.log_softmax(1) + scores.log_softmax(0)).diagonal() / 2
         ),
@@ -335,6 +361,21 @@ recall = Exercise(
         "You returned one number for each query: take their mean.": (
             lambda right, k: right[:, :k].any(1).float()
         ),
+        "Only the first query counts in your result, divided by the number of all. Is the `return` "
+        "inside the loop?": lambda right, k: right[0, :k].any().float() / len(right),
+        "You only looked at the first picture, whatever k is.": (
+            lambda right, k: right[:, 0].float().mean()
+        ),
+        "You only looked at the first two pictures at most: all of the first k count.": (
+            lambda right, k: right[:, : min(k, 2)].any(1).float().mean()
+        ),
+        "You rounded down to a whole number. A share lies between 0 and 1: divide with /.": (
+            lambda right, k: my_recall(right, k).floor().long()
+        ),
+        "You took the share of pictures that are right, over all of them: cut after the first k, "
+        "and let a query count once.": lambda right, k: right.float().mean(),
+        "A query counts in your result only if more than half of its first k pictures are right: "
+        "one is enough.": lambda right, k: (right[:, :k].float().mean(1) > 0.5).float().mean(),
         "An early picture counts more in your result than a late one. All the first k places count "
         "the same.": _mean_rank,
     },
@@ -441,6 +482,31 @@ nearest = Exercise(
         "everything.": lambda scores, itself: itself.clone(),
         "Your numbers count the pictures without the one left out, so those behind it are one too "
         "small.": lambda scores, itself: _without(scores, itself).argmax(1),
+        "You left out itself[i] + 1, the place behind its own. Both are counted from 0.": (
+            lambda scores, itself: _put(scores, (itself + 1) % scores.shape[1], -torch.inf).argmax(
+                1
+            )
+        ),
+        "You left out itself[i] − 1, the place before its own. Both are counted from 0.": (
+            lambda scores, itself: _put(scores, itself - 1, -torch.inf).argmax(1)
+        ),
+        "Only the first query has an answer. Is there a `return` inside the loop?": (
+            lambda scores, itself: torch.cat(
+                [
+                    _put(scores, itself, -torch.inf).argmax(1)[:1],
+                    torch.zeros(len(scores) - 1, dtype=torch.long),
+                ]
+            )
+        ),
+        "Only the first query's answer is returned. Is there a `return` inside the loop?": (
+            lambda scores, itself: _put(scores, itself, -torch.inf).argmax(1)[0]
+        ),
+        "You counted the pictures from 1. The first one has the number 0.": (
+            lambda scores, itself: _put(scores, itself, -torch.inf).argmax(1) + 1
+        ),
+        "You return one number for all queries together: argmax(1) gives one for each.": (
+            lambda scores, itself: _put(scores, itself, -torch.inf).argmax()
+        ),
         "You left out place i for query i. Its own place is itself[i].": (
             lambda scores, itself: _put(
                 scores, torch.arange(len(scores)) % scores.shape[1], -torch.inf

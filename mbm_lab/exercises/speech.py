@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections import Counter
 
 import torch
@@ -37,6 +39,8 @@ def _collapse_cases() -> Cases:
         "a word from the first moment on": ([1, 1, 0, 2],),
         "a word that comes back": ([5, 7, 5, 0, 0, 7, 7],),
         "forty moments": (long,),
+        "numbers of two digits": ([12, 12, 0, 10, 33, 3],),
+        "it ends with the word it begins with": ([4, 6, 6, 0, 4],),
     }
 
 
@@ -136,6 +140,29 @@ collapse = Exercise(
         "is said.": lambda path: [
             word for i, word in enumerate(path) if i > 0 and word == path[i - 1] != 0
         ],
+        "Numbers of two digits fall apart in your result: keep them as numbers, not as text.": (
+            lambda path: [
+                int(digit)
+                for digit in re.sub(r"(.)\1+", r"\1", "".join(map(str, path))).replace("0", "")
+            ]
+        ),
+        "The first word is lost where the path ends with it, too: path[-1] is the last number. "
+        "Nothing stands before the first.": lambda path: [
+            word for i, word in enumerate(path) if word not in (0, path[i - 1])
+        ],
+        "Your result is [5, 5] every time, as in the task's example. Compute it from the path.": (
+            lambda path: [5, 5]
+        ),
+        "You return whether each moment begins a word. The words are asked for.": (
+            lambda path: [w != 0 and (i == 0 or w != path[i - 1]) for i, w in enumerate(path)]
+        ),
+        "Your list is always empty.": lambda path: [],
+        "You return the blanks.": lambda path: [word for word in path if word == 0],
+        "You return pairs of a word and how long it lasts. The words alone are asked for.": (
+            lambda path: [
+                (word, len(list(group))) for word, group in itertools.groupby(path) if word
+            ]
+        ),
         "Your words stand in the reverse order.": lambda path: my_collapse(path)[::-1],
         "You return a text. A list of numbers is asked for.": (
             lambda path: " ".join(map(str, my_collapse(path)))
@@ -167,6 +194,7 @@ def _word_errors_cases() -> Cases:
         "the example of the task": ("a red face".split(), "the red face now".split()),
         "the same words": ("a red face".split(), "a red face".split()),
         "one word is missing in the middle": ("a red face".split(), "a face".split()),
+        "one word too many at the end": (["red"], ["red", "face"]),
         "one word too many at the start": ("red face".split(), "a red face".split()),
         "two words swapped": ("red a face".split(), "a red face".split()),
         "another word, with nearly the same letters": (["red"], ["bed"]),
@@ -232,6 +260,29 @@ def _one_row_many_times(true: list[str], written: list[str]) -> int:
             around = table[i - 1][j - 1] + (true[i - 1] != written[j - 1])
             table[i][j] = min(around, table[i - 1][j] + 1, table[i][j - 1] + 1)
     return table[-1][-1]
+
+
+def _without_border(true: list[str], written: list[str]) -> int:
+    """A table that begins with the first words instead of with none."""
+    table = [[max(i, j) + (a != b) for j, b in enumerate(written)] for i, a in enumerate(true)]
+    for i in range(1, len(true)):
+        for j in range(1, len(written)):
+            around = table[i - 1][j - 1] + (true[i] != written[j])
+            table[i][j] = min(around, table[i - 1][j] + 1, table[i][j - 1] + 1)
+    return table[-1][-1]
+
+
+def _greedily(true: list[str], written: list[str]) -> int:
+    """Skips written words as long as the true one still comes, and else the true one."""
+    i = j = errors = 0
+    while i < len(true) and j < len(written):
+        if true[i] == written[j]:
+            i, j = i + 1, j + 1
+        elif true[i] in written[j:]:
+            j, errors = j + 1, errors + 1
+        else:
+            i, errors = i + 1, errors + 1
+    return errors + len(true) - i + len(written) - j
 
 
 def _in_common(true: list[str], written: list[str]) -> int:
@@ -316,6 +367,28 @@ word_errors = Exercise(
         "You compared place by place, and only as far as the shorter text goes. Words can be "
         "missing or surplus.": lambda true, written: sum(
             a != b for a, b in zip(true, written, strict=False)
+        ),
+        "Surplus words are forgotten inside your table: E[i][j - 1] + 1 is the third neighbour.": (
+            lambda true, written: _table(true, written, surplus=math.inf)
+        ),
+        "Missing words are forgotten inside your table: E[i - 1][j] + 1 is the third neighbour.": (
+            lambda true, written: _table(true, written, missing=math.inf)
+        ),
+        "Your table has no row and no column for “no word yet”, so the first words are counted "
+        "wrongly. It has len + 1 rows and columns.": _without_border,
+        "You match each word with the first equal one that comes. Another matching can have fewer "
+        "errors: try all three neighbours at every place.": _greedily,
+        "Your result is 2 every time, as in the task's example. Compute it from the texts.": (
+            lambda true, written: 2
+        ),
+        "You counted the words of both texts that have no partner, missing and surplus together. A "
+        "wrong word in a place of a true one is one error.": lambda true, written: (
+            (Counter(true) - Counter(written)) + (Counter(written) - Counter(true))
+        ).total(),
+        "You return the whole table, or its last row. Its last entry is asked for.": (
+            lambda true, written: [
+                my_word_errors(true, written[:j]) for j in range(len(written) + 1)
+            ]
         ),
         "Only the first true word counts in your result. Is there a `return` inside the loop?": (
             lambda true, written: my_word_errors(true[:1], written)
@@ -474,6 +547,33 @@ add_noise = Exercise(
         "Each number of the noise became as large as the waveform there. One factor for the whole "
         "noise is asked for.": lambda waveform, noise, snr_db: (
             waveform + noise.sign() * waveform.abs() / 10 ** (snr_db / 20)
+        ),
+        "Your result is a column, (T, 1). It should be (T,).": (
+            lambda waveform, noise, snr_db: my_add_noise(waveform, noise, snr_db)[:, None]
+        ),
+        "You returned the factor alone. Return the waveform plus the scaled noise.": (
+            lambda waveform, noise, snr_db: (
+                waveform.square().mean() / noise.square().mean() / 10 ** (snr_db / 10)
+            ).sqrt()
+        ),
+        "You took it for granted that both are equally strong. Measure both powers.": (
+            lambda waveform, noise, snr_db: waveform + noise / 10 ** (snr_db / 20)
+        ),
+        "You swapped the two powers in the factor: the waveform's is divided by the noise's.": (
+            lambda waveform, noise, snr_db: (
+                waveform
+                + noise
+                * (noise.square().mean() / waveform.square().mean()).sqrt()
+                / 10 ** (snr_db / 20)
+            )
+        ),
+        "You scaled the noise by the ratio of the powers without a root, and by the decibels with "
+        "one: take the root of the whole factor.": lambda waveform, noise, snr_db: (
+            waveform
+            + noise * waveform.square().mean() / noise.square().mean() / 10 ** (snr_db / 20)
+        ),
+        "You returned the waveform as it was: the noise is missing.": (
+            lambda waveform, noise, snr_db: waveform.clone()
         ),
         "You changed the strength of the sum. Only the noise is scaled.": (
             lambda waveform, noise, snr_db: (

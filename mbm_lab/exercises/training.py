@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -25,7 +26,7 @@ def my_adam_step(
 def _adam(
     a, slope, s, q, step, learning_rate, *,
     uphill=False, fair="sq", root=True, squared=True, keep=(0.9, 0.999), take=None, eps=1e-8,
-    inside=0.0, momentum=True, of_s=False, root_first=False,
+    inside=0.0, momentum=True, of_s=False, root_first=False, one_for_all=False,
 ):  # fmt: skip
     """Adam with one of its parts left out or wrong.
 
@@ -34,7 +35,8 @@ def _adam(
     """
     (keep_s, keep_q), (take_s, take_q) = keep, take or (1 - keep[0], 1 - keep[1])
     s = keep_s * s + take_s * slope
-    q = keep_q * q + take_q * ((s if of_s else slope) ** 2 if squared else slope.abs())
+    new = (s if of_s else slope) ** 2 if squared else slope.abs()
+    q = keep_q * q + take_q * (new.mean() if one_for_all else new)
     s_fair = s / (1 - keep_s**step) if "s" in fair else s
     q_fair = (q.sqrt() if root_first else q) / (1 - keep_q**step) if "q" in fair else q
     q_fair = q_fair + inside
@@ -73,7 +75,13 @@ def _fair_means(a: Tensor, s: Tensor, q: Tensor, step: int) -> tuple[Tensor, Ten
     return a, s / (1 - 0.9**step), q / (1 - 0.999**step)
 
 
+def _load_optimizers() -> None:
+    """The first optimizer loads a part of PyTorch. That time is not the answer's."""
+    torch.optim.SGD([torch.zeros(1)], lr=1.0)
+
+
 def _adam_cases() -> Cases:
+    _load_optimizers()
     one, generator = torch.tensor, torch.Generator().manual_seed(0)
     a, slope, s = torch.randn(3, 4, generator=generator).unbind(0)
     q = torch.rand(4, generator=generator)
@@ -205,6 +213,24 @@ adam_step = Exercise(
         "You swapped s and q in what you return: the parameter, then s, then q.": (
             lambda *x: tuple(my_adam_step(*x)[place] for place in (0, 2, 1))
         ),
+        "You return the parameter last. It comes first, then s, then q.": (
+            lambda *x: tuple(my_adam_step(*x)[place] for place in (1, 2, 0))
+        ),
+        "You return the slope's share alone as s and q: each mean also keeps 0.9 (or 0.999) of "
+        "what it was.": lambda a, slope, s, q, step, rate: my_adam_step(
+            a, slope, 0 * s, 0 * q, step, rate
+        ),
+        "Your q keeps 0.99 of the old. It is 0.999, and 0.001 of the squared slope goes in.": (
+            lambda *x: _adam(*x, keep=(0.9, 0.99))
+        ),
+        "Your s keeps 0.99 of the old. It is 0.9, and 0.1 of the slope goes in.": (
+            lambda *x: _adam(*x, keep=(0.99, 0.999))
+        ),
+        "You took the mean of the squared slopes of all parameters. Each parameter has its own "
+        "q.": lambda *x: _adam(*x, one_for_all=True),
+        "Your step is right for the numbers of the task and ignores others: use the arguments.": (
+            lambda *x: (torch.tensor([2.001]), torch.tensor([-0.04]), torch.tensor([0.00016]))
+        ),
     },
 )
 
@@ -262,6 +288,19 @@ def _first_of_ties(val_losses: list[float], patience: int) -> tuple[int, int]:
     return val_losses.index(min(val_losses[: last + 1])), last
 
 
+def _best_begins_at_1(val_losses: list[float], patience: int) -> tuple[int, int]:
+    """The rule, with 1.0 as the least loss before the first epoch."""
+    best, least, bad = 0, 1.0, 0
+    for epoch, loss in enumerate(val_losses):
+        if loss <= least:
+            best, least, bad = epoch, loss, 0
+        else:
+            bad += 1
+            if bad >= patience:
+                return best, epoch
+    return best, len(val_losses) - 1
+
+
 def _from_the_end_of_all(val_losses: list[float], patience: int) -> tuple[int, int]:
     """Looks for the best of all epochs, and stops `patience` epochs after it."""
     best = len(val_losses) - 1 - val_losses[::-1].index(min(val_losses))
@@ -308,6 +347,7 @@ early_stop = Exercise(
         "the first epoch was the best": ([0.1, 0.5, 0.4, 0.3, 0.2], 3),
         "patience longer than the list": ([0.5, 0.6, 0.7], 9),
         "it gets worse to the very end": ([0.5, 0.6, 0.7], 2),
+        "large losses": ([7000.0, 9000.0, 5000.0, 6000.0, 6500.0, 4000.0], 2),
     },
     mistakes={
         "You stop one epoch too early: after the best epoch, `patience` more are run.": (
@@ -386,6 +426,8 @@ early_stop = Exercise(
         "You compare each epoch with the first one. Compare with the best so far.": (
             _against_the_first
         ),
+        "Losses above 1 never become the best with you. The best begins with the first loss, or "
+        "with infinity.": _best_begins_at_1,
         "The last epoch is right. But of two equally good epochs the later one is the best, and "
         "you return the first.": _first_of_ties,
     },
@@ -431,6 +473,23 @@ def _train(
     return losses
 
 
+def _with_momentum(parameters, **settings) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, momentum=0.9, **settings)
+
+
+def _train_forgetting_rarely(model, x, y, steps, learning_rate) -> list[float]:
+    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
+    losses = []
+    for step in range(steps):
+        loss = (model(x).squeeze(1) - y).square().mean()
+        if step % 2 == 0:
+            optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
 def _train_and_look(answer: Callable, start: Tensor, *arguments) -> dict | object:
     """The losses, and the model's weights at the end. start: the weights it begins with."""
     model = nn.Linear(len(start), 1, bias=False).to(start.dtype)
@@ -443,6 +502,7 @@ def _train_and_look(answer: Callable, start: Tensor, *arguments) -> dict | objec
 
 
 def _train_cases() -> Cases:
+    _load_optimizers()
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(20, 3, generator=generator)
     y = x @ torch.tensor([0.5, -1.0, 0.2]) + 0.1 * torch.randn(20, generator=generator)
@@ -517,6 +577,23 @@ train = Exercise(
         "One step too few is taken.": (
             lambda model, x, y, steps, rate: _train(model, x, y, steps - 1, rate)
         ),
+        "One step too many is taken.": (
+            lambda model, x, y, steps, rate: _train(model, x, y, steps + 1, rate)
+        ),
+        "The losses are in order now, but the model still swings: sorting them mends nothing. "
+        "Forget the old slopes in every step.": lambda *x: sorted(
+            _train(*x, order=("backward", "step")), reverse=True
+        ),
+        "The optimizer has a momentum, and swings by that. Plain SGD is meant.": (
+            lambda *x: _train(*x, kind=_with_momentum)
+        ),
+        "The losses are right, but the model that was handed in has not moved. Train this very "
+        "model, not a copy.": lambda model, *x: _train(copy.deepcopy(model), *x),
+        "You forget the slopes in every second step only.": _train_forgetting_rarely,
+        "Your learning rate is ten times too small. Keep it, and forget the old slopes in every "
+        "step.": lambda model, x, y, steps, rate: _train(
+            model, x, y, steps, rate / 10, order=("backward", "step")
+        ),
     },
 )
 
@@ -579,9 +656,39 @@ def _walk(error, start, steps) -> tuple[Tensor, float]:
     return points[errors.index(min(errors))], min(errors)
 
 
+def _tried(error, start, steps) -> list[float]:
+    """The errors of all points that a right search tries."""
+    errors = []
+
+    def remembered(point: Tensor) -> float:
+        errors.append(float(error(point)))
+        return errors[-1]
+
+    my_random_search(remembered, start, steps)
+    return errors[1:]
+
+
+def _first_always(error, start, steps) -> tuple[Tensor, float]:
+    return my_random_search(error, start + steps[0], steps[1:])
+
+
+def _moves_along(error, start, steps) -> tuple[Tensor, float]:
+    """The point moves with every step, and the error is the least one."""
+    points = start + steps.cumsum(0)
+    return points[-1], min([error(start), *map(error, points)])
+
+
+def _number_of_the_step(error, start, steps) -> tuple[Tensor, float]:
+    errors = _tried(error, start, steps)
+    least = min(errors)
+    if least >= error(start):
+        return torch.tensor(0), float(error(start))
+    return torch.tensor(errors.index(least)), least
+
+
 def _search_cases() -> Cases:
     generator = torch.Generator().manual_seed(2)
-    many = 0.5 * torch.randn(60, 3, generator=generator)
+    many = 0.5 * torch.randn(30, 3, generator=generator)
     line = torch.tensor([[0.5], [-0.75], [0.25], [2.0], [0.125]])
     return {
         "a step down": (bowl, torch.tensor([0.0]), torch.tensor([[0.5]])),
@@ -591,12 +698,12 @@ def _search_cases() -> Cases:
         "five steps on a line": (bowl, torch.tensor([0.0]), line),
         "flat stairs, where some steps change nothing": (
             stairs, torch.tensor([0.5]), torch.tensor([[0.25], [1.0], [0.25], [-0.25], [-1.0]])),
-        "sixty steps in three dimensions": (bowl, torch.zeros(3), many),
+        "thirty steps in three dimensions": (bowl, torch.zeros(3), many),
     }  # fmt: skip
 
 
 def _search_beyond() -> Cases:
-    many = _search_cases()["sixty steps in three dimensions"][2].double()
+    many = _search_cases()["thirty steps in three dimensions"][2].double()
     return {
         "no step": (bowl, torch.tensor([0.0]), torch.zeros(0, 1)),
         "double precision, every second step": (bowl, torch.zeros(3).double(), many[::2]),
@@ -671,6 +778,23 @@ random_search = Exercise(
         ),
         "You take a bad step the other way. It should be undone, and nothing else.": (
             lambda *x: _search(*x, turn=True)
+        ),
+        "The first step is kept in your search even if it makes the error larger. The least error "
+        "begins with that of the start.": _first_always,
+        "The error that you return is the mean of all that were tried. Return the least one.": (
+            lambda error, start, steps: (
+                my_random_search(error, start, steps)[0],
+                sum(_tried(error, start, steps)) / len(steps),
+            )
+        ),
+        "You return which step was the last one kept. The point is asked for.": _number_of_the_step,
+        "Your best point moves along with each step, kept or not: `+=` changes the tensor itself, "
+        "under all its names. Make a new one: point = best + step.": _moves_along,
+        "You return all errors that were tried. The least one is asked for.": (
+            lambda error, start, steps: (
+                my_random_search(error, start, steps)[0],
+                _tried(error, start, steps),
+            )
         ),
         "You leave out the first step.": (
             lambda error, start, steps: my_random_search(error, start, steps[1:])
@@ -841,6 +965,16 @@ split = Exercise(
         ),
         "You took the cards with the most rows for training. Take those with the smallest "
         "numbers.": _most_copies,
+        "The rows of the task's example come every time. Compute them from `cards`.": (
+            lambda cards, count: (torch.tensor([1, 2]), torch.tensor([0, 3]))
+        ),
+        "You return the rows' numbers from 1. The first row has the number 0.": (
+            lambda cards, count: tuple(rows + 1 for rows in my_split(cards, count))
+        ),
+        "All rows are in training, and none is left for the test.": lambda cards, count: (
+            torch.arange(len(cards)),
+            torch.arange(0),
+        ),
         "The rows run from the last to the first. Return them in rising order.": (
             lambda cards, count: tuple(rows.flip(0) for rows in my_split(cards, count))
         ),

@@ -215,6 +215,37 @@ attend = Exercise(
         "is no word.": _changed(
             lambda weights, query, keys, values, mask: (weights @ values, weights[mask])
         ),
+        "You took the softmax twice.": _weighted(
+            lambda query, keys, mask: _softmax(keys @ query / len(query) ** 0.5, mask).softmax(0)
+        ),
+        "You divided by a fixed number, √8. It is √D, the root of this query's length.": _weighted(
+            lambda query, keys, mask: _softmax(keys @ query / 8**0.5, mask)
+        ),
+        "You divided by √E, the root of the length of the values. It is √D, that of the query.": (
+            lambda query, keys, values, mask: my_attend(
+                query * (len(query) / values.shape[1]) ** 0.5, keys, values, mask
+            )
+        ),
+        "The worst fit gets the most weight in your result: leave out the minus sign.": _weighted(
+            lambda query, keys, mask: _softmax(-keys @ query / len(query) ** 0.5, mask)
+        ),
+        "You left the padding out of the answer, but not out of the weights. It needs the fit "
+        "minus infinity before the softmax.": lambda query, keys, values, mask: (
+            my_attend(query, keys, values, mask)[0],
+            _no_mask(query, keys, values, mask)[1],
+        ),
+        "You left the padding out of the weights, but not out of the answer.": (
+            lambda query, keys, values, mask: (
+                _no_mask(query, keys, values, mask)[0],
+                my_attend(query, keys, values, mask)[1],
+            )
+        ),
+        "The weights of the words do not add up to 1: the padding had a share (e⁰ = 1) before you set "
+        "it to 0. Give it the fit minus infinity before the softmax.": _weighted(
+            lambda query, keys, mask: (
+                (keys @ query / len(query) ** 0.5).masked_fill(~mask, 0.0).softmax(0) * mask
+            )
+        ),
         "You returned the logarithms of the weights: softmax, not log_softmax.": _changed(
             lambda weights, query, keys, values, mask: (weights @ values, weights.log())
         ),
@@ -317,9 +348,9 @@ def _recolour_cases() -> Cases:
         "names that are not the English words": (
             "a red face", "一张红色的脸", "rot", "blau",
             {"rot": ("red", "红色"), "blau": ("blue", "蓝色")}),
-        "the colour does not stand before face": (
-            "a sad face beside an orange", "一张难过的脸，旁边有一个橙子",
-            "orange", "red", COLOURS),
+        "a second face without a colour": (
+            "a sad face beside a red face", "一张难过的脸，旁边有一张红色的脸",
+            "red", "blue", COLOURS),
         "the fruit comes first": (
             "one orange beside one orange face", "一个橙子，旁边有一张橙色的脸",
             "orange", "blue", COLOURS),
@@ -425,6 +456,46 @@ recolour = Exercise(
         "You changed the last word of this name. The colour stands before “face”.": (
             _english(lambda english, old, new: new.join(english.rsplit(old, 1)))
         ),
+        "The English colour stands in your Chinese sentence: words[new][1] is the Chinese word.": (
+            lambda english, chinese, old, new, words: (
+                my_recolour(english, chinese, old, new, words)[0],
+                chinese.replace(words[old][1], words[new][0]),
+            )
+        ),
+        "You looked for the first sign of the Chinese colour and put the whole word there, so 色 "
+        "comes twice. Replace the whole word.": lambda english, chinese, old, new, words: (
+            my_recolour(english, chinese, old, new, words)[0],
+            chinese.replace(words[old][1][0], words[new][1]),
+        ),
+        "You changed single signs of the Chinese sentence, also inside other words: replace the "
+        "whole word.": lambda english, chinese, old, new, words: (
+            my_recolour(english, chinese, old, new, words)[0],
+            chinese.replace(words[old][1][0], words[new][1][0]),
+        ),
+        "You removed the colour's name everywhere, also where it is a fruit. Only the word before "
+        "“face” is exchanged.": _english(
+            lambda english, old, new: " ".join(
+                f"{new} face" if word == "face" else word for word in english.split() if word != old
+            )
+        ),
+        "Your English sentence is a list of words. Join them with spaces.": _english(
+            lambda english, old, new: re.sub(rf"\b{old} face\b", f"{new} face", english).split()
+        ),
+        "Your English words are joined without spaces.": _english(
+            lambda english, old, new: re.sub(rf"\b{old} face\b", f"{new} face", english).replace(
+                " ", ""
+            )
+        ),
+        "Capital letters have changed. Nothing else than the colour may change.": _english(
+            lambda english, old, new: re.sub(
+                rf"\b{old} face\b", f"{new} face", english
+            ).capitalize()
+        ),
+        "You returned one text. A pair is asked for: the English sentence, the Chinese sentence.": (
+            lambda *x: "\n".join(my_recolour(*x))
+        ),
+        "The sentences are the same every time, those of one example. Compute them from the "
+        "arguments.": lambda *x: ("a blue face at night", "夜里一张蓝色的脸"),
         "You left out the old colour and did not put the new one in its place.": (
             _english(lambda english, old, new: english.replace(f"{old} face", "face"))
         ),

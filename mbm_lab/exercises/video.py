@@ -126,6 +126,36 @@ motion = Exercise(
         "You returned one number for each pixel, (N, P): take the mean over the pixels, too.": (
             lambda films: _changes(films).abs().mean(1)
         ),
+        "The last frame does not count in your result: the last change is films[:, -1] − "
+        "films[:, -2].": lambda films: (
+            _changes(films)[:, :-1].abs().mean(2).sum(1) / (films.shape[1] - 1)
+        ),
+        "The first frame does not count in your result: the first change is films[:, 1] − "
+        "films[:, 0].": lambda films: (
+            _changes(films)[:, 1:].abs().mean(2).sum(1) / (films.shape[1] - 1)
+        ),
+        "You took the median of the changes: take the mean.": (
+            lambda films: _changes(films).abs().flatten(1).median(1).values
+        ),
+        "You cut the pixels to whole numbers. They can be anything between.": (
+            lambda films: _changes(films.int()).abs().float().mean((1, 2))
+        ),
+        "Your result is 0.4 every time, as in the task's example. Compute it from the films.": (
+            lambda films: torch.tensor([0.4])
+        ),
+        "You returned a column, (N, 1). The result is (N,).": (
+            lambda films: _changes(films).abs().mean((1, 2))[:, None]
+        ),
+        "You kept the axes over which you took the mean, (N, 1, 1). The result is (N,).": (
+            lambda films: _changes(films).abs().mean((1, 2), keepdim=True)
+        ),
+        "You compared each film with the next one: the first index counts the films, the second "
+        "the frames.": lambda films: films.diff(dim=0).abs().mean((1, 2)),
+        "Only what grows counts in your result. What becomes smaller changes, too: take the "
+        "absolute value.": lambda films: _changes(films).clamp(min=0).mean((1, 2)),
+        "You compared frames two places apart. Neighbours are one place apart.": (
+            lambda films: (films[:, 2:] - films[:, :-2]).abs().mean((1, 2))
+        ),
         "You took the mean of what the films show. The changes from frame to frame are asked "
         "for.": lambda films: films.mean((1, 2)),
     },
@@ -316,6 +346,29 @@ retell = Exercise(
         "moods and weathers stay.": lambda change, start, to, backwards, mirrored: my_retell(
             change, start, to, backwards != mirrored, False
         ),
+        "A place is turned in your films even where nothing is mirrored: the condition asks for "
+        "`mirrored` and for a place.": lambda change, start, to, backwards, mirrored: my_retell(
+            change, start, to, backwards, mirrored or change == "place"
+        ),
+        'A mood or a place has no start. The empty text "" stays as it is; do not put None, or '
+        "another word, in its place.": lambda *film: (
+            my_retell(*film)[0] or None,
+            my_retell(*film)[1],
+        ),
+        'You turn the start as well. For a mood or a place it is "" and stays so.': (
+            lambda change, start, to, backwards, mirrored: (
+                my_retell(change, start, to, backwards, mirrored)
+                if change == "weather" or my_retell(change, start, to, backwards, mirrored)[1] == to
+                else (to, my_retell(change, start, to, backwards, mirrored)[1])
+            )
+        ),
+        "In the mirror weathers are turned as if the film ran backwards, and places are not turned "
+        "at all.": lambda change, start, to, backwards, mirrored: my_retell(
+            change, start, to, backwards != (mirrored and change == "weather"), False
+        ),
+        "You return only what it changes to. The pair (start, to) is asked for.": (
+            lambda *film: my_retell(*film)[1]
+        ),
         "You say of every film what it shows as it is.": (
             lambda change, start, to, backwards, mirrored: (start, to)
         ),
@@ -413,6 +466,21 @@ shuffle = Exercise(
         "Every film comes in every order, (N, N, T, P): films[:, orders]. Pair film i with order "
         "i: films[torch.arange(len(films))[:, None], orders].": (
             lambda films, keys: films[:, keys.argsort(1)]
+        ),
+        "All results are frames of the first film. Each film's order counts inside this film: "
+        "pair the orders with the film's own number.": lambda films, keys: films[0][
+            keys.argsort(1)
+        ],
+        "You sorted the keys and multiplied the frames by them. The keys only say in which order "
+        "the frames come.": lambda films, keys: films * keys.sort(1).values[:, :, None],
+        "You put the frames in an order of your own. The keys are drawn already: sort them.": (
+            lambda films, keys: films.roll(1, 1)
+        ),
+        "You returned the ranks of the frames. The films in this order are asked for.": (
+            lambda films, keys: keys.argsort(1).argsort(1)
+        ),
+        "You mixed films and frames in one long row. Sort each film by itself.": (
+            lambda films, keys: films.flatten(0, 1)[keys.flatten().argsort()].view(films.shape)
         ),
         "You turned the films round. The keys decide the order.": (
             lambda films, keys: films.flip(1)

@@ -523,9 +523,8 @@ spread = Exercise(
                 my_spread(fits, orders)[1],
             )
         ),
-        "Your second result is the mean again. The standard deviation is asked for.": lambda fits, orders: (
-            my_spread(fits, orders)[0],
-            my_spread(fits, orders)[0],
+        "Your second result is the mean again. The standard deviation is asked for.": (
+            lambda fits, orders: (my_spread(fits, orders)[0],) * 2
         ),
         "You returned the median of the scores. The mean is asked for.": lambda fits, orders: (
             _each_order(fits, orders).mean(1).median(),

@@ -84,7 +84,7 @@ def _adam_cases() -> Cases:
     _load_optimizers()
     one, generator = torch.tensor, torch.Generator().manual_seed(0)
     a, slope, s = torch.randn(3, 4, generator=generator).unbind(0)
-    q = torch.rand(4, generator=generator)
+    s, q = 3 * s, 5 * torch.rand(4, generator=generator)
     return {
         "the step of section 1": (one([2.0]), one([-0.4]), one([0.0]), one([0.0]), 1, 0.001),
         "a large slope, a large learning rate": (

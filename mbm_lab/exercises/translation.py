@@ -240,8 +240,8 @@ attend = Exercise(
                 my_attend(query, keys, values, mask)[1],
             )
         ),
-        "The weights of the words do not add up to 1: the padding had a share (e⁰ = 1) before you set "
-        "it to 0. Give it the fit minus infinity before the softmax.": _weighted(
+        "The weights of the words do not add up to 1: the padding had a share (e⁰ = 1) before you "
+        "set it to 0. Give it the fit minus infinity before the softmax.": _weighted(
             lambda query, keys, mask: (
                 (keys @ query / len(query) ** 0.5).masked_fill(~mask, 0.0).softmax(0) * mask
             )

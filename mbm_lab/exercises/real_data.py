@@ -168,6 +168,10 @@ def _split_cases() -> Cases:
         "two new speakers": (mixed, ["george", "theo"]),
         "new speakers in another order": (mixed, ["theo", "george"]),
         "two names that begin alike": (["theodor", "theo", "lucas", "theodor"], ["theo"]),
+        "two names that begin alike, the longer one new": (
+            ["theo", "theodor", "lucas", "theo"],
+            ["theodor"],
+        ),
     }
 
 
@@ -276,6 +280,10 @@ split = Exercise(
         ),
         "You compared parts of names: theodor is not theo. Use `name in new`, where new is the "
         "list.": _by_part,
+        "You looked for names inside the text of all new names: theo stands in theodor. Use "
+        "`name in new`, where new is the list.": lambda speakers, new: my_split(
+            speakers, [name for name in speakers if name in " ".join(new)]
+        ),
         "You kept out only the first of the new speakers: new can hold several names.": (
             _first_name_only
         ),

@@ -459,6 +459,7 @@ beam_step = Exercise(
     why="The logarithm of a longer sentence is that of its beginning plus that of the new word. "
     "All K · V continuations compete with each other, so one beginning may take several places "
     "in the new beam, and another none.",
+    results=("the log probabilities", "the beginnings", "the words"),
     solution_function=my_beam_step,
     cases=_beam_cases,
     beyond=_beam_beyond,
@@ -594,6 +595,7 @@ shift = Exercise(
     why="At each place the model reads a word and says the next one. With prefix and target equal "
     "it only has to repeat what it has just read, which needs no picture and teaches nothing.",
     given=_given_shift,
+    results=("the prefix", "the target"),
     solution_function=my_shift,
     cases=_shift_cases,
     beyond=_shift_beyond,

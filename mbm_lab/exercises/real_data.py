@@ -42,7 +42,7 @@ def _reading_beyond() -> Cases:
     return {
         "double precision": (f, g),
         "every second pair (strided tensors)": (f.float()[::2], g.float()[1::2]),
-        "two readers that are very sure, whose small probabilities become 0": (
+        "readers so sure that small probabilities become 0": (
             torch.tensor([[300.0, 0.0, 20.0]]),
             torch.tensor([[0.0, 300.0, 290.0]]),
         ),
@@ -259,6 +259,7 @@ split = Exercise(
     ),
     why="The speaker decides, and nothing else, so nobody can be on both sides. The same split is "
     "needed wherever one person, one document or one film gives several rows of data.",
+    results=("the places for training", "the places for the test"),
     solution_function=my_split,
     cases=_split_cases,
     beyond=_split_beyond,
@@ -461,6 +462,7 @@ spread = Exercise(
     why="The question is how far *one order's score* lies from another's, so each order first "
     "becomes one number. A captioner's own score says something only if it lies well outside "
     "mean ± spread.",
+    results=("the mean", "the standard deviation"),
     solution_function=my_spread,
     cases=_spread_cases,
     beyond=_spread_beyond,

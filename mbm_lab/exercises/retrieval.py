@@ -268,7 +268,7 @@ def _recall_cases() -> Cases:
 
 def _recall_beyond() -> Cases:
     return {
-        "k is larger than the number of pictures": (_right(5, 4, 0.3, 1), 9),
+        "a k larger than the number of pictures": (_right(5, 4, 0.3, 1), 9),
         "every second query (a strided tensor)": (_right(12, 6, 0.2, 2)[::2], 4),
     }
 

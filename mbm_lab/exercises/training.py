@@ -124,6 +124,7 @@ adam_step = Exercise(
     why="s tells which way the slope points on average, √q how large it usually is. Their ratio is "
     "near ±1 for a steady slope, whatever its size, so the learning rate alone decides how far a "
     "parameter moves. The tiny number keeps a parameter without any slope from dividing by zero.",
+    results=("the new parameter", "s", "q"),
     solution_function=my_adam_step,
     cases=_adam_cases,
     beyond=_adam_beyond,
@@ -335,6 +336,7 @@ early_stop = Exercise(
     why="The best epoch is compared with, not the one before: validation losses jump up and down, "
     "and one that is better than a bad neighbour is still no progress. Each new best epoch starts "
     "the counting anew.",
+    results=("the best epoch", "the last epoch"),
     solution_function=my_early_stop,
     cases=lambda: {
         "one epoch": ([0.5], 1),
@@ -520,7 +522,7 @@ def _train_cases() -> Cases:
 def _train_beyond() -> Cases:
     start, x, y, *_ = _train_cases()["ten steps"]
     return {
-        "no step": (start, x, y, 0, 0.1),
+        "no step at all": (start, x, y, 0, 0.1),
         "double precision, every second card": (
             start.double(), x.double()[::2], y.double()[::2], 5, 0.2),
     }  # fmt: skip
@@ -705,7 +707,7 @@ def _search_cases() -> Cases:
 def _search_beyond() -> Cases:
     many = _search_cases()["thirty steps in three dimensions"][2].double()
     return {
-        "no step": (bowl, torch.tensor([0.0]), torch.zeros(0, 1)),
+        "no step at all": (bowl, torch.tensor([0.0]), torch.zeros(0, 1)),
         "double precision, every second step": (bowl, torch.zeros(3).double(), many[::2]),
     }
 
@@ -725,6 +727,7 @@ random_search = Exercise(
     why="It needs no slopes, only the error. Each step is kept only if the error is smaller, so "
     "the error can never rise. And each step asks for the error once, which is why one look is "
     "one step. With many parameters few steps are lucky in all of them.",
+    results=("the best point", "its error"),
     solution_function=my_random_search,
     cases=_search_cases,
     beyond=_search_beyond,
@@ -898,6 +901,7 @@ split = Exercise(
     "another is tested, the test asks what was learned by heart, and the score is too good. "
     "Whatever belongs together (copies, frames of one film, messages of one person) must stay on "
     "one side.",
+    results=("the rows for training", "the rows for the test"),
     solution_function=my_split,
     given=_split_rows,
     cases=lambda: {

@@ -130,6 +130,7 @@ attend = Exercise(
     ),
     why="The softmax turns fits into weights that are positive and add up to 1. A fit of minus "
     "infinity becomes a weight of exactly 0, and the others still add up to 1.",
+    results=("what is found", "the weights"),
     solution_function=my_attend,
     cases=_attend_cases,
     beyond=_attend_beyond,
@@ -425,6 +426,7 @@ recolour = Exercise(
     ),
     why="A counterfactual pair must be true on both sides and differ in nothing else. Replacing "
     "the bare word would also change a fruit, or letters inside another word.",
+    results=("the English sentence", "the Chinese sentence"),
     solution_function=my_recolour,
     cases=_recolour_cases,
     beyond=_recolour_beyond,
@@ -474,8 +476,22 @@ recolour = Exercise(
         ),
         "You removed the colour's name everywhere, also where it is a fruit. Only the word before "
         "“face” is exchanged.": _english(
-            lambda english, old, new: " ".join(
-                f"{new} face" if word == "face" else word for word in english.split() if word != old
+            lambda english, old, new: re.sub(
+                r"\bface\b", f"{new} face", re.sub(rf"\b{old}\b ?", "", english).strip(), count=1
+            )
+        ),
+        "You changed whatever word stands before the first “face”. Change it only if it is the old "
+        "colour, and look at every “face”.": _english(
+            lambda english, old, new: re.sub(r"\w+ face\b", f"{new} face", english, count=1)
+        ),
+        "You looked at the first “face” only. Another face, without a colour, may come before.": (
+            _english(
+                lambda english, old, new: re.sub(
+                    r"\w+ face\b",
+                    lambda found: f"{new} face" if found[0] == f"{old} face" else found[0],
+                    english,
+                    count=1,
+                )
             )
         ),
         "Your English sentence is a list of words. Join them with spaces.": _english(
@@ -486,7 +502,13 @@ recolour = Exercise(
                 " ", ""
             )
         ),
-        "Capital letters have changed. Nothing else than the colour may change.": _english(
+        "Every word begins with a capital letter now. Nothing else than the colour may change.": (
+            _english(
+                lambda english, old, new: re.sub(rf"\b{old} face\b", f"{new} face", english).title()
+            )
+        ),
+        "Your sentence begins with a capital letter now. Nothing else than the colour may "
+        "change.": _english(
             lambda english, old, new: re.sub(
                 rf"\b{old} face\b", f"{new} face", english
             ).capitalize()

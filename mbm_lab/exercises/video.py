@@ -312,6 +312,7 @@ retell = Exercise(
     why="A mirror swaps left and right and leaves moods and weathers as they are. A film that is "
     "mirrored and played backwards moves to the same side as before: two turns cancel out.",
     given=_given_retell,
+    results=("the start", "what it changes to"),
     solution_function=my_retell,
     cases=_retell_cases,
     mistakes={
@@ -365,6 +366,10 @@ retell = Exercise(
         "In the mirror weathers are turned as if the film ran backwards, and places are not turned "
         "at all.": lambda change, start, to, backwards, mirrored: my_retell(
             change, start, to, backwards != (mirrored and change == "weather"), False
+        ),
+        "A turned word has a space too many at its end.": lambda *film: (
+            my_retell(*film)[0],
+            my_retell(*film)[1] + " " * (my_retell(*film)[1] not in film[1:3]),
         ),
         "You return only what it changes to. The pair (start, to) is asked for.": (
             lambda *film: my_retell(*film)[1]

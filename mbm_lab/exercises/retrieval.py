@@ -207,8 +207,8 @@ info_nce = Exercise(
         "You left the pair itself out of the sum in the denominator. It is one of the N choices.": (
             _negatives_only
         ),
-        "You made one choice of a row and a column together. They are two cross-entropies, and "
-        "their mean.": _row_and_column,
+        "You made one choice of a row and a column together. They are two choices, and the loss is "
+        "the mean of both.": _row_and_column,
         "You only pull: 1 minus the mean of the diagonal. The negatives must count, or all "
         "vectors become one.": lambda scores: 1 - scores.diagonal().mean(),
         "You took the mean of the table and its transpose first. Take the two cross-entropies, "

@@ -5,6 +5,7 @@ A sentence states what is seen; it names a cause only where nothing else could c
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import torch
@@ -40,11 +41,12 @@ def describe(
     outcomes: list[Outcome],
     arguments: list[dict[str, Any]],
     results: tuple[str, ...] = (),
+    notes: list[str] | None = None,
 ) -> str:
     """What is seen in wrong results.
 
     expected: what should have come of each input; arguments: {name: value} of each; results: what
-    the values are called, where an answer returns several.
+    the values are called, where an answer returns several; notes: what each input is.
     """
     valued = [place for place, outcome in enumerate(outcomes) if outcome.error is None]
     wrong = [place for place in valued if not same(expected[place], outcomes[place].value)]
@@ -57,14 +59,44 @@ def describe(
         return "For this input your function returns nothing: one of its ways has no `return`."
     wanted = [expected[place] for place in valued]
     given = [arguments[place] for place in valued]
+    so_far = _right_so_far(wrong, valued, len(outcomes), notes or [])
+    if order := _other_order(wanted, got):
+        return order + so_far
     part = _first_wrong_part(wanted, got, results)
     sentence = _of_part(wanted, got, given, part)
-    return sentence + _others(wanted, got, part, results) + _right_so_far(wrong, outcomes)
+    return sentence + _others(wanted, got, part) + so_far
 
 
-def _right_so_far(wrong: list[int], outcomes: list[Outcome]) -> str:
-    right = sum(1 for one in outcomes if one.error is None) - len(wrong)
-    return f" It is right for {right} of {len(outcomes)} inputs." if right > 0 else ""
+def _right_so_far(wrong: list[int], valued: list[int], count: int, notes: list[str]) -> str:
+    """For how many inputs it is right, and for which, where this takes few words."""
+    right = [place for place in valued if place not in wrong]
+    if not right:
+        return ""
+    said = f" It is right for {len(right)} of {count} inputs"
+    if notes and len(right) <= 2:
+        return f"{said} ({'; '.join(notes[place] for place in right)})."
+    if notes and len(wrong) <= 2:
+        return f"{said}, and wrong for {'; '.join(notes[place] for place in wrong)}."
+    return said + "."
+
+
+def _other_order(wanted: list[Any], got: list[Any]) -> str | None:
+    """Whether several values are right, but stand in another order."""
+    keys = _keys(wanted, got)
+    if keys is None or not 2 <= len(keys) <= 4 or isinstance(wanted[0], Named):
+        return None
+    for order in itertools.permutations(keys):
+        if all(
+            same_loosely(at(theirs, (key,)), at(ours, (place,)))
+            for key, place in enumerate(order)
+            for theirs, ours in zip(wanted, got, strict=True)
+        ):
+            moved = next(key for key, place in enumerate(order) if key != place)
+            return (
+                f"The values are right, but in another order: what should come "
+                f"{ORDINALS[moved]} comes {ORDINALS[order[moved]]}."
+            ) if list(order) != keys else None  # fmt: skip
+    return None
 
 
 # --- Down into tuples and dictionaries
@@ -126,7 +158,7 @@ def _name(key: Any, above: Part, whole: Any, results: tuple[str, ...]) -> str:
     return name
 
 
-def _others(wanted: list[Any], got: list[Any], part: Part, results: tuple[str, ...]) -> str:
+def _others(wanted: list[Any], got: list[Any], part: Part) -> str:
     """Which of the other parts are right."""
     if len(part.path) != 1 or isinstance(wanted[0], Named):
         return ""
@@ -205,8 +237,7 @@ def _seen(theirs: list[Any], ours: list[Any], given: list[dict]) -> str | None:
         return said
     if shape := _shape(theirs, ours):
         return shape
-    said = patterns.counted(pairs) if not text else None
-    return said and f"{DIFFER} {said}"
+    return patterns.counted(pairs, text)
 
 
 def _is_truth(value: Any) -> bool:

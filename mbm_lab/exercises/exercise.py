@@ -27,6 +27,7 @@ import os
 import sys
 import textwrap
 import unicodedata
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -80,7 +81,12 @@ def _shows_colours() -> bool:
     if os.environ.get("NO_COLOR"):
         return False
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return hasattr(shell, "kernel") or sys.stdout.isatty()
+    if hasattr(shell, "kernel"):
+        return True
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):  # there is no page, or it is closed
+        return False
 
 
 def _put(text: str) -> None:
@@ -428,7 +434,10 @@ class Exercise(_Common):
         names = self._names(cases)
         given = [dict(zip(names, arguments, strict=False)) for arguments in cases.values()]
         expected = self._expected(cases)[: len(run.outcomes)]
-        seen = describe(expected, run.outcomes, given[: len(run.outcomes)], self.results)
+        with warnings.catch_warnings(action="ignore"):  # of relations that were tried
+            seen = describe(
+                expected, run.outcomes, given[: len(run.outcomes)], self.results, list(cases)
+            )
         if run.changed is not None:
             return (
                 f"Your function changes its input {run.changed}, and its results are wrong. {seen}"

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 OWNERS = (
     builtins, torch, Tensor, torch.linalg, nn, nn.functional, nn.Module, nn.Parameter, nn.Linear,
     torch.optim, torch.optim.Optimizer, torch.optim.SGD, np, np.random, np.linalg, math, random,
-    copy, io, os, time, warnings,
+    copy, io, os, time,
 )  # fmt: skip
 """Whose functions an answer may replace or delete."""
 
@@ -43,6 +43,17 @@ def _functions(owner: Any) -> dict[str, Any]:
 ORIGINAL = [_functions(owner) for owner in OWNERS]
 """What they were when the course was imported."""
 
+LENT = {"input", "exit", "quit", "environ", "__warningregistry__"}
+"""Names that IPython, or others, replace with good reason while a cell runs."""
+
+_BUILTINS = vars(builtins)
+_ORIGINAL_BUILTINS = {name: one for name, one in _BUILTINS.items() if name not in LENT}
+
+
+def builtins_back() -> None:
+    """Puts Python's own functions back. It needs none of them, so it works when all are gone."""
+    _BUILTINS.update(_ORIGINAL_BUILTINS)
+
 
 def _put_functions_back(before: list[dict[str, Any]], only_functions: bool = False) -> None:
     """Gives every owner what it had: what was replaced or deleted, and for a class what is new.
@@ -52,7 +63,7 @@ def _put_functions_back(before: list[dict[str, Any]], only_functions: bool = Fal
     for owner, had in zip(OWNERS, before, strict=True):
         has = vars(owner)
         for name, value in had.items():
-            if has.get(name, _functions) is value or name in ("__warningregistry__", "environ"):
+            if has.get(name, _functions) is value or name in LENT:
                 continue
             if only_functions and not callable(value):
                 continue
@@ -81,6 +92,7 @@ class Kept:
         except OSError:  # it was deleted
             self.folder = None
         self.filters = list(warnings.filters)
+        self.warn = (warnings.warn, warnings.showwarning)
         self.dtype = torch.get_default_dtype()
         self.threads = torch.get_num_threads()
         self.deterministic = (
@@ -95,6 +107,7 @@ class Kept:
 
     def put_back(self, randomness: bool = True) -> None:
         """Puts back what differs. Without randomness random numbers go on from where they are."""
+        builtins_back()
         sys.setrecursionlimit(self.recursion)
         _put_functions_back(self.functions)
         for name, module in self.modules.items():
@@ -116,6 +129,7 @@ class Kept:
         if warnings.filters != self.filters:
             warnings.filters[:] = self.filters
             warnings._filters_mutated()
+        warnings.warn, warnings.showwarning = self.warn
         torch.set_default_dtype(self.dtype)
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
@@ -148,9 +162,11 @@ def kept() -> Iterator[Kept]:
 
 @contextlib.contextmanager
 def as_imported() -> Iterator[None]:
-    """Inside the block, functions are those of PyTorch and Python themselves, the default dtype is
-    float32, and no algorithm is refused; afterwards all is as it was before."""
-    _put_functions_back(ORIGINAL, only_functions=True)  # or nothing below would work
+    """Inside the block the default dtype is float32, and no algorithm is refused; afterwards all is
+    as it was before. Functions of PyTorch and Python that somebody deleted or replaced are put
+    back for good."""
+    builtins_back()
+    _put_functions_back(ORIGINAL, only_functions=True)
     with kept():
         torch.set_default_dtype(torch.float32)
         torch.use_deterministic_algorithms(False)

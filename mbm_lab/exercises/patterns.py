@@ -448,27 +448,40 @@ def _is_part(part: list, whole: list) -> bool:
 # --- No relation: what can be counted
 
 
-def counted(pairs: list[Pair]) -> str | None:
-    """How many numbers are right, where the first wrong one is, and whether all err to one side."""
+def counted(pairs: list[Pair], text: bool = False) -> str | None:
+    """Where the wrong numbers are, whether all err to one side, and how many are right."""
     if any(pair.theirs.shape != pair.ours.shape for pair in pairs):
         return None
     right = [close_entries(pair.theirs, pair.ours) for pair in pairs]
     total, good = sum(one.numel() for one in right), sum(int(one.sum()) for one in right)
-    differences = torch.cat(
-        [(p.ours - p.theirs)[~r].flatten() for p, r in zip(pairs, right, strict=True)]
-    )
-    said = []
-    if good and total > len(pairs):
-        place = _common_place(right)
-        said.append(place or f"{good} of {total} numbers are right.")
-    if len(differences) and bool(differences.isfinite().all()):
-        least, most = float(differences.min()), float(differences.max())
-        noun = "Every number" if not good else "Every wrong number"
-        if least > 0:
-            said.append(f"{noun} is too large, by {least:.3g} to {most:.3g}.")
-        elif most < 0:
-            said.append(f"{noun} is too small, by {-most:.3g} to {-least:.3g}.")
-    return " ".join(said) or None
+    said = [place] if good and (place := _common_place(right)) else []
+    if not text and (side := _side(pairs, right, "Every wrong number" if good else "Every number")):
+        said.append(side)
+    if not said:
+        said.append("The order differs." if text else "The numbers differ.")
+        if good and total > len(pairs):
+            said.append(f"{good} of {total} {'places' if text else 'numbers'} are right.")
+    return " ".join(said)
+
+
+def _side(pairs: list[Pair], right: list[Tensor], noun: str) -> str | None:
+    """Whether all wrong numbers err to one side."""
+    theirs = torch.cat([p.theirs[~r].flatten() for p, r in zip(pairs, right, strict=True)])
+    ours = torch.cat([p.ours[~r].flatten() for p, r in zip(pairs, right, strict=True)])
+    differences = ours - theirs
+    if len(differences) < 2 or not bool(differences.isfinite().all()):
+        return None
+    least, most = float(differences.min()), float(differences.max())
+    if least > 0:
+        return f"{noun} is too large, by {least:.3g} to {most:.3g}."
+    if most < 0:
+        return f"{noun} is too small, by {-most:.3g} to {-least:.3g}."
+    if len(differences) >= 4 and bool((ours.abs() < theirs.abs()).all()):
+        same_signs = bool((ours * theirs >= 0).all())
+        return f"{noun} is too close to zero." if same_signs else None
+    if len(differences) >= 4 and bool((ours.abs() > theirs.abs()).all()):
+        return f"{noun} is too far from zero." if bool((ours * theirs >= 0).all()) else None
+    return None
 
 
 def _common_place(right: list[Tensor]) -> str | None:

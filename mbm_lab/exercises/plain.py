@@ -21,7 +21,7 @@ from torch import Tensor, nn
 DEEPEST = 20
 """Lists and dictionaries in each other: no more than so many."""
 MOST = 20_000
-"""So many items of lists, and characters of texts, are kept; of a tensor a hundred times as many."""
+"""So many items and characters are kept; of a tensor a hundred times as many numbers."""
 
 
 @dataclass(frozen=True)

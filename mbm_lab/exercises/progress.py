@@ -21,20 +21,53 @@ def path() -> Path:
 def load() -> dict[str, dict]:
     """What is remembered: {"04.weighted_sum": {"tries": 2, "solved": True}, …}.
 
-    Raises ValueError when the file is damaged, OSError when it cannot be read.
+    Raises ValueError when there is something else at this place (another program's file, a damaged
+    one), OSError when it cannot be read (a folder, no permission).
     """
-    if not path().exists():
-        return {}
+    place = path()
     try:
-        states = json.loads(path().read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        states = None
-    if not isinstance(states, dict) or not all(isinstance(one, dict) for one in states.values()):
-        raise ValueError(
-            f"{path()} is damaged, so your progress cannot be read: repair the file, or move it "
-            "away to begin anew."
-        )
+        text = place.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except IsADirectoryError as error:
+        raise IsADirectoryError(_is_a_folder(place)) from error
+    except OSError as error:
+        if place.is_dir():  # Windows says that permission is denied
+            raise IsADirectoryError(_is_a_folder(place)) from error
+        raise OSError(
+            f"{place} cannot be read ({error.strerror}): give yourself the right to read it, or "
+            "let the variable MBM_PROGRESS name another file."
+        ) from error
+    try:
+        states = json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        raise ValueError(_damaged(place)) from None
+    if not isinstance(states, dict) or not all(map(_is_state, states.values())):
+        raise ValueError(_damaged(place))
     return states
+
+
+def _is_state(state: object) -> bool:
+    """Whether this is what `record` writes."""
+    return (
+        isinstance(state, dict)
+        and type(state.get("tries", 0)) is int
+        and all(type(state.get(name, False)) is bool for name in ("solved", "solution_seen"))
+    )
+
+
+def _damaged(place: Path) -> str:
+    return (
+        f"{place} is damaged, or the file of another program, so your progress cannot be read: "
+        "repair it, move it away to begin anew, or let the variable MBM_PROGRESS name another file."
+    )
+
+
+def _is_a_folder(place: Path) -> str:
+    return (
+        f"{place} is a folder, so your progress cannot be kept there: let the variable "
+        "MBM_PROGRESS name a file."
+    )
 
 
 def record(key: str, **changes: bool) -> None:
@@ -43,8 +76,8 @@ def record(key: str, **changes: bool) -> None:
     Who solved an exercise and looks at the solution afterwards has solved it alone: a solution
     that is seen later is not remembered.
 
-    Raises ValueError when the file is damaged (it is left as it is), OSError when it cannot be
-    written.
+    Raises ValueError when the file is damaged or another program's (it is left as it is), OSError
+    when it cannot be read or written.
     """
     states = load()
     state = states.setdefault(key, {})
@@ -53,11 +86,19 @@ def record(key: str, **changes: bool) -> None:
     if state.get("solved"):
         changes.pop("solution_seen", None)
     state.update(changes)
-    path().parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"The folder {path().parent} cannot be made ({error.strerror}): let the variable "
+            "MBM_PROGRESS name a file in another one."
+        ) from error
     text = json.dumps(states, indent=1)
     atomic.write_whole(path(), lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def reset() -> None:
-    """Forgets everything."""
+    """Forgets everything. Raises ValueError or OSError, as `load` does, when the file there is not
+    one of progress; it is left as it is."""
+    load()
     path().unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from mbm_lab.exercises import sources
-from mbm_lab.exercises.kept import Kept
+from mbm_lab.exercises.kept import Kept, builtins_back
 from mbm_lab.exercises.plain import class_name, plain, state_of
 
 Cases = dict[str, tuple]
@@ -26,7 +26,7 @@ class Raised(NamedTuple):
 
     name: its class; kinds: the names of this class and those above it; text: what it says, one
     line; line: the line of the answer's own code in which it came up, or ""; by_answer: whether
-    the answer itself raised it.
+    the answer itself raised it, with `raise`.
     """
 
     name: str
@@ -121,9 +121,7 @@ def run(
         for note, arguments in cases.items():
             mine = copy.deepcopy(arguments)
             states = [state_of(one) for one in mine]
-            outcome = _call(call, answer, mine, files)
-            before.put_back(randomness=False)
-            outcomes.append(outcome)
+            outcomes.append(_call(call, answer, mine, files, before))
             printed.close_ears()
             for name, state, after in zip(names, states, mine, strict=False):
                 if not changed and state != state_of(after):
@@ -136,14 +134,21 @@ def run(
     )
 
 
-def _call(call: Callable[..., Any], answer: Callable, arguments: Any, files: set[str]) -> Outcome:
-    """One call, with whatever comes of it in plain things."""
+def _call(
+    call: Callable[..., Any], answer: Callable, arguments: Any, files: set[str], before: Kept
+) -> Outcome:
+    """One call, with whatever comes of it in plain things, and all put back as it was before."""
+    value, raised = None, None
     try:
-        return Outcome(value=plain(call(answer, *arguments)))
+        value = call(answer, *arguments)
     except TooSlow:
         raise
     except BaseException as error:
-        return Outcome(error=_raised(error, files))
+        raised = error
+    finally:
+        builtins_back()
+    before.put_back(randomness=False)
+    return Outcome(plain(value)) if raised is None else Outcome(error=_raised(raised, files))
 
 
 def _raised(error: BaseException, files: set[str]) -> Raised:
@@ -160,7 +165,8 @@ def _raised(error: BaseException, files: set[str]) -> Raised:
     except Exception:
         text = ""
     kinds = tuple(type.__dict__["__name__"].__get__(one) for one in type(error).__mro__)
-    return Raised(class_name(error), kinds, text, line, last in files)
+    by_answer = last in files and (not line or "raise" in line)
+    return Raised(class_name(error), kinds, text, line, by_answer)
 
 
 @contextlib.contextmanager
@@ -205,8 +211,12 @@ def run_limited(
     lock, done = threading.Lock(), threading.Event()
 
     def work() -> None:
-        with contextlib.suppress(TooSlow):
+        try:
             action()
+        except TooSlow:
+            pass
+        finally:
+            builtins_back()
         while True:  # until nobody sends TooSlow any more, and none is on its way
             try:
                 with lock:
@@ -222,6 +232,7 @@ def run_limited(
     try:
         done.wait(seconds)
     finally:  # also when the learner presses "stop"
+        builtins_back()
         if not done.is_set():
             line, deep = _where(sys._current_frames().get(thread.ident), files)
         for _ in range(100):

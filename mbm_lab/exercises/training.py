@@ -349,6 +349,7 @@ early_stop = Exercise(
         "the first epoch was the best": ([0.1, 0.5, 0.4, 0.3, 0.2], 3),
         "patience longer than the list": ([0.5, 0.6, 0.7], 9),
         "it gets worse to the very end": ([0.5, 0.6, 0.7], 2),
+        "losses below zero": ([-0.1, -0.4, -0.3, -0.2, -0.6], 2),
         "large losses": ([7000.0, 9000.0, 5000.0, 6000.0, 6500.0, 4000.0], 2),
     },
     mistakes={
@@ -700,7 +701,7 @@ def _search_cases() -> Cases:
         "five steps on a line": (bowl, torch.tensor([0.0]), line),
         "flat stairs, where some steps change nothing": (
             stairs, torch.tensor([0.5]), torch.tensor([[0.25], [1.0], [0.25], [-0.25], [-1.0]])),
-        "thirty steps in three dimensions": (bowl, torch.zeros(3), many),
+        "thirty steps in three dimensions": (bowl, torch.tensor([3.0, -2.5, 0.5]), many),
     }  # fmt: skip
 
 

@@ -166,7 +166,7 @@ def _split_cases() -> Cases:
         "the three recordings of the task": (["theo", "lucas", "theo"], ["theo"]),
         "one new speaker at the end": (["lucas", "george", "lucas", "theo"], ["theo"]),
         "two new speakers": (mixed, ["george", "theo"]),
-        "new speakers in another order": (mixed, ["theo", "george"]),
+        "three new speakers, in another order": (mixed, ["theo", "nicolas", "george"]),
         "two names that begin alike": (["theodor", "theo", "lucas", "theodor"], ["theo"]),
         "two names that begin alike, the longer one new": (
             ["theo", "theodor", "lucas", "theo"],

@@ -164,7 +164,10 @@ TWINS = {"mean": "sum", "sum": "mean", "max": "min", "min": "max", "argmax": "ar
          "zeros": "ones", "log_softmax": "softmax",
          "append": "remove"}  # fmt: skip
 
-EQUIVALENT: dict[str, set[str]] = {}
+EQUIVALENT: dict[str, set[str]] = {
+    # a first row that is longer is only seen where nothing was said, which is one step further
+    "09.word_errors": {"1 -> 2"},
+}
 """Mutants that compute the same as the solution, and why."""
 
 

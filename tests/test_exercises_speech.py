@@ -75,6 +75,6 @@ def test_the_same_mistakes_written_otherwise(said):
         gain = (waveform.var(correction=0) + waveform.mean() ** 2) * 10 ** (snr_db / 10)
         return waveform + noise * (gain / noise.square().mean()).sqrt()
 
-    assert "left out the blanks first" in said(ex.collapse, drop_then_join)
+    assert "with a blank between them became one" in said(ex.collapse, drop_then_join)
     assert "compared place by place" in said(ex.word_errors, by_position)
     assert "swapped signal and noise" in said(ex.add_noise, upside_down)

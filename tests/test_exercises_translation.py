@@ -28,6 +28,8 @@ def test_the_solutions_are_what_pytorch_and_the_course_compute():
 def test_other_right_answers(said):
     def by_loop(query, keys, values, mask):
         fits = [(key * query).sum() / len(query) ** 0.5 for key in keys]
+        largest = max(fit for fit, there in zip(fits, mask, strict=True) if there)
+        fits = [fit - largest for fit in fits]
         total = sum(fit.exp() for fit, there in zip(fits, mask, strict=True) if there)
         weights = torch.stack(
             [

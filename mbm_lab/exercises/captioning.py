@@ -31,9 +31,28 @@ def _log_likelihood_cases() -> Cases:
         "one word": (small[:1], torch.tensor([2])),
         "one word and padding": (small, torch.tensor([1, 0])),
         "six places, two of them padding": (_log_p(6, 5, 0), torch.tensor([4, 1, 3, 2, 0, 0])),
+        "padding whose probability is 0, so that log_p is -inf there": (
+            torch.tensor([[0.0, 0.6, 0.4], [0.0, 0.5, 0.5]]).log(),
+            torch.tensor([2, 0]),
+        ),
+        "an improbable word, with log p = -30": (
+            torch.tensor([[-40.0, -30.0, 0.0], [-1.0, -2.0, -0.7]]),
+            torch.tensor([1, 2]),
+        ),
+    }
+
+
+def _log_likelihood_beyond() -> Cases:
+    return {
         "double precision": (_log_p(4, 9, 1, torch.float64), torch.tensor([8, 2, 5, 1])),
         "every second place (a strided tensor)": (_log_p(8, 5, 2)[::2], torch.tensor([3, 3, 1, 0])),
+        "padding alone": (_log_p(3, 5, 3), torch.tensor([0, 0, 0])),
     }
+
+
+def _written(log_p: Tensor, words: Tensor) -> Tensor:
+    """The log probability of each written word, padding too: (T,)."""
+    return log_p[torch.arange(len(words)), words]
 
 
 log_likelihood = Exercise(
@@ -52,14 +71,13 @@ log_likelihood = Exercise(
     "count.",
     solution_function=my_log_likelihood,
     cases=_log_likelihood_cases,
+    beyond=_log_likelihood_beyond,
     mistakes={
         "You counted the padding too: leave out the places whose word is number 0.": (
-            lambda log_p, words: log_p[torch.arange(len(words)), words].sum()
+            lambda log_p, words: _written(log_p, words).sum()
         ),
         "You took the mean over the words. The probability of a sentence is a product, so its "
-        "logarithm is a sum.": (
-            lambda log_p, words: log_p[torch.arange(len(words)), words][words != 0].mean()
-        ),
+        "logarithm is a sum.": (lambda log_p, words: _written(log_p, words)[words != 0].mean()),
         "You returned the probability itself: leave out the exp, and keep the logarithm.": (
             lambda log_p, words: my_log_likelihood(log_p, words).exp()
         ),
@@ -71,12 +89,67 @@ log_likelihood = Exercise(
             lambda log_p, words: log_p.max(1).values[words != 0].sum()
         ),
         "You added up probabilities: the numbers in log_p are logarithms already, so add them as "
-        "they are.": (
-            lambda log_p, words: log_p[torch.arange(len(words)), words][words != 0].exp().sum()
-        ),
+        "they are.": (lambda log_p, words: _written(log_p, words)[words != 0].exp().sum()),
         "You added up whole rows: take one number of "
         "each row, the one of the word written there.": (
             lambda log_p, words: log_p[words != 0].sum()
+        ),
+        "Where the padding has the probability 0 its logarithm is −∞, and −∞ · 0 is nan. Leave "
+        "these places out instead of multiplying them by 0.": (
+            lambda log_p, words: (_written(log_p, words) * (words != 0)).sum()
+        ),
+        "You multiplied logarithms. Probabilities are multiplied, their logarithms are added.": (
+            lambda log_p, words: _written(log_p, words)[words != 0].prod()
+        ),
+        "You divided the sum by the number of places, padding included. The sum itself is asked "
+        "for.": lambda log_p, words: my_log_likelihood(log_p, words) / len(words),
+        "You took the mean over all places, padding included. Leave out the padding, and take the "
+        "sum.": lambda log_p, words: _written(log_p, words).mean(),
+        "You returned the loss: minus the mean over the words. The sum is asked for, with its own "
+        "sign.": lambda log_p, words: -_written(log_p, words)[words != 0].mean(),
+        "You counted the padding too, and changed the sign. Leave out the places whose word is "
+        "number 0, and the minus sign.": lambda log_p, words: -_written(log_p, words).sum(),
+        "You returned the perplexity, which comes from the mean. The sum of the logarithms is "
+        "asked for.": lambda log_p, words: (-_written(log_p, words)[words != 0].mean()).exp(),
+        "Only the first word counts in your result. Is there a `return` inside the loop?": (
+            lambda log_p, words: log_p[0, words[0]]
+        ),
+        "You left out the first word: all words that were written count, up to the padding.": (
+            lambda log_p, words: _written(log_p, words)[1:][words[1:] != 0].sum()
+        ),
+        "You left out the last place, whether it is a word or padding: leave out the padding "
+        "alone.": lambda log_p, words: _written(log_p, words)[:-1][words[:-1] != 0].sum(),
+        "You added probabilities and took the logarithm of the sum. The logarithms themselves are "
+        "added.": lambda log_p, words: _written(log_p, words)[words != 0].exp().sum().log(),
+        "You took the logarithm once more: log_p holds logarithms already.": (
+            lambda log_p, words: _written(log_p, words)[words != 0].log().sum()
+        ),
+        "You took every word at every place: log_p[:, words] is (T, T). Take one number of each "
+        "row.": lambda log_p, words: log_p[:, words].sum(),
+        "You leave out the padding, but take every word at every place. Take one number of each "
+        "row.": lambda log_p, words: log_p[words != 0][:, words[words != 0]].sum(),
+        "You returned one number for each word: add them up.": (
+            lambda log_p, words: _written(log_p, words)[words != 0]
+        ),
+        "You returned the sums so far, one for each word. The last of them is asked for.": (
+            lambda log_p, words: _written(log_p, words)[words != 0].cumsum(0)
+        ),
+        "You added a small number inside the logarithm, and so improbable words count too little. "
+        "log_p holds the logarithms already.": lambda log_p, words: (
+            (_written(log_p, words)[words != 0].exp() + 1e-9).log().sum()
+        ),
+        "Words with the number 1 are missing in your sum. Only number 0 is padding.": (
+            lambda log_p, words: _written(log_p, words)[words > 1].sum()
+        ),
+        "The padding is left out, but the words are taken at every place: log_p[:, words] is a "
+        "table. Take one number of each row.": lambda log_p, words: log_p[
+            :, words[words != 0]
+        ].sum(),
+        "You took the words one place too late: row 0 belongs to word 0.": (
+            lambda log_p, words: _written(log_p[:-1], words[1:])[words[1:] != 0].sum()
+        ),
+        "Your result is the number of the task's example every time. Compute it from log_p.": (
+            lambda log_p, words: torch.tensor(0.3).log()
         ),
     },
 )
@@ -157,6 +230,48 @@ def _keeps_first(next_scores, first: int, end: int, longest: int) -> list[int]:
     return [first, *my_greedy(next_scores, first, end, longest)]
 
 
+def _without_first(next_scores, first: int, end: int, longest: int) -> list[int]:
+    return my_greedy(lambda words: next_scores(words[1:] or words), first, end, longest)
+
+
+def _always_anew(next_scores, first: int, end: int, longest: int) -> list[int]:
+    return my_greedy(lambda words: next_scores(words[:1]), first, end, longest)
+
+
+def _skips_ends(next_scores, first: int, end: int, longest: int) -> list[int]:
+    return [word for word in _never_stops(next_scores, first, end, longest) if word != end]
+
+
+def _scores_themselves(next_scores, first: int, end: int, longest: int) -> list[float]:
+    words = [first, *my_greedy(next_scores, first, end, longest)]
+    return [float(next_scores(words[:place]).max()) for place in range(1, len(words))]
+
+
+def _appends_scores(next_scores, first: int, end: int, longest: int) -> list[int]:
+    words = [first]
+    while len(words) <= longest:
+        word = int(next_scores(words).max())
+        if word == end:
+            break
+        words.append(word)
+    return words[1:]
+
+
+def _second_best(next_scores, first: int, end: int, longest: int) -> list[int]:
+    def swapped(words: list[int]) -> Tensor:
+        scores = next_scores(words)
+        scores[scores.argmax()] = -torch.inf
+        return scores
+
+    return my_greedy(swapped, first, end, longest)
+
+
+def _stops_on_repeats(next_scores, first: int, end: int, longest: int) -> list[int]:
+    words = [first, *my_greedy(next_scores, first, end, longest)]
+    new = [word not in words[:place] for place, word in enumerate(words)]
+    return words[1 : (new.index(False) if False in new else len(words))]
+
+
 def _least_likely(next_scores, first: int, end: int, longest: int) -> list[int]:
     return my_greedy(lambda words: -next_scores(words), first, end, longest)
 
@@ -185,11 +300,40 @@ greedy = Exercise(
         "You showed next_scores only the last word. It needs all the words so far.": (
             _last_word_only
         ),
-        "You stop one word too early: the sentence may have `longest` words without `first`.": (
-            _one_short
-        ),
+        "Where no end is written, your sentence is one word short: it may have `longest` words, "
+        "not counting `first`.": _one_short,
         "You returned `first` too: leave it out of the sentence.": _keeps_first,
         "You took the smallest score: the likeliest word has the largest.": _least_likely,
+        "Your sentence can have one word more than `longest`.": (
+            lambda next_scores, first, end, longest: my_greedy(next_scores, first, end, longest + 1)
+        ),
+        "After the first word you no longer show `first` to next_scores. It needs all the words, "
+        "`first` included.": _without_first,
+        "You ask next_scores about `first` alone each time, so it says one word again and again. "
+        "Append the new word to the list that you show it.": _always_anew,
+        "You leave the end out, but go on writing after it. Stop there.": _skips_ends,
+        "You return the largest scores. The numbers of the words are asked for: argmax.": (
+            _scores_themselves
+        ),
+        "You write one word and stop. Is there a `return` inside the loop?": (
+            lambda next_scores, first, end, longest: my_greedy(next_scores, first, end, 1)
+        ),
+        "You took the second largest score. Greedy writing always takes the largest.": _second_best,
+        "You kept `first` and the end. Both are left out of the sentence.": (
+            lambda next_scores, first, end, longest: [
+                first,
+                *_keeps_end(next_scores, first, end, longest),
+            ]
+        ),
+        "You stop when a word comes again. A sentence may say a word twice: stop at `end`.": (
+            _stops_on_repeats
+        ),
+        "You append the largest score. argmax says which word has it.": _appends_scores,
+        "Your sentence is always empty.": lambda next_scores, first, end, longest: [],
+        "Your sentence is written from its end to its start. New words belong at the end of the "
+        "list: append.": lambda *x: my_greedy(*x)[::-1],
+        "You left out the first word of the sentence, too. Only `first`, which stands before it, "
+        "is left out.": lambda *x: my_greedy(*x)[1:],
     },
 )
 
@@ -209,14 +353,26 @@ def _beam_cases() -> Cases:
     log_p = torch.tensor([[0.49, 0.51], [0.9, 0.1]]).log()
     generator = torch.Generator().manual_seed(3)
     three = -3 * torch.rand(3, generator=generator)
-    five = -2 * torch.rand(5, generator=generator, dtype=torch.float64)
+    five = -2 * torch.rand(5, generator=generator)
     return {
         "two beginnings, two words, the best one": (totals, log_p, 1),
         "two beginnings, two words, the best two": (totals, log_p, 2),
         "one beginning": (torch.zeros(1), _log_p(1, 6, 4), 3),
         "three beginnings, seven words": (three, _log_p(3, 7, 5), 3),
-        "double precision, a width of four": (five, _log_p(5, 11, 6, torch.float64), 4),
-        "every continuation": (three, _log_p(3, 4, 7), 12),
+        "five beginnings, eleven words": (five, _log_p(5, 11, 6), 4),
+        "one beginning takes all places": (
+            torch.tensor([0.02, 0.9, 0.08]).log(),
+            torch.tensor([[0.7, 0.2, 0.1], [0.3, 0.5, 0.2], [0.1, 0.1, 0.8]]).log(),
+            3,
+        ),
+    }
+
+
+def _beam_beyond() -> Cases:
+    totals = -2 * torch.rand(5, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    return {
+        "double precision": (totals, _log_p(5, 11, 6, torch.float64), 4),
+        "every continuation": (totals[:3].float(), _log_p(3, 4, 7), 12),
     }
 
 
@@ -225,8 +381,7 @@ def _forgets_totals(totals: Tensor, log_p: Tensor, width: int) -> tuple[Tensor, 
 
 
 def _multiplies(totals: Tensor, log_p: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    best, places = (totals[:, None] * log_p).flatten().topk(width)
-    return best, places // log_p.shape[1], places % log_p.shape[1]
+    return _chosen(totals[:, None] * log_p, width)
 
 
 def _swaps(totals: Tensor, log_p: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -249,6 +404,45 @@ def _step_only(totals: Tensor, log_p: Tensor, width: int) -> tuple[Tensor, Tenso
     return log_p[rows, words], rows, words
 
 
+def _chosen(table: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The best entries of a table (K, V), with their rows and columns."""
+    best, places = table.flatten().topk(width)
+    return best, places // table.shape[1], places % table.shape[1]
+
+
+def _one_each(totals: Tensor, log_p: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    best, words = (totals[:, None] + log_p).max(1)
+    order = best.argsort(descending=True)[:width]
+    return best[order], order, words[order]
+
+
+def _best_beginning(totals: Tensor, log_p: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    row = totals.argmax()
+    best, words = (totals[row] + log_p[row]).topk(min(width, log_p.shape[1]))
+    return best, torch.full_like(words, int(row)), words
+
+
+def _row_after_row(totals: Tensor, log_p: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    best, words = (totals[:, None] + log_p).topk(min(width, log_p.shape[1]), dim=1)
+    rows = torch.arange(len(totals))[:, None].expand_as(words)
+    return tuple(one.flatten()[:width] for one in (best, rows, words))
+
+
+def _changed(change):
+    """A wrong answer that makes something else of the right results."""
+    return lambda totals, log_p, width: change(*my_beam_step(totals, log_p, width))
+
+
+def _changed_places(change):
+    """A wrong answer that makes its beginnings and words otherwise of the places in the table."""
+
+    def answer(totals: Tensor, log_p: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        best, places = (totals[:, None] + log_p).flatten().topk(width)
+        return best, *change(places, log_p.shape[1])
+
+    return answer
+
+
 beam_step = Exercise(
     lesson="06",
     name="beam_step",
@@ -265,8 +459,10 @@ beam_step = Exercise(
     why="The logarithm of a longer sentence is that of its beginning plus that of the new word. "
     "All K · V continuations compete with each other, so one beginning may take several places "
     "in the new beam, and another none.",
+    results=("the log probabilities", "the beginnings", "the words"),
     solution_function=my_beam_step,
     cases=_beam_cases,
+    beyond=_beam_beyond,
     mistakes={
         "You forgot how likely the beginnings are: add totals to log_p.": _forgets_totals,
         "You multiplied logarithms. Probabilities are multiplied, their logarithms are added.": (
@@ -278,6 +474,62 @@ beam_step = Exercise(
         "You took the least likely continuations: topk without largest=False.": _worst,
         "You returned the log probability of the new word alone: return that of the whole "
         "sentence.": _step_only,
+        "You let each beginning go on with its best word only. All continuations compete: one "
+        "beginning may take several places.": _one_each,
+        "You only went on from the best beginning. Those of the others compete, too.": (
+            _best_beginning
+        ),
+        "You returned probabilities. Log probabilities are asked for: leave out the exp.": (
+            _changed(lambda best, rows, words: (best.exp(), rows, words))
+        ),
+        "You found the right continuations, but the best should come first.": (
+            _changed(lambda *found: tuple(one.flip(0) for one in found))
+        ),
+        "Your words are places in the flat table. The word is what remains: places % V.": (
+            _changed_places(lambda places, size: (places // size, places))
+        ),
+        "Your beginnings are places in the flat table. Divide them: places // V.": (
+            _changed_places(lambda places, size: (places, places % size))
+        ),
+        "Your beginnings are not whole numbers: // divides and leaves the rest out.": (
+            _changed_places(lambda places, size: (places / size, places % size))
+        ),
+        "Your beginnings are the rests, places % V. They are places // V.": (
+            _changed_places(lambda places, size: (places % size, places % size))
+        ),
+        "You returned the log probabilities of the beginnings alone: return those of the whole "
+        "sentences.": lambda totals, log_p, width: _changed(
+            lambda best, rows, words: (totals[rows], rows, words)
+        )(totals, log_p, width),
+        "You took the mean of the two log probabilities. Probabilities are multiplied, so their "
+        "logarithms are added.": _changed(lambda best, rows, words: (best / 2, rows, words)),
+        "You added probabilities. They are multiplied, and their logarithms are added.": (
+            lambda totals, log_p, width: _chosen(
+                torch.logaddexp(totals[:, None].expand_as(log_p), log_p), width
+            )
+        ),
+        "You subtracted the totals. Log probabilities are added.": (
+            lambda totals, log_p, width: my_beam_step(-totals, log_p, width)
+        ),
+        "You added totals along the words. They belong to the beginnings: totals[:, None] makes "
+        "them a column.": lambda totals, log_p, width: _chosen(
+            (totals if len(totals) == log_p.shape[1] else totals[0]) + log_p, width
+        ),
+        "You return one continuation, whatever the width.": (
+            lambda totals, log_p, width: my_beam_step(totals, log_p, 1)
+        ),
+        "Your results are columns, (width, 1). They should be (width,).": (
+            _changed(lambda *found: tuple(one[:, None] for one in found))
+        ),
+        "The best log probabilities are right, but beginnings and words are those of the worst "
+        "continuations.": lambda totals, log_p, width: (
+            my_beam_step(totals, log_p, width)[0],
+            *_worst(totals, log_p, width)[1:],
+        ),
+        "You take the continuations of the first beginnings first. All rows compete with each "
+        "other.": _row_after_row,
+        "You put the log probabilities last. They come first, then the beginnings, then the "
+        "words.": _changed(lambda best, rows, words: (rows, words, best)),
     },
 )
 
@@ -298,6 +550,16 @@ def _given_shift(sentences: Tensor) -> tuple[Tensor, Tensor]:
     return prefix, target
 
 
+def _padded(words: Tensor) -> Tensor:
+    """With one column of padding at its end."""
+    return torch.nn.functional.pad(words, (0, 1))
+
+
+def _up_to(sentences: Tensor, end: int) -> Tensor:
+    """Leaves the word with this number out of every row."""
+    return sentences[sentences != end].reshape(len(sentences), -1)
+
+
 def _shift_cases() -> Cases:
     generator = torch.Generator().manual_seed(0)
     inside = torch.randint(4, 40, (5, 7), generator=generator)
@@ -305,7 +567,14 @@ def _shift_cases() -> Cases:
     return {
         "one sentence of two words": (torch.tensor([[2, 7, 8, 3]]),),
         "one sentence of one word": (torch.tensor([[2, 9, 3]]),),
+        "another start word, another end word": (torch.tensor([[1, 3, 2, 6, 4]]),),
         "five sentences": (whole,),
+    }
+
+
+def _shift_beyond() -> Cases:
+    whole = _shift_cases()["five sentences"][0]
+    return {
         "every second sentence (a strided tensor)": (whole[::2],),
         "no sentence at all": (whole[:0],),
     }
@@ -326,8 +595,10 @@ shift = Exercise(
     why="At each place the model reads a word and says the next one. With prefix and target equal "
     "it only has to repeat what it has just read, which needs no picture and teaches nothing.",
     given=_given_shift,
+    results=("the prefix", "the target"),
     solution_function=my_shift,
     cases=_shift_cases,
+    beyond=_shift_beyond,
     mistakes={
         "Now both leave out the end: the model still repeats what it reads, and never learns to "
         "stop.": lambda sentences: (sentences[:, :-1], sentences[:, :-1]),
@@ -345,6 +616,55 @@ shift = Exercise(
         "The target must not be cut at its end: the model has to learn where to stop.": (
             lambda sentences: (sentences[:, :-2], sentences[:, 1:-1])
         ),
+        "You cut nothing: the prefix ends before the end word, and the target begins after the "
+        "start word.": lambda sentences: (sentences, sentences.clone()),
+        "The target is right now. The prefix is too long: the end word is never read.": (
+            lambda sentences: (sentences, sentences[:, 1:])
+        ),
+        "The prefix is right now. The target is too long: nobody has to say the start word.": (
+            lambda sentences: (sentences[:, :-1], sentences)
+        ),
+        "The prefix is right now. The target must keep the end word, or the model never learns to "
+        "stop.": lambda sentences: (sentences[:, :-1], sentences[:, 1:-1]),
+        "Your target is one word only. At every place of the prefix the model says the next "
+        "word.": lambda sentences: (sentences[:, :-1], sentences[:, -1:]),
+        "You rolled the sentences round: the start word comes again behind the end. Cut instead.": (
+            lambda sentences: (sentences, sentences.roll(-1, 1))
+        ),
+        "You left out the end word and the start word on both sides. The prefix keeps the start "
+        "word, the target the end word.": lambda sentences: (sentences[:, 1:-1],) * 2,
+        "Your target is the word before. The model should say the next one: the target is one "
+        "place ahead of the prefix.": lambda sentences: (sentences[:, 1:-1], sentences[:, :-2]),
+        "The target is right now. The prefix lost the start word, which the model reads first.": (
+            lambda sentences: (sentences[:, 1:-1], sentences[:, 1:])
+        ),
+        "Only one sentence is left: keep all rows, and cut each at its ends.": (
+            lambda sentences: (sentences[0, :-1], sentences[0, 1:])
+        ),
+        "Only the first sentence is left: keep all rows.": (
+            lambda sentences: (sentences[:1, :-1], sentences[:1, 1:])
+        ),
+        "The target is right now. One word too many is cut from the prefix.": (
+            lambda sentences: (sentences[:, :-2], sentences[:, 1:])
+        ),
+        "The prefix is right now. One word too many is cut from the target.": (
+            lambda sentences: (sentences[:, :-1], sentences[:, 2:])
+        ),
+        "The prefix is right now. The target is two places ahead: the model should say the next "
+        "word.": lambda sentences: (sentences[:, :-1], _padded(sentences[:, 2:])),
+        "The prefix is right now. The target was shifted and filled up: cut it instead, to T − 1 "
+        "words.": lambda sentences: (sentences[:, :-1], _padded(sentences[:, 1:])),
+        "You filled up the targets to T words. Cut both to T − 1 words.": (
+            lambda sentences: (sentences, _padded(sentences[:, 1:]))
+        ),
+        "The target is right now. Your prefix runs backwards.": (
+            lambda sentences: (sentences[:, :-1].flip(1), sentences[:, 1:])
+        ),
+        "You made one long row of all sentences. Keep one row for each: (N, T − 1).": (
+            lambda sentences: (sentences[:, :-1].flatten(), sentences[:, 1:].flatten())
+        ),
+        "You looked for a word with the number 3. The end is the last word of each row, whatever "
+        "its number.": lambda sentences: (_up_to(sentences, 3), sentences[:, 1:]),
     },
 )
 

@@ -1,7 +1,6 @@
 """exercises/: the solution passes, each mistake gets its own sentence, no mutant passes."""
 
 import ast
-import copy
 import importlib
 import inspect
 import io
@@ -183,10 +182,12 @@ def mutants(function):
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
             if isinstance(body[0].value, ast.Constant) and len(body) > 1:
                 del body[0]
-    count = sum(1 for _ in ast.walk(tree))
-    for place in range(count):
+    # Parsed anew each time. A copy would take along all that hangs on the nodes; Python shares some
+    # nodes among all trees, and IPython ties them to whole modules.
+    text = ast.unparse(tree)
+    for place in range(sum(1 for _ in ast.walk(ast.parse(text)))):
         for variant in range(3):
-            changed = copy.deepcopy(tree)
+            changed = ast.parse(text)
             node = list(ast.walk(changed))[place]
             before = ast.unparse(node)
             if mutate(node, variant):

@@ -204,7 +204,7 @@ class _NameNames(ast.NodeTransformer):
 
 def form(expression):
     """An expression whatever its names are."""
-    return ast.dump(_NameNames().visit(copy.deepcopy(expression)))
+    return ast.dump(_NameNames().visit(ast.parse(ast.unparse(expression))))
 
 
 def nodes(tree):

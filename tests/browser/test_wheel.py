@@ -128,7 +128,8 @@ def test_lesson_04_and_its_modules_tests_pass_outside_of_the_repository(environm
     said = run(
         environment, tmp_path, "python", "-m", "pytest", "-q", "-p", "tests.approx",
         "-p", "no:cacheprovider", "-m", "not slow", "--rootdir", tmp_path, "-c", "pytest.ini",
-        "--nbval", "--nbval-current-env", "--nbval-cell-timeout=120", "tests/test_fusion.py", lesson,
+        "--nbval", "--nbval-current-env", "--nbval-cell-timeout=120",
+        "tests/test_fusion.py", lesson,
     )  # fmt: skip
     assert re.search(r"\d{2,} passed", said), said
     assert str(course.parent) in run(

@@ -368,20 +368,7 @@ def _batch(part: Table, modality: str, encoder: Encoder | None) -> dict[str, np.
 
 
 def _sound(path: Path) -> Tensor:
-    """A sound of any rate and number of channels, at the course's rate: (T,)."""
-    import soundfile
-    from scipy.signal import resample_poly
-
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise ValueError(str(error)) from error
-    mono = np.nan_to_num(samples.mean(1))
-    if len(mono) == 0:
-        raise ValueError(f"{path} holds no sound.")
-    if rate != preprocessing.SAMPLE_RATE:
-        mono = resample_poly(mono, preprocessing.SAMPLE_RATE, rate)
-    return torch.from_numpy(mono.astype(np.float32, copy=False))
+    return preprocessing.read_audio(path, say=lambda _: None)
 
 
 @torch.no_grad()
@@ -440,9 +427,7 @@ class Memory:
         return made
 
 
-def key_of(
-    table: Table, encoders: dict[str, Encoder], folds: int = FOLDS, seed: int = 0
-) -> str:
+def key_of(table: Table, encoders: dict[str, Encoder], folds: int = FOLDS, seed: int = 0) -> str:
     """A name for everything on which an analysis depends: rows, files, and settings."""
     sha = hashlib.sha256()
 
@@ -689,7 +674,7 @@ class Reader(NamedTuple):
     components: np.ndarray | None = None  # (N, COMPONENTS), for networks
 
 
-COMPONENTS = 32
+COMPONENTS = 128
 """Networks see so many principal axes of each modality."""
 
 
@@ -764,8 +749,6 @@ def read_all(
         if follow:
             first = out[0] if out[1] - out[0] == 1 else out[1]
             pairs[first] = reader.components  # without fold k and the one after it
-            if count == 2:
-                pairs[1] = reader.components
     outer, inner = np.zeros((n, width)), np.zeros((count, n, width))
     for k in range(count):
         rows, others = folds == k, np.flatnonzero(folds != k)
@@ -904,7 +887,10 @@ def nested(
 
 
 def make_folds(table: Table, count: int = FOLDS, seed: int = 0) -> np.ndarray:
-    """In which fold each row is: (N,). Rows of a group are in one fold; the classes are spread."""
+    """In which fold each row is: (N,). Rows of a group are in one fold; the classes are spread.
+
+    Raises ValueError for fewer than three folds.
+    """
     from sklearn import model_selection as ms
 
     y, rows = table.target.numpy(), np.zeros(len(table))
@@ -924,7 +910,13 @@ def make_folds(table: Table, count: int = FOLDS, seed: int = 0) -> np.ndarray:
         warnings.simplefilter("ignore", UserWarning)  # a class with fewer rows than folds
         for k, (_, test) in enumerate(splitter.split(rows, y, groups)):
             folds[test] = k
-    return np.unique(folds, return_inverse=True)[1]  # without empty folds
+    folds = np.unique(folds, return_inverse=True)[1]  # without empty folds
+    if folds.max() < 2:
+        raise ValueError(
+            "An analysis needs three folds or more, to learn readings, to learn their weights, and "
+            "to test: set folds to at least 3, and give groups of three kinds or more."
+        )
+    return folds
 
 
 def draw_again(
@@ -963,7 +955,8 @@ class Judge:
         return self.target.loss(scores)
 
     def drawn(self, scores: np.ndarray) -> np.ndarray:
-        """R² or accuracy of scores (N, C): first of all rows, then of each drawing."""
+        """R² or accuracy of scores (N, C): first of all rows, then of each drawing. R² compares
+        with the mean of all rows, which has R² 0 in every drawing."""
         y, right = self.target.y - self.target.y.mean(), self.right(scores)
         found = []
         for counts in [np.ones((1, len(y))), *self.counts]:
@@ -971,8 +964,7 @@ class Judge:
             if self.target.is_class:
                 found.append(counts @ right / total)
                 continue
-            spread = counts @ (y**2) - (counts @ y) ** 2 / total
-            found.append(1 - counts @ right / np.maximum(spread, 1e-300))
+            found.append(1 - counts @ right / np.maximum(counts @ y**2, 1e-300))
         return np.concatenate(found)
 
 
@@ -988,7 +980,7 @@ FUSIONS = {
 DIM = 16
 BUDGET = 2_500
 """Parameters of a fusion and its head, so that all fusions have as many (lesson 04)."""
-DECAYS = (0.03, 0.5)
+DECAYS = (0.05, 1.0)
 """Strengths of weight decay among which validation rows choose."""
 EPOCHS = 10
 BATCHES = 10
@@ -1020,7 +1012,7 @@ def _network_scores(
     for k in range(count):
         test, others = folds == k, np.flatnonzero(folds != k)
         held = np.flatnonzero(folds == (k + 1) % count)
-        first = others if count == 2 else np.setdiff1d(others, held)
+        first = np.setdiff1d(others, held)
         best = None
         for decay in DECAYS:
             inputs = {name: one.pairs[k] for name, one in read.items()}

@@ -208,6 +208,7 @@ def _read(path: Path, classless: bool = False) -> Sheet:
         columns, notes = list(read.columns), [f"{path.name} was read as {read.layout}"]
         notes += [f"Line {fault.line} is left out: {fault.what}" for fault in read.problems]
         lines, found = [row.line for row in read.rows], [row.values for row in read.rows]
+    notes += _mention_links(path.parent)
     found = [{name: _written(row.get(name)) for name in columns} for row in found]
     if not found:
         raise ValueError(f"{path} holds no rows below its first line, so there is nothing to read.")
@@ -267,7 +268,25 @@ CLASS = "class"
 
 
 def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder, without those that links bring in from outside of it."""
+    return [one for one in _all_folders(folder) if not _leads_out(folder, one)]
+
+
+def _all_folders(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__")))
+
+
+def _leads_out(folder: Path, path: Path) -> bool:
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _mention_links(folder: Path) -> list[str]:
+    return [
+        f"The folder {one.name} is a link that leads out of {folder}, and is not read: put the "
+        "folder itself there."
+        for one in _all_folders(folder)
+        if _leads_out(folder, one)
+    ]
 
 
 def _kind(path: Path) -> str | None:
@@ -308,7 +327,7 @@ def _read_class_folders(folder: Path, classless: bool) -> Sheet:
         for file in files:
             row = made.setdefault((name, file.stem), {CLASS: name})
             inside = file.relative_to(folder).as_posix()
-            row[_kind(file)] = _text_of(file) if _kind(file) == "text" else inside
+            row[_kind(file)] = _text_of(folder, inside) if _kind(file) == "text" else inside
     kinds = [kind for kind in ("image", "text", "sound")
              if 2 * sum(kind in row for row in made.values()) > len(made)]  # fmt: skip
     if not kinds:  # files of several kinds that do not belong together: the most frequent kind
@@ -321,13 +340,15 @@ def _read_class_folders(folder: Path, classless: bool) -> Sheet:
     kept = [row for row in made.values() if any(kind in row for kind in kinds)]
     full = [{k: row.get(k, "") for k in (*kinds, CLASS)} for row in kept]
     lines = list(range(1, len(full) + 1))
-    return Sheet(folder, folder, [*kinds, CLASS], lines, full, [note], CLASS)
+    notes = [note, *_mention_links(folder)]
+    return Sheet(folder, folder, [*kinds, CLASS], lines, full, notes, CLASS)
 
 
-def _text_of(file: Path) -> str:
+def _text_of(folder: Path, name: str) -> str:
+    """What a file of text says; nothing, if it cannot be read or lies elsewhere."""
     try:
-        return preprocessing.read_text(file).strip()
-    except ValueError:
+        return preprocessing.read_text(rows.inside(folder, name)).strip()
+    except (ValueError, OSError):
         return ""
 
 

@@ -25,13 +25,14 @@ readers that have not seen fold k.
 
 from __future__ import annotations
 
+import array
 import functools
 import hashlib
 import importlib
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from mbm_lab import atomic, cnn, fusion, preprocessing, training
-from mbm_lab.device import seeded
+from mbm_lab.device import device_of, seeded
 from mbm_lab.tables import Table
 
 GREEK = ("α", "β", "γ", "δ", "ε")
@@ -272,8 +273,9 @@ def features_of(
     encoder: Encoder | None = None,
     progress: Progress | None = None,
     memory: Memory | None = None,
-) -> np.ndarray | list[list[str]]:
-    """What the rows say in one modality: (N, D) float32; of texts without an encoder their words.
+) -> np.ndarray | Counts:
+    """What the rows say in one modality: (N, D) float32; of texts without an encoder the counts of
+    their words.
 
     Files are read in batches of BATCH; with a memory each batch is kept, and not computed again. A
     file that cannot be read gives a row of NaN, which later counts as the mean.
@@ -282,7 +284,7 @@ def features_of(
     if modality == "numbers":
         return table.numbers.numpy()
     if modality == "text" and encoder is None:
-        return [words(text) for text in table.texts]
+        return count_words(map(words, table.texts))
     if isinstance(encoder, str):
         encoder = encoder_named(encoder)
     parts = []
@@ -304,6 +306,8 @@ def _plural(modality: str) -> str:
     return NOUNS[modality] if modality == "numbers" else f"{NOUNS[modality]}s"
 
 
+LONGEST_TEXT = 1_000
+"""So many words of a text are read."""
 NEGATIONS = frozenset(
     "not no never nobody nothing none neither nor without cannot nicht nie niemals niemand nichts "
     "ohne kein keine keinen keinem keiner ne jamais rien sans nunca sin "
@@ -325,7 +329,7 @@ def words(text: str) -> list[str]:
     text = preprocessing.clean(text)
     language = "zh" if preprocessing.CHINESE.search(text) else "en"
     found, negated = [], False
-    for word in preprocessing.segment(text, language):
+    for word in preprocessing.segment(text, language)[:LONGEST_TEXT]:
         if not any(c.isalnum() for c in word) or word in NEW_CLAUSE:
             negated = False
         if any(c.isalnum() for c in word):
@@ -376,8 +380,11 @@ def _sound(path: Path) -> Tensor:
 def _called(encoder: Callable, inputs: object, count: int) -> np.ndarray:
     """What an encoder of one's own gives, checked. Raises ValueError when it is not (N, D)."""
     if isinstance(encoder, nn.Module):
-        encoder.eval()
-    found = encoder(inputs)
+        was_training = encoder.training
+        found = encoder.eval()(inputs.to(device_of(encoder)))
+        encoder.train(was_training)
+    else:
+        found = encoder(inputs)
     found = found.detach().cpu().numpy() if isinstance(found, Tensor) else np.asarray(found)
     try:
         found = found.astype(np.float32)
@@ -467,15 +474,15 @@ class Counts(NamedTuple):
     words: np.ndarray
 
 
-def count_words(texts: Sequence[Sequence[str]]) -> Counts:
+def count_words(texts: Iterable[Sequence[str]]) -> Counts:
     """Counts the words of all rows. Which of them a reader knows is decided by its own rows."""
     number: dict[str, int] = {}
-    columns, starts = [], [0]
+    columns, starts = array.array("q"), [0]
     for text in texts:
-        columns += [number.setdefault(word, len(number)) for word in text]
+        columns.extend(number.setdefault(word, len(number)) for word in text)
         starts.append(len(columns))
-    shape = (len(texts), max(1, len(number)))
-    matrix = sparse.csr_matrix((np.ones(len(columns)), columns, starts), shape)
+    shape = (len(starts) - 1, max(1, len(number)))
+    matrix = sparse.csr_matrix((np.ones(len(columns)), np.array(columns, int), starts), shape)
     matrix.sum_duplicates()
     return Counts(matrix, np.array(list(number) or [""], dtype=object))
 
@@ -536,9 +543,9 @@ def _apply_scale(features: np.ndarray, scaled: Scaled) -> np.ndarray:
 class Design:
     """The features of one modality, ready to be fitted on any part of the rows."""
 
-    def __init__(self, features: np.ndarray | list[list[str]], modality: str, own: bool):
-        self.counts = count_words(features) if isinstance(features, list) else None
-        self.features = None if isinstance(features, list) else features
+    def __init__(self, features: np.ndarray | Counts, modality: str, own: bool):
+        self.counts = features if isinstance(features, Counts) else None
+        self.features = None if isinstance(features, Counts) else features
         self.alike = modality in ("image", "clip") and not own
         self.flagged = modality == "numbers"
 
@@ -1109,7 +1116,7 @@ def analyse(
     unread = {}
     for name in names:
         features = features_of(table, name, encoders.get(name), tell, memory)
-        if not isinstance(features, list) and name != "numbers":
+        if not isinstance(features, Counts) and name != "numbers":
             unread[name] = np.flatnonzero(np.isnan(features).all(1)).tolist()
         design = Design(features, name, name in encoders)
         read[name] = _remembered_readings(
@@ -1480,17 +1487,14 @@ def predict(
 
 
 def _prepared(
-    features: np.ndarray | list[list[str]], name: str, arrays: dict, facts: dict
+    features: np.ndarray | Counts, name: str, arrays: dict, facts: dict
 ) -> np.ndarray | sparse.csr_matrix:
     """New rows' features, prepared as the model's own were."""
-    if isinstance(features, list):
-        number = {word: at for at, word in enumerate(facts["words"][name])}
-        rows = [[number[word] for word in text if word in number] for text in features]
-        starts = np.cumsum([0, *map(len, rows)])
-        columns = np.array([at for row in rows for at in row], dtype=int)
-        shape = (len(rows), len(number))
-        counts = sparse.csr_matrix((np.ones(len(columns)), columns, starts), shape)
-        counts.sum_duplicates()
+    if isinstance(features, Counts):
+        place = {word: at for at, word in enumerate(features.words)}
+        nowhere = sparse.csr_matrix((features.matrix.shape[0], 1))  # for words that no row holds
+        columns = [place.get(word, len(place)) for word in facts["words"][name]]
+        counts = sparse.hstack([features.matrix, nowhere], "csr")[:, columns]
         return _tf_idf(counts, arrays[f"{name}.idf"])
     scaled = Scaled(*(arrays[f"{name}.{part}"] for part in Scaled._fields))
     if features.shape[1] != len(scaled.mean):

@@ -220,6 +220,28 @@ def test_rows_that_lack_something_are_left_out_with_line_and_reason(shop):
     assert table.numbers[0].isnan()
 
 
+def test_links_that_lead_out_are_said_and_not_read(shop, tmp_path):
+    picture(tmp_path / "elsewhere" / "0.png")
+    (shop / "pictures" / "0.png").unlink()
+    (shop / "more").symlink_to(tmp_path / "elsewhere")
+    (shop / "pictures" / "1.png").unlink()
+    (shop / "pictures" / "1.png").symlink_to(tmp_path / "elsewhere" / "0.png")
+    table = tables.load_table(shop, target="stars")
+    assert sorted(table.left_out) == [2, 3]
+    assert "The folder more is a link that leads out" in said(table)
+    assert "1.png is a link that leads out of" in table.left_out[3]
+    for i in range(40):
+        file = tmp_path / "texts" / ("good" if i % 2 else "bad") / f"{i}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"text number {i}")
+    file.unlink()
+    (tmp_path / "secret.txt").write_text("a secret")
+    file.symlink_to(tmp_path / "secret.txt")
+    table = tables.load_table(tmp_path / "texts")
+    assert len(table) == 39
+    assert "a secret" not in table.texts
+
+
 def test_rows_with_the_same_picture_stay_together(shop):
     rows = shop_rows()
     for i, row in enumerate(rows):

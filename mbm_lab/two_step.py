@@ -57,6 +57,8 @@ NETWORK_ROWS = 1_000
 """From so many rows on the networks of lesson 04 are tried as well."""
 DRAWS = 1_000
 """So often the bootstrap draws the rows again."""
+CLASS_DRAWS = 200
+"""So often it does for the weights of classes, which take longer."""
 SURE = 0.99
 """A gain counts when the interval of this confidence is above 0; all other intervals have 0.95."""
 WORST = 10
@@ -1291,16 +1293,16 @@ def weight_intervals(
     groups: Sequence[str] | None = None,
     seed: int = 0,
     weights: np.ndarray | None = None,
-    draws: int = DRAWS,
+    draws: int | None = None,
 ) -> tuple[list[Interval], list[Interval]]:
     """α, β, … of readings (M, N, C), and their contributions sd(αf), …, with 95 % intervals.
 
-    Rows, or groups, are drawn again `draws` times, for classes a fifth as often (Efron, 1979).
+    Rows, or groups, are drawn again `draws` times, DRAWS or CLASS_DRAWS without it (Efron, 1979).
     """
     m = len(f)
     weights = _weigh(f, target) if weights is None else weights
     drawn, spread = [], []
-    draws = max(200, draws // 5) if target.is_class else draws
+    draws = draws or (CLASS_DRAWS if target.is_class else DRAWS)
     for counts in draw_again(f.shape[1], groups, seed, draws):
         if target.is_class:
             drawn += [best_class_weights(f, target.y, one, weights)[:m] for one in counts]

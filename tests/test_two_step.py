@@ -249,6 +249,7 @@ def test_the_interval_covers_the_weights_of_perfect_readers_in_90_of_100_tables(
 @pytest.mark.parametrize("classes", [0, 3])
 def test_what_a_row_is_told_does_not_depend_on_its_own_fold(classes, monkeypatch):
     monkeypatch.setattr(two_step, "DRAWS", 10)
+    monkeypatch.setattr(two_step, "CLASS_DRAWS", 5)
     table = drawn_table(60, classes=classes)
     folds = np.arange(60) % 3
     monkeypatch.setattr(two_step, "make_folds", lambda *more: folds)
@@ -282,6 +283,8 @@ def test_groups_stay_on_one_side():
 @pytest.mark.parametrize(("n", "classes"), [(60, 0), (90, 2)])
 def test_noise_helps_nothing_in_20_of_20_tables(n, classes, monkeypatch):
     monkeypatch.setattr(two_step, "DRAWS", 400)
+    monkeypatch.setattr(two_step, "CLASS_DRAWS", 10)
+    monkeypatch.setattr(two_step, "LOGISTIC", two_step.LOGISTIC[1::2])
     for seed in range(20):
         found = two_step.analyse(noise_table(n, seed, classes), seed=seed)
         assert any(s.startswith("Nothing helps") for s in found.sentences), found.sentences
@@ -360,6 +363,7 @@ def test_modalities_that_say_the_same_are_told_so():
 @pytest.mark.filterwarnings("error")
 def test_strange_tables_get_finite_answers(monkeypatch):
     monkeypatch.setattr(two_step, "DRAWS", 20)
+    monkeypatch.setattr(two_step, "CLASS_DRAWS", 5)
     g = np.random.default_rng(0)
     n = 30
     x, y, same = g.normal(size=(n, 2)), g.normal(size=n), ["the same words"] * n
@@ -531,7 +535,7 @@ def test_encoders_by_name_are_called_as_their_packages_want(monkeypatch):
 
 @pytest.mark.parametrize(("kinds", "folds"), [(3, 3), pytest.param(0, 4, marks=pytest.mark.slow)])
 def test_networks_are_tried_where_rows_allow(kinds, folds, monkeypatch):
-    few = {"NETWORK_ROWS": 50, "EPOCHS": 2, "BATCHES": 1, "DECAYS": (0.1,), "DRAWS": 20}
+    few = {"NETWORK_ROWS": 50, "EPOCHS": 2, "BATCHES": 1, "DECAYS": (0.1,), "CLASS_DRAWS": 5}
     for name, value in few.items():
         monkeypatch.setattr(two_step, name, value)
     found = two_step.analyse(drawn_table(60, classes=kinds), folds=folds)

@@ -25,6 +25,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mbm_lab import downloads, place, postcards, preprocessing
+from mbm_lab.tables import load_table as load_table  # one's own table, lesson 12
 
 DATA = place.COURSE / "data"
 POSTCARDS = DATA / "postcards"

@@ -292,10 +292,10 @@ def _weights(analysis: Analysis) -> Markup:
     head = tag("tr", *(tag("th", one, scope="col") for one in heads))
     table = _table(head, rows, class_="weights")
     text = (
-        f"{_formula(analysis.table)} adds the readings, each with its weight. A contribution is the standard "
-        "deviation of that term: how much of v's ups and downs comes from it. Shuffling gives "
-        "every row another row's reading: if that costs nothing, v does not need it. Where an "
-        "interval holds 0, the table does not show that the modality helps."
+        f"{_formula(analysis.table)} adds the readings, each with its weight. A contribution is "
+        "the standard deviation of that term: how much of v's ups and downs comes from it. "
+        "Shuffling gives every row another row's reading: if that costs nothing, v does not need "
+        "it. Where an interval holds 0, the table does not show that the modality helps."
     )
     return _section("What does each modality add?", tag("p", text), table)
 

@@ -267,7 +267,7 @@ def checksum(facts: dict[str, str], tensors: dict[str, Tensor]) -> str:
     """SHA-256 of all that is said and of every weight."""
     sha = hashlib.sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode())
     for name, values in sorted(tensors.items()):
-        values = values.detach().cpu().contiguous()
+        values = values.detach().cpu().clone(memory_format=torch.contiguous_format)
         sha.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         sha.update(values.view(-1).view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import shutil
+import tempfile
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -155,7 +156,7 @@ def train(
     Raises as `open_place`, `begin` and `two_step.analyse`.
     """
     place = open_place(out)
-    key = two_step.key_of(table, encoders or {})
+    key = f"{two_step.key_of(table, encoders or {})}-{__version__}"
     sentences = finished(place, key)
     if sentences is not None:
         for sentence in sentences:
@@ -166,7 +167,7 @@ def train(
         say(said)
     bar = Bar(progress)
     try:
-        analysis = two_step.analyse(table, encoders, memory=place.steps, progress=bar)
+        analysis = two_step.analyse(table, encoders, remember=place.steps, progress=bar)
         bar("writing the report", 0, 1)
         _write_report(analysis, place)
         bar("writing the report", 1, 1)
@@ -186,6 +187,21 @@ def train(
     say(f"Model:       {place.out / 'model.safetensors'}")
     say(f"Predictions: {place.out / 'predictions.csv'}")
     return place.out
+
+
+def named_encoders(said: Sequence[str]) -> dict[str, str]:
+    """Encoders by modality, of texts such as "image=timm:resnet18". Raises ValueError otherwise."""
+    encoders = {}
+    for one in said:
+        modality, _, name = one.partition("=")
+        modality = {"audio": "sound", "photo": "image", "picture": "image"}.get(modality, modality)
+        if modality not in ("image", "text", "sound", "clip") or not name:
+            raise ValueError(
+                f"--encoder {one} names no encoder: write it as in image=timm:resnet18, "
+                "with image, text, audio or clip before the =."
+            )
+        encoders[modality] = name
+    return encoders
 
 
 class Bar:
@@ -310,10 +326,12 @@ def predictions(analysis: Analysis) -> list[list]:
     head = ["line", "row", "truth", *_answer_heads(table.classes), *readings]
     answers = _answers(analysis.v, table.classes)
     alone = [_answers(values, table.classes) for values in readings.values()]
-    truths = [table.classes[int(t)] if table.classes else float(t) for t in table.target]
+    truths = [table.classes[int(t)] if table.classes else _short(float(t)) for t in table.target]
     rows = [
         [line, name, truth, *answers[place], *(one[place][0] for one in alone)]
-        for place, (line, name, truth) in enumerate(zip(table.lines, table.names, truths, strict=True))
+        for place, (line, name, truth) in enumerate(
+            zip(table.lines, table.names, truths, strict=True)
+        )
     ]
     return [head, *rows]
 
@@ -333,3 +351,70 @@ def _answers(v: Tensor, classes: Sequence[str]) -> list[list]:
 def _short(value: float) -> float:
     """A number with the six digits that are worth writing down."""
     return float(f"{value:.6g}")
+
+
+# --- Predict
+
+
+def predict(
+    model: str | Path,
+    rows: str | Path,
+    out: str | Path | None = None,
+    say: Callable[[str], object] = print,
+    warn: Callable[[str], object] = print,
+) -> list[list]:
+    """Answers for new rows, written as CSV into the new file `out`, or said when that is None.
+
+    rows: a file or folder as `tables.load_rows` takes it. A row that cannot be answered is in the
+    list, too, with the reason. warn: gets what was noticed while the rows were read. Returns the rows of the CSV, the first of which says what stands
+    below it. Raises FileExistsError when `out` exists; and as `load_model` and `tables.load_rows`.
+    """
+    if out is not None and Path(out).exists():
+        raise FileExistsError(f"{out} is there already: name a new file with --out.")
+    fitted = load_model(model)
+    about = fitted.about()
+    table = tables.load_rows(rows, about["columns"], about.get("language"))
+    for note in table.notes:
+        warn(note)
+    found = answers(fitted, table)
+    text = as_csv(found)
+    if out is None:
+        say(text.rstrip("\n"))
+        return found
+    atomic.write_whole(out, lambda part: part.write_bytes((MARK + text).encode()))
+    without = sum(1 for row in found[1:] if row[-1])
+    say(
+        f"{len(found) - 1 - without} rows answered, {without} not (the last column says why): {out}"
+    )
+    return found
+
+
+def answers(fitted: Fitted, table: Table) -> list[list]:
+    """Line, name, answer and reason of every new row, those that cannot be read among them."""
+    classes = fitted.about()["classes"]
+    with tempfile.TemporaryDirectory(prefix="mbm-predict-") as folder:
+        memory = two_step.Memory(folder, "features")  # so that files are read once
+        unread = unreadable(fitted, table, memory)
+        v = two_step.predict(fitted, table, memory=memory)
+    nothing = [""] * len(_answer_heads(classes))
+    made = [
+        (line, [line, name, *nothing, unread[place]] if place in unread
+         else [line, name, *answer, ""])
+        for place, (line, name, answer) in enumerate(
+            zip(table.lines, table.names, _answers(v, classes), strict=True)
+        )
+    ]  # fmt: skip
+    made += [(line, [line, "", *nothing, why]) for line, why in table.left_out.items()]
+    head = ["line", "row", *_answer_heads(classes), "not answered because"]
+    return [head, *(row for _, row in sorted(made, key=lambda one: one[0]))]
+
+
+def unreadable(fitted: Fitted, table: Table, memory: two_step.Memory) -> dict[int, str]:
+    """Which rows name a file that cannot be read, and why that is no answer."""
+    found = {}
+    for name in set(fitted.about()["modalities"]) - {"text", "numbers"}:
+        encoder = fitted.about()["encoders"].get(name)
+        features = two_step.features_of(table, name, encoder, memory=memory)
+        for place in torch.from_numpy(features).isnan().all(1).nonzero()[:, 0].tolist():
+            found[place] = f"its {report.WORDS[name]} cannot be read"
+    return found

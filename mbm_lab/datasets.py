@@ -25,6 +25,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mbm_lab import downloads, postcards, preprocessing
+from mbm_lab.tables import load_table as load_table  # datasets.load_table: a table of one's own
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 POSTCARDS = DATA / "postcards"

@@ -73,6 +73,7 @@ class Table:
     language: str | None = None  # "zh" for Chinese, or what was given
     columns: dict[str, str | list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    left_out: dict[int, str] = field(default_factory=dict)  # lines that are not here, and why
 
     def __len__(self) -> int:
         return len(self.names)
@@ -670,6 +671,7 @@ def _build(
         language=language or _language(texts),
         columns=dict(roles),
         notes=notes,
+        left_out={line: why for line, why in zip(sheet.lines, reasons, strict=True) if why},
     )
     if table.language == "zh" and language is None:
         notes.append("The texts hold Chinese, so jieba cuts them into words.")

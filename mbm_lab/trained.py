@@ -366,8 +366,9 @@ def predict(
     """Answers for new rows, written as CSV into the new file `out`, or said when that is None.
 
     rows: a file or folder as `tables.load_rows` takes it. A row that cannot be answered is in the
-    list, too, with the reason. warn: gets what was noticed while the rows were read. Returns the rows of the CSV, the first of which says what stands
-    below it. Raises FileExistsError when `out` exists; and as `load_model` and `tables.load_rows`.
+    list, too, with the reason. warn: gets what was noticed while the rows were read. Returns the
+    rows of the CSV, the first of which says what stands below it.
+    Raises FileExistsError when `out` exists; and as `load_model` and `tables.load_rows`.
     """
     if out is not None and Path(out).exists():
         raise FileExistsError(f"{out} is there already: name a new file with --out.")

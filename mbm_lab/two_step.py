@@ -440,7 +440,9 @@ class Memory:
         return made
 
 
-def _key(table: Table, encoders: dict[str, Encoder], folds: int, seed: int) -> str:
+def key_of(
+    table: Table, encoders: dict[str, Encoder], folds: int = FOLDS, seed: int = 0
+) -> str:
     """A name for everything on which an analysis depends: rows, files, and settings."""
     sha = hashlib.sha256()
 
@@ -1093,7 +1095,7 @@ def analyse(
     encoders = encoders or {}
     _check(table, encoders)
     tell = progress or (lambda what, done, total: None)
-    memory = Memory(remember, _key(table, encoders, folds, seed) if remember else "")
+    memory = Memory(remember, key_of(table, encoders, folds, seed) if remember else "")
     target = Target(table.target.double().numpy() if not table.classes else table.target.numpy(),
                     max(1, len(table.classes)))  # fmt: skip
     fold = make_folds(table, folds, seed)
@@ -1415,7 +1417,12 @@ def _verdict(a: Analysis, unread: dict[str, list[int]]) -> list[str]:
 # --- New rows
 
 
-def predict(fitted: Fitted, table: Table, encoders: dict[str, Encoder] | None = None) -> Tensor:
+def predict(
+    fitted: Fitted,
+    table: Table,
+    encoders: dict[str, Encoder] | None = None,
+    memory: Memory | None = None,
+) -> Tensor:
     """What a fitted model says of new rows: (N,) numbers, or (N, C) probabilities of its classes.
 
     encoders: the functions with which it was fitted, if these were your own; those with a name are
@@ -1438,7 +1445,7 @@ def predict(fitted: Fitted, table: Table, encoders: dict[str, Encoder] | None = 
                 f"This model was fitted with an encoder of your own, {encoder}: pass it again, "
                 f'encoders={{"{name}": {encoder}}}.'
             )
-        features = features_of(table, name, encoder)
+        features = features_of(table, name, encoder, memory=memory)
         x = _prepared(features, name, arrays, facts)
         said = np.asarray(x @ arrays[f"{name}.coefficients"]) + arrays[f"{name}.bias"]
         if is_class and np.any(arrays[f"{name}.coefficients"]):

@@ -6,12 +6,12 @@ Flickr8k.
 
 from __future__ import annotations
 
-import csv
-import json
+import os
 import random
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mbm_lab import datasets, downloads, preprocessing
+from mbm_lab import datasets, downloads, preprocessing, rows
 
 # --- A folder of pictures and captions
 
@@ -27,8 +27,9 @@ from mbm_lab import datasets, downloads, preprocessing
 class Problem(NamedTuple):
     """What is wrong in a learner's folder, and where: a file, and a line of it (or None).
 
-    kind: "missing", "unreadable" (a picture), "empty", "duplicate", "encoding", "form" (of a line)
-    or "too few".
+    kind: "missing", "unreadable" (a picture), "outside" (a name that leads out of the folder),
+    "empty" (a caption without a word), "long" (a caption), "duplicate", "encoding", "form" (of a
+    line) or "too few".
     """
 
     file: str
@@ -42,173 +43,362 @@ class Problem(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """The line of a file of captions, and the picture's file name and the caption that it holds."""
+    """A picture's file name and a caption, where the file is, and the line that holds them (None
+    where a file has no lines)."""
 
-    line: int
+    line: int | None
     image: str
     caption: str
+    path: Path
+
+
+class Found(NamedTuple):
+    """What a folder holds. A pair that is there twice is in both lists: it does no harm."""
+
+    file: str  # the name of the file of captions
+    pairs: list[Pair]
+    problems: list[Problem]
+    layout: str  # in words: "captions.txt, CSV with semicolons, UTF-16; pictures in images"
 
 
 CAPTION_FILES = ("captions.txt", "captions.csv", "captions.jsonl")
-"""CSV with the columns image and caption, or JSON Lines; the first that is there is read."""
+"""The usual names of a file of captions; the first that is there is read."""
+
+OTHER_CAPTION_FILES = re.compile(
+    r"(image)?[ _-]?captions?([ _.-].*)?|results(_\d+)?\.(csv|token)|.*\.token(\.txt)?|"
+    r"dataset(_.*)?\.json|(metadata|labels|annotations)\.(csv|tsv|jsonl?)",
+    re.I,
+)
+"""Other names: captions.txt.txt, Captions.TSV, Flickr8k.token.txt, results.csv (Flickr30k),
+dataset_coco.json (Karpathy), captions_val2017.json (COCO) …"""
+
+PICTURE_FOLDERS = ("images", "flicker8k_dataset", "flickr8k_dataset", "flickr30k_images",
+                   "flickr30k-images", "train2014", "val2014", "train2017", "val2017")  # fmt: skip
+"""Folders of pictures, in small letters. Without one, the pictures are beside the captions."""
+
+IMAGE_COLUMNS = (
+    "image image_name file_name filename file images picture photo path image_path bild bilddatei "
+    "dateiname datei foto fichier image imagen archivo immagine 图片 图像 文件名"
+).split()
+CAPTION_COLUMNS = (
+    "caption captions comment text sentence sentences description bildunterschrift beschreibung "
+    "legende légende texte descripción didascalia 标题 描述 说明 文字"
+).split()
+"""What the two columns are called, whatever their large letters, spaces and lines."""
+
+PICTURE_NAME = re.compile(
+    r".+\.(jpe?g|jfif|png|gif|webp|bmp|tiff?|avif|heic|jp2|svg)(\.\d)?(#\d+)?\s*", re.I | re.S
+)
+"""A picture's file name, also with the number of its caption as in Flickr8k (name.jpg#0)."""
 
 FEWEST_PAIRS = 10
 """With fewer pairs of pictures and captions there is nothing to learn from."""
 
+MOST_WORDS = 200
+"""Words of the longest caption: all captions are filled up to the length of the longest."""
+
 
 def _folder_files(folder: Path) -> tuple[Path, Path]:
-    """The file of captions and the folder of pictures. Raises FileNotFoundError without them."""
+    """The file of captions and the folder of pictures.
+
+    Raises FileNotFoundError without them, ValueError when they are not in the folder, or the folder
+    is none, PermissionError when they may not be read.
+    """
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file: name the folder that holds it.")
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
-    captions = next((folder / n for n in CAPTION_FILES if (folder / n).is_file()), None)
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise PermissionError(f"{folder} may not be read: its permissions forbid it.")
+    names = sorted(os.listdir(folder))
+    usual = [folder / name for name in CAPTION_FILES]
+    other = sorted(p for where in (folder, folder / "annotations") if where.is_dir()
+                   for p in where.iterdir() if OTHER_CAPTION_FILES.fullmatch(p.name))  # fmt: skip
+    captions = next((path for path in [*usual, *other] if path.is_file()), None)
     if captions is None:
         raise FileNotFoundError(
             f"There is no captions.txt in {folder}: it should hold one line for each caption, "
             'and begin with the line "image,caption".'
         )
-    images = next((folder / n for n in ("images", "Images") if (folder / n).is_dir()), None)
-    if images is None:
+    images = next((folder / name for name in ("images", "Images") if name in names), None)
+    for name in names:
+        if images is None and name.lower() in PICTURE_FOLDERS and (folder / name).is_dir():
+            images = folder / name
+    if images is None and any(PICTURE_NAME.fullmatch(name) for name in names):
+        images = folder
+    if images is None or not images.is_dir():
         raise FileNotFoundError(f"{folder} needs a folder `images` beside {captions.name}.")
+    home = Path(os.path.realpath(folder))
+    for one in (captions, images):
+        if not Path(os.path.realpath(one)).is_relative_to(home):
+            raise ValueError(
+                f"{one} is a link that leads out of {folder}, and is not read: put what it points "
+                "to into the folder."
+            )
+    if not os.access(images, os.R_OK | os.X_OK):
+        raise PermissionError(f"{images} may not be read: its permissions forbid it.")
     return captions, images
 
 
-def _rows(path: Path) -> Iterator[Pair | Problem]:
-    """Each row of a file of captions, or what is wrong with its line.
+class _Entry(NamedTuple):
+    """An image's name and a caption as they are written, and where: a line, or words."""
+
+    line: int | None
+    image: str
+    caption: str
+    place: str = ""
+
+
+def _entries(path: Path) -> tuple[list[_Entry], list[Problem], str]:
+    """What a file of captions says, what is wrong with its other lines, and its layout in words.
 
     Raises ValueError when the file as a whole cannot be read.
     """
-    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")  # the mark of UTF-8 that Windows writes
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError(f'{path} is not UTF-8 text (it is UTF-16): save it as "UTF-8".')
-    if not data.strip():
-        raise ValueError(f"{path} is empty: it should hold captions.")
-    lines = [line.decode(errors="surrogateescape") for line in data.splitlines(keepends=True)]
-    last = 0
-    for row in _json_rows(path, lines) if path.suffix == ".jsonl" else _csv_rows(path, lines):
-        text = "".join(lines[last : row.line])
-        last = row.line
-        if any("\udc80" <= letter <= "\udcff" for letter in text):  # a byte that is no UTF-8
-            what = 'this line is not UTF-8 text: save the file as "UTF-8" in your editor'
-            yield Problem(path.name, row.line, "encoding", what)
+    text, encoding = rows.decode(path)
+    if text.lstrip().startswith("{"):
+        whole = rows.json_value(text)
+        for read, layout in ((_coco, "the JSON of COCO"), (_karpathy, "the JSON of Karpathy"),
+                             (_by_name, "JSON, captions by name")):  # fmt: skip
+            if isinstance(whole, dict) and (found := read(path, whole)) is not None:
+                return *found, f"{layout}, {encoding}"
+    table = rows.parse(path, text, encoding)
+    layout = table.layout
+    if any(PICTURE_NAME.fullmatch(column) for column in table.columns):  # the first line is a row
+        names = [f"column {number}" for number in range(1, len(table.columns) + 1)]
+        table = rows.parse(path, text, encoding, names)
+        layout += ", without a head"
+    image, caption = _columns(path, table)
+    problems = [Problem(path.name, *fault) for fault in table.problems]
+    entries = []
+    for row in table.rows:
+        captions = row.several.get(caption) or [row.values[caption]]
+        entries += [_Entry(row.line, row.values[image], one) for one in captions]
+    return entries, problems, layout
+
+
+def _columns(path: Path, table: rows.Rows) -> tuple[str, str]:
+    """The columns of pictures and captions, by their names, or else by what they hold. Raises
+    ValueError when they cannot be told."""
+    image, caption = table.column(*IMAGE_COLUMNS), table.column(*CAPTION_COLUMNS)
+    first = table.rows[:50]
+    if image is None:
+        for column in table.columns:
+            named = sum(bool(PICTURE_NAME.fullmatch(row.values[column])) for row in first)
+            if column != caption and named > len(first) / 2:
+                image = image or column
+    others = [column for column in table.columns
+              if column != image and not _is_numbers(first, column)]  # fmt: skip
+    if caption is None and len(others) == 1:
+        (caption,) = others
+    if image is None or caption is None or image == caption:
+        names = rows.shown(_start(table))
+        needs = f'must begin with the line "image,caption"; it begins with "{names}"'
+        if "JSON" in table.layout:
+            needs = f'needs "image" and "caption" in each of its objects; it has "{names}"'
+        raise ValueError(f"{path} {needs} (it was read as {table.layout}).")
+    return image, caption
+
+
+def _is_numbers(first: Sequence[rows.Row], column: str) -> bool:
+    """Whether a column holds whole numbers alone, as that of the captions' numbers does."""
+    return bool(first) and all(re.fullmatch(r"\s*\d+\s*", row.values[column]) for row in first)
+
+
+def _start(table: rows.Rows) -> str:
+    sign = {words: sign for sign, words in rows.DELIMITERS.items()}
+    words = table.layout.removeprefix("CSV with ").split(", ")[0]
+    return sign.get(words, ", ").join(table.columns)
+
+
+_Read = tuple[list[_Entry], list[Problem]]
+
+
+def _coco(path: Path, whole: dict) -> _Read | None:
+    """COCO's captions_*.json: images with numbers, and annotations that name these."""
+    images, annotations = whole.get("images"), whole.get("annotations")
+    if not (isinstance(images, list) and isinstance(annotations, list)):
+        return None
+    names = {
+        str(image.get("id")): image.get("file_name")
+        for image in images
+        if isinstance(image, dict) and isinstance(image.get("file_name"), str)
+    }
+    entries, problems = [], []
+    for number, one in enumerate(annotations, 1):
+        place = f"annotation {number}"
+        caption = one.get("caption") if isinstance(one, dict) else None
+        name = names.get(str(one.get("image_id"))) if isinstance(one, dict) else None
+        if name is None or not isinstance(caption, str):
+            what = f"{place} has no caption, or no image_id that one of the images has"
+            problems.append(Problem(path.name, None, "form", what))
         else:
-            yield row
+            entries.append(_Entry(None, name, caption, place))
+    return entries, problems
 
 
-def _csv_rows(path: Path, lines: list[str]) -> Iterator[Pair | Problem]:
-    reader = csv.DictReader(lines, strict=True)
-    try:
-        columns = reader.fieldnames or []
-    except csv.Error:  # the first line opens a quote, and nothing or the wrong thing follows
-        columns = []
-    if not {"image", "caption"} <= set(columns):
-        raise ValueError(
-            f'{path} must begin with the line "image,caption"; it begins with "{lines[0].strip()}".'
-        )
-    while True:
-        first = reader.line_num + 1
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            what = 'a quote " opens in this line, and nothing or the wrong thing follows'
-            yield Problem(path.name, first, "form", what)
-            continue
-        if None in row:
-            what = 'this line has too many commas: put the caption in "quotes"'
-            yield Problem(path.name, reader.line_num, "form", what)
+def _karpathy(path: Path, whole: dict) -> _Read | None:
+    """Karpathy's dataset_*.json: images with their sentences."""
+    images = whole.get("images")
+    if not isinstance(images, list) or "annotations" in whole:
+        return None
+    entries, problems = [], []
+    for number, one in enumerate(images, 1):
+        place = f"image {number}"
+        name = one.get("filename", one.get("file_name")) if isinstance(one, dict) else None
+        sentences = one.get("sentences") if isinstance(one, dict) else None
+        sentences = sentences if isinstance(sentences, list) else [None]
+        raw = [one.get("raw") if isinstance(one, dict) else one for one in sentences]
+        if isinstance(name, str) and all(isinstance(caption, str) for caption in raw):
+            entries += [_Entry(None, name, caption, place) for caption in raw]
         else:
-            yield Pair(reader.line_num, row["image"] or "", row["caption"] or "")
+            what = f'{place} has no filename, or no sentences with "raw" text'
+            problems.append(Problem(path.name, None, "form", what))
+    return entries, problems
 
 
-def _json_rows(path: Path, lines: list[str]) -> Iterator[Pair | Problem]:
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            pair = Pair(number, row["image"], row["caption"])
-        except (json.JSONDecodeError, KeyError, TypeError):
-            pair = None
-        if pair and isinstance(pair.image, str) and isinstance(pair.caption, str):
-            yield pair
+def _by_name(path: Path, whole: dict) -> _Read | None:
+    """{"a.png": "a caption", "b.png": ["one", "another"]}."""
+    if not whole or not any(PICTURE_NAME.fullmatch(name) for name in whole):
+        return None
+    entries, problems = [], []
+    for name, value in whole.items():
+        captions = value if isinstance(value, list) else [value]
+        if all(isinstance(caption, str) for caption in captions):
+            entries += [_Entry(None, name, caption, f"the entry {name}") for caption in captions]
         else:
-            what = 'this line is not like {"image": "a.png", "caption": "a red card"}'
-            yield Problem(path.name, number, "form", what)
+            what = f"the entry {rows.shown(name)} holds no text, and no list of texts"
+            problems.append(Problem(path.name, None, "form", what))
+    return entries, problems
 
 
-def _scan(folder: Path) -> tuple[list[Pair], list[Problem]]:
-    """The pairs of a folder that are well, and what is wrong with the other lines. A pair that is
-    there twice is in both lists: it does no harm."""
+def _scan(folder: Path) -> Found:
+    """The pairs of a folder that are well, what is wrong with the other lines, and the layout."""
     path, images = _folder_files(folder)
-    present = {file.name for file in images.iterdir() if file.is_file()}
-    pairs, problems, first_line = [], [], {}
-    for row in _rows(path):
-        if isinstance(row, Problem):
-            problems.append(row)
+    entries, problems, layout = _entries(path)
+    if not entries and not problems:
+        raise ValueError(f"{path} holds no caption: it should hold one line for each.")
+    located: dict[str, Path | tuple[str, str]] = {}
+    pairs, first_place = [], {}
+    for line, image, caption, place in entries:
+        if image not in located:
+            located[image] = _locate(folder, images, image)
+        found = located[image]
+        name = rows.shown(image)
+        kind = what = None
+        if not image.strip():
+            kind, what = "form", "this line names no image"
+        elif not isinstance(found, Path):
+            kind, what = found
+        elif not caption.strip():
+            kind, what = "empty", f"the caption of {name} is empty"
+        elif not preprocessing.has_word(caption):
+            kind, what = "empty", f"the caption of {name} holds no word"
+        elif len(caption.split()) > MOST_WORDS or len(caption) > 10 * MOST_WORDS:
+            kind = "long"
+            what = f"the caption of {name} is too long: shorten it to {MOST_WORDS} words"
+        if what is not None:
+            what = f"{what} ({place})" if place else what
+            problems.append(Problem(path.name, line, kind, what))
             continue
-        line, image, caption = row
-        said = (image, caption.strip())
-        if not image:
-            problems.append(Problem(path.name, line, "form", "this line names no image"))
-        elif image not in present:
-            what = f"the image {image} is not in {images.name}"
-            if alike := [name for name in present if name.lower() == image.lower()]:
-                what += f" ({alike[0]} is: large and small letters differ)"
-            problems.append(Problem(path.name, line, "missing", what))
-        elif not said[1]:
-            problems.append(Problem(path.name, line, "empty", f"the caption of {image} is empty"))
-        else:
-            if said in first_line:
-                what = f"{image} has the same caption as in line {first_line[said]}"
-                problems.append(Problem(path.name, line, "duplicate", what))
-            first_line.setdefault(said, line)
-            pairs.append(row)
-    return pairs, problems
+        said = (found, caption.strip())
+        if said in first_place:
+            what = f"{name} has the same caption as in {first_place[said]}"
+            problems.append(Problem(path.name, line, "duplicate", what))
+        first_place.setdefault(said, place or f"line {line}")
+        base = images if found.is_relative_to(images) else folder
+        pairs.append(Pair(line, found.relative_to(base).as_posix(), caption, found))
+    problems.sort(key=lambda problem: problem.line or 0)
+    where = "beside it" if images == folder else f"in {images.name}"
+    return Found(path.name, pairs, problems, f"{path.name}, {layout}; pictures {where}")
+
+
+def _locate(folder: Path, images: Path, name: str) -> Path | tuple[str, str]:
+    """The picture of this name; or, if there is none to read, the kind of the problem and what it
+    is."""
+    bare = re.sub(r"#\d+\s*$", "", name)
+    fault = None
+    for base, one in ((images, name), (images, bare), (folder, bare)):
+        try:
+            return rows.inside(base, one, "image")
+        except FileNotFoundError as error:
+            fault = fault or ("missing", str(error))
+        except ValueError as error:
+            return "outside", str(error)
+    return fault
 
 
 def read_captions(folder: str | Path) -> list[tuple[str, str]]:
-    """Reads a folder in the layout of the widely used Flickr8k download: a folder `images` (or
-    `Images`), and beside it `captions.txt` or `captions.csv`, CSV with the columns image and
-    caption, or `captions.jsonl`, one {"image": …, "caption": …} a line.
+    """Reads a folder of pictures and captions: a folder `images`, and beside it a file of captions.
+
+    The usual layout is that of the widely used Flickr8k download, captions.txt, CSV with the
+    columns image and caption. Everything that `rows.read` knows will do (semicolons, tabs, JSON
+    Lines, UTF-16 …), with other names of the columns, or without a head; Flickr8k's own token.txt,
+    Flickr30k's results.csv, the JSON files of Karpathy and COCO; a list of captions a line in JSON;
+    and pictures beside the file.
 
     Returns (file name, caption) pairs in the file's order; an image may have several captions.
 
     Raises FileNotFoundError when the file of captions, the folder or an image is missing;
-    ValueError when the file is not UTF-8, has not the two columns, or holds an empty caption. Only
-    the first problem is told; `check_folder` tells all of them.
+    ValueError for everything else that `check_folder` calls a problem, but "duplicate" and "too
+    few", which do no harm here, and "unreadable", since no picture is opened. Only the first
+    problem is told; `check_folder` tells all of them.
     """
-    pairs, problems = _scan(Path(folder))
-    for problem in problems:
+    return [(pair.image, pair.caption) for pair in _well(folder).pairs]
+
+
+def _well(folder: str | Path) -> Found:
+    """What a folder holds, if nothing is wrong. Raises as `read_captions`."""
+    found = _scan(Path(folder))
+    for problem in found.problems:
         if problem.kind != "duplicate":
-            error = FileNotFoundError if problem.kind == "missing" else ValueError
-            raise error(f"In {folder}, {problem}")
-    return [(pair.image, pair.caption) for pair in pairs]
+            raise _error(folder, problem)
+    return found
+
+
+def _error(folder: str | Path, problem: Problem) -> Exception:
+    kind = FileNotFoundError if problem.kind == "missing" else ValueError
+    return kind(f"In {folder}, {problem}")
+
+
+def _picture(file: str, pair: Pair, size: int) -> Tensor | Problem:
+    """The picture of a pair, (3, size, size), or why it cannot be read."""
+    try:
+        return preprocessing.load_image(pair.path, size)
+    except FileNotFoundError:
+        return Problem(file, pair.line, "missing", f"the image {rows.shown(pair.image)} has gone")
+    except preprocessing.UnreadableError as error:
+        why = error.why
+        if why.startswith("is not a readable image ("):
+            why = "cannot be read (empty, cut off, or no picture)"
+        return Problem(file, pair.line, "unreadable", f"the picture {rows.shown(pair.image)} {why}")
 
 
 def check_folder(folder: str | Path) -> list[Problem]:
     """Everything that is wrong in a folder of pictures and captions; empty when all is well.
 
-    Every line of the captions is looked at, and every picture that they name is opened. Raises
-    FileNotFoundError and ValueError when the file of captions as a whole is missing or unreadable.
+    Every line of the captions is looked at, and every picture that they name is opened. What is
+    well here can be loaded, searched and trained with; what is not is refused by `load_album`,
+    except for problems of the kinds "duplicate" and "too few". Raises FileNotFoundError,
+    PermissionError and ValueError when the file of captions as a whole is missing or unreadable.
     """
-    folder = Path(folder)
-    pairs, problems = _scan(folder)
-    path, images = _folder_files(folder)
+    file, pairs, problems, _ = _scan(Path(folder))
     unreadable = set()
-    for pair in {pair.image: pair for pair in reversed(pairs)}.values():  # each picture once
-        try:
-            preprocessing.read_image(images / pair.image)
-        except ValueError:
-            unreadable.add(pair.image)
-            what = f"the picture {pair.image} cannot be read (empty, cut off, or no picture)"
-            problems.append(Problem(path.name, pair.line, "unreadable", what))
-    count = len({(p.image, p.caption.strip()) for p in pairs if p.image not in unreadable})
-    problems.sort(key=lambda problem: problem.line)
+    for pair in {pair.path: pair for pair in reversed(pairs)}.values():  # each picture once
+        if isinstance(problem := _picture(file, pair, preprocessing.IMAGE_SIZE), Problem):
+            unreadable.add(pair.path)
+            problems.append(problem)
+    count = len({(p.path, p.caption.strip()) for p in pairs if p.path not in unreadable})
+    problems.sort(key=lambda problem: problem.line or 0)
     if count < FEWEST_PAIRS:
         what = f"only {count} pairs are well, and a model needs at least {FEWEST_PAIRS}"
-        problems.append(Problem(path.name, None, "too few", what))
+        problems.append(Problem(file, None, "too few", what))
     return problems
+
+
+def layout(folder: str | Path) -> str:
+    """How a folder of pictures and captions is laid out, in words: "captions.txt, CSV with
+    semicolons, UTF-16; pictures in images". Raises as `check_folder`."""
+    return _scan(Path(folder)).layout
 
 
 # --- An album
@@ -221,6 +411,7 @@ class Album:
     names: list[str]  # the files' names
     images: Tensor  # (N, 3, 64, 64) float32 in [0, 1]
     captions: list[list[str]]  # those of each picture
+    layout: str = ""  # how its folder was laid out, in words
 
     def __len__(self) -> int:
         return len(self.names)
@@ -232,6 +423,7 @@ class Album:
             [self.names[i] for i in places.tolist()],
             self.images[places],
             [self.captions[i] for i in places.tolist()],
+            self.layout,
         )
 
     def __getitem__(self, which: slice) -> Album:
@@ -241,20 +433,28 @@ class Album:
 def load_album(
     folder: str | Path, most: int | None = None, size: int = preprocessing.IMAGE_SIZE
 ) -> Album:
-    """Loads a folder of pictures and captions: Flickr8k, or one's own.
+    """Loads a folder of pictures and captions: Flickr8k, or one's own, in any of the layouts that
+    `read_captions` knows; one that is not the usual is printed.
 
     most: only so many pictures, the first. Raises as `read_captions`, and ValueError for a picture
     that cannot be read.
     """
+    file, pairs, _, layout = _well(folder)
+    usual = layout.replace("; pictures in Images", "; pictures in images")
+    if usual != f"{file}, CSV with commas, UTF-8; pictures in images":
+        print(f"{folder} was read as {layout}.")
     captions: dict[str, list[str]] = {}
-    for name, caption in read_captions(folder):
-        captions.setdefault(name, []).append(caption)
-    names = list(captions)[:most]
-    _, folder_of_images = _folder_files(Path(folder))
-    images = torch.empty(len(names), 3, size, size)
-    for row, name in zip(images, names, strict=True):
-        row.copy_(preprocessing.load_image(folder_of_images / name, size))
-    return Album(names, images, [captions[name] for name in names])
+    for pair in pairs:
+        captions.setdefault(pair.image, []).append(pair.caption)
+    firsts = list({pair.image: pair for pair in reversed(pairs)}.values())[::-1][:most]
+    images = torch.empty(len(firsts), 3, size, size)
+    for row, pair in zip(images, firsts, strict=True):
+        picture = _picture(file, pair, size)
+        if isinstance(picture, Problem):
+            raise _error(folder, picture)
+        row.copy_(picture)
+    names = [pair.image for pair in firsts]
+    return Album(names, images, [captions[name] for name in names], layout)
 
 
 def example_album(count: int = 20, seed: int = 0) -> Path:
@@ -294,7 +494,7 @@ def count_photographs() -> str:
     numbers can be checked. Raises FileNotFoundError as `load_flickr8k`."""
     captions, images = _folder_files(downloads.path("flickr8k"))
     photographs = sum(1 for file in images.iterdir() if file.suffix.lower() == ".jpg")
-    lines = captions.read_text(encoding="utf-8").count("\n") - 1
+    lines = rows.decode(captions).text.count("\n") - 1
     whole = (photographs, lines) == (8_091, 40_455)
     return (
         f"{photographs:,} of 8,091 photographs and {lines:,} of 40,455 captions: "

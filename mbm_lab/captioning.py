@@ -304,10 +304,12 @@ def limit(images: Tensor, captions: Sequence[str]) -> float:
 
 def captions_of(cards: datasets.Postcards | albums.Album) -> Captions:
     """Both captions of each card: [("en", N sentences), ("zh", N sentences)]. Of an album, the
-    first captions of all pictures, the second ones, …: as many as every picture has, in English."""
+    first captions of all pictures, the second ones, …: as many as every picture has, in the
+    language that their script tells."""
     if isinstance(cards, albums.Album):
+        language = preprocessing.language_of(text for several in cards.captions for text in several)
         rounds = range(min(map(len, cards.captions)))
-        return [("en", [captions[k] for captions in cards.captions]) for k in rounds]
+        return [(language, [captions[k] for captions in cards.captions]) for k in rounds]
     return [("en", cards.captions), ("zh", cards.captions_zh)]
 
 

@@ -148,7 +148,7 @@ def phrases(caption: str) -> list[str]:
     else:
         parts = CHUNK.findall(preprocessing.clean(caption))
     cut = [phrase.strip(" .,!?，。！？、") for phrase in parts if phrase]
-    return [phrase for phrase in cut if phrase]
+    return [phrase for phrase in cut if preprocessing.has_word(phrase)] or [caption.strip()]
 
 
 def variants(caption: str, rng: random.Random, count: int = VARIANTS) -> list[str]:
@@ -160,7 +160,8 @@ def variants(caption: str, rng: random.Random, count: int = VARIANTS) -> list[st
     texts = [caption]
     for _ in range(count - 1):
         kept = sorted(rng.sample(range(len(parts)), rng.randint(1, len(parts))))
-        texts.append(" ".join(parts[i] for i in kept))
+        text = " ".join(parts[i] for i in kept)
+        texts.append(text if preprocessing.has_word(text) else caption)
     return texts
 
 
@@ -199,7 +200,8 @@ def query_tokens(text: str, vocabulary: preprocessing.Vocabulary) -> Tensor:
         raise ValueError('The query is empty: write what you look for, for example "in the rain".')
     tokens = preprocessing.text_to_tensor([preprocessing.spaced(text)], vocabulary)
     if bool((tokens == UNK).all()):
-        words = [w for w in vocabulary.words[len(preprocessing.SPECIAL_WORDS) :] if w.isalpha()]
+        every = vocabulary.words[len(preprocessing.SPECIAL_WORDS) :]
+        words = [word for word in every if word.isalpha()] or every
         known = ([w for w in words if len(w) > 3 or preprocessing.CHINESE.match(w)] or words)[:4]
         raise ValueError(
             f'None of the words of "{text}" was in the training captions: use words such as '

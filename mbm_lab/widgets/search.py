@@ -85,7 +85,8 @@ class ComposePlayground(Panel):
         if self.is_own_wish():
             return caption == self.gallery.wishes[self.card.value].caption
         asked, has = (
-            set(preprocessing.spaced(text).lower().split()) for text in (self.words.value, caption)
+            set(preprocessing.tokenize(preprocessing.spaced(text)))
+            for text in (self.words.value, caption)
         )
         return asked <= has
 

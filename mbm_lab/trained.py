@@ -8,6 +8,7 @@ steps that are done are kept; so an interrupted run goes on, and a report is who
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import shutil
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from mbm_lab import __version__, atomic, report, stored, tables, two_step
 from mbm_lab.tables import Table
@@ -51,11 +52,13 @@ def open_place(out: str | Path) -> Place:
     Raises FileExistsError when there is a file, or a folder that holds something other than a
     report; OSError when nothing can be written there. Nothing is changed yet.
     """
-    out = Path(out).absolute()
+    out = Path(out).resolve()
+    if not out.name:
+        raise ValueError(f"{out} cannot be a report's folder: name another one with --out.")
     place = Place(out, out.with_name(f"{out.name}.unfinished"))
     for folder in place:
         if folder.is_dir():
-            if any(folder.iterdir()) and _settings(folder) is None:
+            if _settings(folder) is None and any(f.suffix != ".part" for f in folder.iterdir()):
                 raise FileExistsError(
                     f"{folder} is there already and is no report of mbm-lab train: name another "
                     "folder with --out, or move this one away."
@@ -119,7 +122,6 @@ def finish(place: Place) -> Path | None:
 
     Returns where the earlier one is. Raises OSError, in one sentence, when it cannot be moved.
     """
-    shutil.rmtree(place.steps, ignore_errors=True)
     kept = None
     try:
         if place.out.is_dir() and not any(place.out.iterdir()):
@@ -131,6 +133,7 @@ def finish(place: Place) -> Path | None:
             )  # fmt: skip
             place.out.rename(kept)
         place.unfinished.rename(place.out)
+        shutil.rmtree(place.out / place.steps.name, ignore_errors=True)
     except OSError as error:
         raise OSError(
             f"Could not put the report at {place.out}: it is whole in {place.unfinished}."
@@ -156,7 +159,7 @@ def train(
     Raises as `open_place`, `begin` and `two_step.analyse`.
     """
     place = open_place(out)
-    key = f"{two_step.key_of(table, encoders or {})}-{__version__}"
+    key = _key(table, encoders or {})
     sentences = finished(place, key)
     if sentences is not None:
         for sentence in sentences:
@@ -204,17 +207,24 @@ def named_encoders(said: Sequence[str]) -> dict[str, str]:
     return encoders
 
 
+def _key(table: Table, encoders: dict[str, str]) -> str:
+    """A name for all that a report depends on: what is computed, and what is said of it."""
+    parts = two_step.key_of(table, encoders), __version__, table.columns, table.names, table.notes
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
 class Bar:
     """The progress bar of an analysis: one line for each thing that is done."""
 
     def __init__(self, shown: bool = True):
-        self.shown, self.what, self.bar = shown, None, None
+        self.hidden = None if shown else True  # None shows it in a terminal, and not in a file
+        self.what, self.bar = None, None
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if what != self.what:
             self.close()
             self.what = what
-            self.bar = tqdm(total=total, desc=what, disable=not self.shown, leave=False)
+            self.bar = tqdm(total=total, desc=what, disable=self.hidden, leave=False)
         self.bar.update(done - self.bar.n)
 
     def close(self) -> None:
@@ -299,12 +309,11 @@ def as_csv(rows: Sequence[Sequence[str | int | float]]) -> str:
 
 
 def _harmless(cell: str | int | float) -> str | int | float:
-    """A cell of which no spreadsheet makes a formula: before =, +, -, @ and the like goes a '."""
-    if not isinstance(cell, str):
+    """A cell of which no spreadsheet makes a formula: before =, +, - or @ goes a '."""
+    if not isinstance(cell, str) or _is_number(cell):
         return cell
-    one_line = " ".join(cell.split())
-    first = unicodedata.normalize("NFKC", one_line[:1])
-    return one_line if first not in ("=", "+", "-", "@") or _is_number(cell) else f"'{one_line}"
+    first = unicodedata.normalize("NFKC", cell.lstrip()[:1])  # a wide ＝ is one, too
+    return f"'{cell}" if first in ("=", "+", "-", "@") else cell
 
 
 def _is_number(text: str) -> bool:

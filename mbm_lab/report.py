@@ -530,7 +530,7 @@ def _png(figure: Figure, colours: dict[str, str]) -> str:
         if axes.get_legend() is not None:
             plt.setp(axes.get_legend().get_texts(), color=colours["ink"])
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=170, transparent=True, pil_kwargs={"optimize": True})
+    figure.savefig(buffer, format="png", dpi=150, transparent=True)
     return _address(buffer.getvalue(), "image/png")
 
 

@@ -80,9 +80,14 @@ def _settings(folder: Path) -> dict | None:
 
 
 def _write_settings(folder: Path, said: dict) -> None:
-    text = json.dumps({"made by": MADE_BY, "version": __version__, **said}, ensure_ascii=False)
-    path = folder / "settings.json"
-    atomic.write_whole(path, lambda part: part.write_text(text + "\n", encoding="utf-8"))
+    text = json.dumps({"made by": MADE_BY, "version": __version__, **said})
+    _write_text(folder / "settings.json", text + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Writes a text whole, as UTF-8; half a character, as in the name of a file, becomes a ?."""
+    data = text.encode("utf-8", "replace")
+    atomic.write_whole(path, lambda part: part.write_bytes(data))
 
 
 def begin(place: Place, key: str) -> str:
@@ -240,8 +245,7 @@ def _write_report(analysis: Analysis, place: Place) -> None:
         "predictions.csv": MARK + as_csv(predictions(analysis)),
     }
     for name, text in texts.items():
-        path = place.unfinished / name
-        atomic.write_whole(path, lambda part, text=text: part.write_bytes(text.encode()))
+        _write_text(place.unfinished / name, text)
     save_model(analysis.model, place.unfinished / "model.safetensors")
 
 
@@ -254,7 +258,7 @@ def save_model(fitted: Fitted, path: str | Path) -> None:
     Raises OSError, in one sentence, when the folder is missing, read-only or full.
     """
     facts = {"made by": MADE_BY, "version": __version__}
-    facts["about"] = json.dumps(fitted.about(), ensure_ascii=False)
+    facts["about"] = json.dumps(fitted.about())
     tensors = fitted.tensors()
     sealed = facts | {"checksum": stored.checksum(facts, tensors)}
     stored.save_tensors(tensors, Path(path), sealed)
@@ -391,7 +395,7 @@ def predict(
     if out is None:
         say(text.rstrip("\n"))
         return found
-    atomic.write_whole(out, lambda part: part.write_bytes((MARK + text).encode()))
+    _write_text(Path(out), MARK + text)
     without = sum(1 for row in found[1:] if row[-1])
     say(
         f"{len(found) - 1 - without} rows answered, {without} not (the last column says why): {out}"

@@ -12,6 +12,9 @@ from mbm_lab import __version__
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 well, 1 a fault was found, 2 an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # letters that a console does not have become "?"
+            stream.reconfigure(errors="replace")
     try:
         options = _parser().parse_args(arguments)
         return options.command(options) or 0
@@ -258,6 +261,7 @@ def _data_check(options: argparse.Namespace) -> int:
     from mbm_lab import albums
 
     problems = albums.check_folder(options.folder)
+    print(f"Read as {albums.layout(options.folder)}.")
     for problem in problems:
         print(problem)
     print(f"{len(problems)} problems found in {options.folder}." if len(problems) != 1

@@ -93,8 +93,14 @@ DATA_SETS = {
 
 
 def home() -> Path:
-    """The folder that holds the data sets: MBM_DATA_HOME, or the user's cache directory."""
-    return Path(os.environ.get("MBM_DATA_HOME") or pooch.os_cache("mbm-lab"))
+    """The folder that holds the data sets: MBM_DATA_HOME, or the user's cache directory.
+
+    Raises ValueError when that is a file.
+    """
+    folder = Path(os.environ.get("MBM_DATA_HOME") or pooch.os_cache("mbm-lab")).expanduser()
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise ValueError(f"{folder} is no folder: let MBM_DATA_HOME name a folder for data sets.")
+    return folder
 
 
 def data_set(name: str) -> DataSet:

@@ -51,7 +51,7 @@ def find_lesson(number: str | int, notebooks: Path = NOTEBOOKS) -> Path:
     """
     wanted = Path(str(number)).name.removesuffix(".ipynb")
     for lesson in course_lessons(notebooks):
-        if wanted == lesson.stem or wanted.zfill(2) == lesson.stem[:2]:
+        if wanted and (wanted == lesson.stem or wanted.zfill(2) == lesson.stem[:2]):
             return lesson
     numbers = [int(lesson.stem[:2]) for lesson in course_lessons(notebooks)]
     raise ValueError(f"There is no lesson {number}: the lessons are {_runs(numbers)}.")

@@ -259,10 +259,8 @@ def parse(
     lines = list(io.StringIO(text, newline=""))
     if re.match(r"\s*\[\s*(\{|\]|$)", text):
         found, layout = _list_objects(text), "a JSON list"
-    elif _is_json_lines(lines):
-        found, layout = _line_objects(lines), "JSON Lines"
     elif isinstance(whole := json_value(text), dict):
-        if any(isinstance(value, dict) for value in whole.values()) or _nested(whole):
+        if _nested(whole):
             raise ValueError(
                 f"{path} is one JSON object, and not a list of objects, one a row: write it so "
                 '(in pandas with `orient="records"`).'
@@ -272,14 +270,18 @@ def parse(
         raise ValueError(
             f"{path} is a JSON list, but not of objects {_LIKE_THIS}: write such a list."
         )
+    elif _is_json_lines(lines):
+        found, layout = _line_objects(lines), "JSON Lines"
     else:
         return _csv(Path(path), lines, encoding, columns)
     return _objects(lines, found, layout, encoding)
 
 
 def _nested(value: dict) -> bool:
-    return any(isinstance(x, list) and any(isinstance(y, (dict, list)) for y in x)
-               for x in value.values())  # fmt: skip
+    """Whether an object holds other objects, or lists of what is no text."""
+    parts = [[cell] if isinstance(cell, dict) else cell for cell in value.values()]
+    return any(isinstance(one, (dict, list)) for part in parts if isinstance(part, list)
+               for one in part)  # fmt: skip
 
 
 def json_value(text: str) -> object:

@@ -136,7 +136,8 @@ def encode(text: str, language: str, vocabulary: preprocessing.Vocabulary) -> li
     """
     words = preprocessing.tokenize(text, language)
     numbers = vocabulary.encode(words)
-    if all(number == UNK for number, word in zip(numbers, words, strict=True) if word.isalnum()):
+    known = (word for number, word in zip(numbers, words, strict=True) if number != UNK)
+    if not any(map(preprocessing.has_word, known)):
         raise ValueError(
             f'The vocabulary knows no word of "{text}": write in a language and script that it was '
             f"built from, and name the language (here {language!r})."

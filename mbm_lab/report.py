@@ -233,12 +233,13 @@ def _scores(analysis: Analysis) -> Markup:
     alt = f"{analysis.metric} with intervals: " + "; ".join(
         f"{name} {number(one.value.value)}" for name, one in zip(names, scores, strict=True)
     )
-    values, label = [one.value for one in scores], f"{analysis.metric} on rows not learned from"
+    drawn = {name: one.value for name, one in zip(names, scores, strict=True)}
+    label = f"{analysis.metric} on unseen rows"
     caption = (
         "Dots are scores, lines their 95 % intervals. The intervals of two that answer the same "
         "rows may overlap although one is surely better: the differences below say that."
     )
-    picture = figure(lambda c: draw_scores(names, values, marked, label, c), alt, caption)
+    picture = figure(lambda colours: draw_scores(drawn, label, colours), alt, caption)
     both = tag("div", picture, _table(head, rows), class_="figures")
     text = tag("p", EXPLAIN_METRIC[analysis.metric])
     return _section("Who answers how well?", text, both, _gains(analysis))
@@ -538,18 +539,16 @@ def _address(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def draw_scores(
-    names: Sequence[str], values: Sequence[Interval], marked: int, xlabel: str, colours: dict
-) -> Figure:
-    """Scores with their intervals, one below the other; the one at `marked` in the colour of v."""
-    figure = Figure(figsize=(5.0, 1.0 + 0.36 * len(names)))
+def draw_scores(scores: dict[str, Interval], xlabel: str, colours: dict[str, str]) -> Figure:
+    """Scores with their intervals, one below the other; v, or v = …, in its own colour."""
+    figure = Figure(figsize=(5.0, 1.0 + 0.36 * len(scores)))
     axes = figure.subplots()
-    for row, interval in enumerate(values):
-        colour = colours["v"] if row == marked else colours["soft"]
+    for row, (name, interval) in enumerate(scores.items()):
+        colour = colours["v"] if name.split()[0] == "v" else colours["soft"]
         axes.plot([interval.low, interval.high], [row, row], color=colour, solid_capstyle="round")
         axes.plot(interval.value, row, "o", color=colour, markersize=8)
-    axes.set_yticks(range(len(names)), [_drawn(name) for name in names])
-    axes.set(xlabel=xlabel, ylim=(len(names) - 0.4, -0.6))
+    axes.set_yticks(range(len(scores)), [_drawn(name) for name in scores])
+    axes.set(xlabel=xlabel, ylim=(len(scores) - 0.4, -0.6))
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return figure

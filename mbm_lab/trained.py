@@ -14,7 +14,7 @@ import json
 import shutil
 import tempfile
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -161,7 +161,7 @@ def train(
     encoders: by modality, names that `two_step.encoder_named` knows. say: gets each sentence.
     An interrupted run goes on when it is called again with the same table and encoders. An earlier
     report is kept beside the new one, with a number; when it is of the same table, nothing is done.
-    Raises as `open_place`, `begin` and `two_step.analyse`.
+    Raises as `open_place`, `check_encoders`, `begin` and `two_step.analyse`.
     """
     place = open_place(out)
     key = _key(table, encoders or {})
@@ -171,6 +171,7 @@ def train(
             say(sentence)
         say(f"This report is there already, of the same table: {place.out / 'report.html'}")
         return place.out
+    check_encoders((encoders or {}).values())
     if said := begin(place, key):
         say(said)
     bar = Bar(progress)
@@ -210,6 +211,24 @@ def named_encoders(said: Sequence[str]) -> dict[str, str]:
             )
         encoders[modality] = name
     return encoders
+
+
+def check_encoders(names: Iterable[str]) -> None:
+    """Makes each encoder once, so that what is wrong with it is said before anything else.
+
+    Raises ValueError, in one sentence, for one that is unknown, not installed, or cannot be had.
+    """
+    for name in names:
+        try:
+            two_step.encoder_named(name)
+        except (ValueError, ImportError) as error:
+            raise ValueError(str(error).splitlines()[0]) from error
+        except Exception as error:  # each of these packages has errors of its own
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(
+                f"The encoder {name} cannot be had ({reason}): check its name, and that this "
+                "computer is on the internet the first time."
+            ) from error
 
 
 def _key(table: Table, encoders: dict[str, str]) -> str:
@@ -387,6 +406,7 @@ def predict(
         raise FileExistsError(f"{out} is there already: name a new file with --out.")
     fitted = load_model(model)
     about = fitted.about()
+    check_encoders(name for name in about["encoders"].values() if ":" in name)
     table = tables.load_rows(rows, about["columns"], about.get("language"))
     for note in table.notes:
         warn(note)

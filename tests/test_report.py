@@ -295,12 +295,12 @@ def test_the_page_is_one_file_for_every_reader(told):
 
 
 def test_a_figure_shows_what_it_is_given():
-    some = [Interval(0.1, 0.0, 0.2), Interval(0.6, 0.5, 0.7)]
-    axes = report.draw_scores(["a$b", "v"], some, 1, "R²", report.LIGHT).axes[0]
+    some = {"a$b": Interval(0.1, 0.0, 0.2), "v = αf": Interval(0.6, 0.5, 0.7)}
+    axes = report.draw_scores(some, "R²", report.LIGHT).axes[0]
     drawn = [line.get_xdata().tolist() for line in axes.lines]
     assert [values for values in drawn if len(values) == 2] == [[0.0, 0.2], [0.5, 0.7]]
     assert axes.lines[-1].get_color() == report.LIGHT["v"] != axes.lines[0].get_color()
-    assert [label.get_text() for label in axes.get_yticklabels()] == [r"a\$b", "v"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [r"a\$b", "v = αf"]
     v, m = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 5.0])
     axes = report.draw_answers(v, m, report.DARK).axes[0]
     assert axes.lines[1].get_xydata().tolist() == [[3, 1], [5, 2]]

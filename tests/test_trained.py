@@ -55,7 +55,7 @@ def refused(*arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", errors)
         assert main([str(one) for one in arguments]) == 2
-    lines = [line for line in errors.getvalue().splitlines() if not line.endswith("UTF-8.")]
+    lines = errors.getvalue().splitlines()
     assert len(lines) == 1, lines
     return lines[0]
 
@@ -217,6 +217,20 @@ def test_an_encoder_that_is_not_named_rightly(said):
     with pytest.raises(ValueError, match="write it as in image=timm:resnet18"):
         trained.named_encoders([said])
     assert trained.named_encoders(["audio=a:b", "text=c:d=e"]) == {"sound": "a:b", "text": "c:d=e"}
+
+
+def test_an_encoder_that_cannot_be_had_is_one_sentence(shop, tmp_path, monkeypatch):
+    command = "train", shop, "--target", "stars", "--out", tmp_path / "out", "--encoder"
+    assert "There is no encoder" in refused(*command, "image=resnet18")
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert "pip install timm" in refused(*command, "image=timm:resnet18")
+
+    def offline(name):
+        raise RuntimeError("no route to host\nTraceback")
+
+    monkeypatch.setattr(two_step, "encoder_named", offline)
+    assert "timm:x cannot be had (no route to host)" in refused(*command, "image=timm:x")
+    assert not list(tmp_path.iterdir())
 
 
 # --- The model as a file

@@ -38,6 +38,7 @@ TABLE_FILES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet")
 
 FEWEST_ROWS = 30
 """With fewer rows than this nothing can be both learned and tested."""
+FEWEST_GROUPS = 3
 MOST_CLASSES = 10
 """Whole numbers with more different values than this are a number, not classes."""
 
@@ -229,7 +230,8 @@ def _table_file(folder: Path) -> Path | None:
     files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
     found = [f for f in files if f.suffix.lower() in TABLE_FILES]
     if not found and not _class_files(folder):
-        found = [f for f in files if f.suffix.lower() == ".txt" and "readme" not in f.name.lower()]
+        texts = [f for f in files if f.suffix.lower() == ".txt" and "readme" not in f.name.lower()]
+        found = texts if len(texts) == 1 else []  # several are texts, one a row
     if len(found) > 1:
         raise ValueError(
             f"{folder} holds several tables ({_listed([f.name for f in found])}): name one of the "
@@ -485,7 +487,7 @@ PROBE = 200
 
 def _guess(sheet: Sheet, taken: Sequence[str], notes: list[str]) -> dict[str, str | list[str]]:
     """What each column holds that nobody named: {modality: column, or columns of numbers}."""
-    held: dict[str, list[str]] = {role: [] for role in (*MODALITIES, "id", "video", "other")}
+    held: dict[str, list[str]] = {role: [] for role in (*MODALITIES, "id", "video", "web", "other")}
     width: dict[str, float] = {}
     for column in sheet.columns:
         if column in taken:
@@ -494,6 +496,10 @@ def _guess(sheet: Sheet, taken: Sequence[str], notes: list[str]) -> dict[str, st
         if values:
             held[_content(column, values, sheet, width)].append(column)
     for role in ("image", "sound", "clip"):
+        whole = [c for c in held[role] if _has_suffixes(sheet.values(c))]
+        if len(whole) == 1:  # others only happen to be the names without their suffix
+            held["id"] += [c for c in held[role] if c not in whole]
+            held[role] = whole
         if len(held[role]) > 1:
             raise ValueError(
                 f"{sheet.file} has several columns of {WORDS[role]}s ({_listed(held[role])}): say "
@@ -524,10 +530,16 @@ def _guess(sheet: Sheet, taken: Sequence[str], notes: list[str]) -> dict[str, st
     for role, what in (
         ("id", "looks like an id, and is left out"),
         ("video", "names films that the course cannot read (animated .webp and .gif it can)"),
+        ("web", "names places on the web, and is left out"),
         ("other", "is neither a text nor a number nor a file's name, and is left out"),
     ):
         notes += [f"The column {column} {what}." for column in held[role]]
     return {role: roles[role] for role in MODALITIES if role in roles}
+
+
+def _has_suffixes(values: Sequence[str]) -> bool:
+    some = [value for value in values if value][:PROBE]
+    return _share([os.path.splitext(value)[1] != "" for value in some]) > 0.5
 
 
 def _content(column: str, values: list[str], sheet: Sheet, width: dict[str, float]) -> str:
@@ -536,6 +548,11 @@ def _content(column: str, values: list[str], sheet: Sheet, width: dict[str, floa
     endings = [os.path.splitext(value.lower())[1] for value in some]
     if _share([ending in VIDEOS for ending in endings]) > 0.5:
         return "video"
+    if _share([value.lower().startswith(("http://", "https://")) for value in some]) > 0.5:
+        return "web"
+    known = [e in (*SUFFIXES["image"], *SUFFIXES["sound"]) for e in endings]
+    if not any(known) and _share([" " in value for value in some]) > 0.5:
+        return _content_of_words(column, values, some, width)
     for kind in ("image", "sound"):
         files = Files(sheet.folder, kind)
         found = [files.find(value) for value in some]
@@ -549,6 +566,13 @@ def _content(column: str, values: list[str], sheet: Sheet, width: dict[str, floa
                 f"The column {column} names {WORDS[kind]}s such as {some[0]}, and none of them is "
                 f"in {sheet.folder} or in a folder of it: put them there."
             )
+    return _content_of_words(column, values, some, width)
+
+
+def _content_of_words(
+    column: str, values: list[str], some: list[str], width: dict[str, float]
+) -> str:
+    """What a column holds that names no files: "numbers", "text", "id" or "other"."""
     numbers = read_numbers(values)
     distinct = len(set(values))
     if numbers is not None:
@@ -654,6 +678,7 @@ def _build(
     if "numbers" in found:
         numbers = torch.tensor(found["numbers"], dtype=torch.float64).T[kept].float()
         _mention_missing(numbers, roles["numbers"], notes)
+        _mention_copies(numbers, roles["numbers"], values, target, notes)
     table = Table(
         folder=sheet.folder,
         names=_row_names(sheet, found, kept),
@@ -695,6 +720,20 @@ def _mention_missing(numbers: Tensor, columns: Sequence[str], notes: list[str]) 
     if any(missing):
         said = [f"{name} ({count})" for name, count in zip(columns, missing, strict=True) if count]
         notes.append(f"Numbers are missing in {_listed(said)}: a mean stands in their place.")
+
+
+def _mention_copies(
+    numbers: Tensor, columns: Sequence[str], target: Tensor | None, name: str, notes: list[str]
+) -> None:
+    """Warns of numbers that are the target in other words."""
+    for column, name_of in zip(numbers.T if target is not None else [], columns, strict=False):
+        there = ~column.isnan()
+        pair = torch.stack([column[there], target[there].float()]).double()
+        if there.sum() > 2 and torch.corrcoef(pair)[0, 1].abs() > 0.9995:
+            notes.append(
+                f"{name_of} says almost the same as {name}: leave it out, unless it is known of "
+                "new rows, too."
+            )
 
 
 def _left_out(sheet: Sheet, reasons: Sequence[str | None]) -> list[str]:
@@ -776,7 +815,7 @@ def _target(
             f"{_line_of(sheet, name, alone[0])}), so it cannot be both learned and tested: give it "
             "more rows, or take that row out."
         )
-    if numbers is None:
+    if numbers is None or classes:
         notes.append(f"{name} has {len(names)} classes: {_listed(names, 12)}.")
     place = {one: at for at, one in enumerate(names)}
     return torch.tensor([place[one] for one in labels]), names
@@ -801,6 +840,12 @@ def _check_groups(name: str | None, groups: list[str] | None) -> list[str] | Non
             f'All rows are of one group, {name} "{groups[0]}", so none can be kept for testing: '
             "leave group= out, or add rows of other groups."
         )
+    if groups is not None and len(set(groups)) < FEWEST_GROUPS:
+        raise ValueError(
+            f"All rows are of {len(set(groups))} groups, {name} {_listed(sorted(set(groups)))}, "
+            f"and at least {FEWEST_GROUPS} are needed, to learn readings, to learn their weights "
+            "and to test: leave group= out, or add rows of other groups."
+        )
     return groups
 
 
@@ -815,7 +860,7 @@ def _grouped_by_file(table: Table) -> Table:
     """Rows that share a picture, a sound or a clip become a group: else a model could recognise in
     testing what it saw in training."""
     for files, what in ((table.images, "picture"), (table.sounds, "sound"), (table.clips, "clip")):
-        if files is not None and 2 <= len(set(files)) < len(files):
+        if files is not None and FEWEST_GROUPS <= len(set(files)) < len(files):
             note = (
                 f"Some rows share a {what}, so rows of one {what} stay on one side of every split."
             )

@@ -131,7 +131,8 @@ class Analysis(NamedTuple):
     reader has not seen. v: (N,), or (N, C) probabilities; its weights come from other rows, too.
     weights and intercept: α, β, … fitted on the readings of all rows. gains: how much better v is
     than without a modality, than the "constant guess", and than the "untrained sum", with
-    intervals of the confidence SURE. shuffled: what v loses when the readings of a modality are
+    intervals of the confidence SURE; the best network, if any was trained, is among
+    them. shuffled: what v loses when the readings of a modality are
     those of other rows: mean over many orders, and where 95 % of them lie. contributions: the
     standard deviation of αf, of βg, … (lesson 04). worst: the rows that v misses most.
     """
@@ -368,20 +369,7 @@ def _batch(part: Table, modality: str, encoder: Encoder | None) -> dict[str, np.
 
 
 def _sound(path: Path) -> Tensor:
-    """A sound of any rate and number of channels, at the course's rate: (T,)."""
-    import soundfile
-    from scipy.signal import resample_poly
-
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise ValueError(str(error)) from error
-    mono = np.nan_to_num(samples.mean(1))
-    if len(mono) == 0:
-        raise ValueError(f"{path} holds no sound.")
-    if rate != preprocessing.SAMPLE_RATE:
-        mono = resample_poly(mono, preprocessing.SAMPLE_RATE, rate)
-    return torch.from_numpy(mono.astype(np.float32, copy=False))
+    return preprocessing.read_audio(path, say=lambda _: None)
 
 
 @torch.no_grad()
@@ -440,9 +428,7 @@ class Memory:
         return made
 
 
-def key_of(
-    table: Table, encoders: dict[str, Encoder], folds: int = FOLDS, seed: int = 0
-) -> str:
+def key_of(table: Table, encoders: dict[str, Encoder], folds: int = FOLDS, seed: int = 0) -> str:
     """A name for everything on which an analysis depends: rows, files, and settings."""
     sha = hashlib.sha256()
 
@@ -566,6 +552,10 @@ class Design:
         return _apply_scale(self.features, scaled), scaled._asdict()
 
 
+MOST_AXES = 1_000
+"""So many principal axes are looked along: it bounds memory and time."""
+
+
 class Axes(NamedTuple):
     """The principal axes of a matrix: directions (D, r), squares of their lengths (r,), and the
     mean (D,) of the rows that were fitted on."""
@@ -576,8 +566,8 @@ class Axes(NamedTuple):
 
 
 def principal_axes(x: np.ndarray | sparse.csr_matrix) -> Axes:
-    """The principal axes of (n, D), longest first. The smaller of the two matrices of products,
-    (D, D) or (n, n), is taken apart."""
+    """The principal axes of (n, D), the MOST_AXES longest, longest first. The smaller of the two
+    matrices of products, (D, D) or (n, n), is taken apart."""
     n, width = x.shape
     mean = np.asarray(x.mean(0)).ravel()
     if width <= n:
@@ -591,7 +581,7 @@ def principal_axes(x: np.ndarray | sparse.csr_matrix) -> Axes:
         squares, left = np.linalg.eigh(product - along[:, None] - along[None] + mean @ mean)
         directions = np.asarray(x.T @ left) - np.outer(mean, left.sum(0))
         directions = directions / np.sqrt(np.maximum(squares, 1e-12))
-    kept = np.flatnonzero(squares > 1e-9 * max(squares[-1], 1e-12))[::-1]
+    kept = np.flatnonzero(squares > 1e-9 * max(squares[-1], 1e-12))[::-1][:MOST_AXES]
     return Axes(directions[:, kept], squares[kept], mean)
 
 
@@ -605,7 +595,7 @@ def _along(x: np.ndarray | sparse.csr_matrix, axes: Axes) -> np.ndarray:
 RIDGE = np.append(np.logspace(-3, 3, 13), np.inf)
 """Penalties among which unseen rows choose; with the last the reading is constant."""
 LOGISTIC = np.append(np.logspace(-2.5, 1.5, 5), np.inf)
-MOST_AXES = 200
+LOGISTIC_AXES = 200
 """Logistic regression reads along so many principal axes."""
 
 
@@ -622,7 +612,6 @@ def logistic_path(z: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray,
 
     z: (n, r); y: (n,) classes below `count`. A class that is not among them gets a small share.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     shares = (np.bincount(y, minlength=count) + 0.5) / (len(y) + 0.5 * count)
@@ -635,7 +624,7 @@ def logistic_path(z: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray,
     for place in range(len(LOGISTIC) - 2, -1, -1):  # from strong to weak, each from the last one
         model.C = 1 / LOGISTIC[place]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.simplefilter("ignore", UserWarning)  # many classes; not quite converged
             model.fit(z, y)
         weights, bias = model.coef_, model.intercept_
         if len(present) == 2:
@@ -689,7 +678,7 @@ class Reader(NamedTuple):
     components: np.ndarray | None = None  # (N, COMPONENTS), for networks
 
 
-COMPONENTS = 32
+COMPONENTS = 128
 """Networks see so many principal axes of each modality."""
 
 
@@ -706,8 +695,9 @@ def _read(
         components = np.zeros((len(z), COMPONENTS), np.float32)
         components[:, : min(COMPONENTS, z.shape[1])] = z[:, :COMPONENTS] / spread
     if target.is_class:
-        coefficients, biases = logistic_path(z[train, :MOST_AXES], target.y[train], target.count)
-        said = z[asked, :MOST_AXES] @ coefficients + biases[:, None]
+        z = z[:, :LOGISTIC_AXES]
+        coefficients, biases = logistic_path(z[train], target.y[train], target.count)
+        said = z[asked] @ coefficients + biases[:, None]
         said = _log_softmax(said) - target.base(train)
         said[-1] = 0
     else:
@@ -764,8 +754,6 @@ def read_all(
         if follow:
             first = out[0] if out[1] - out[0] == 1 else out[1]
             pairs[first] = reader.components  # without fold k and the one after it
-            if count == 2:
-                pairs[1] = reader.components
     outer, inner = np.zeros((n, width)), np.zeros((count, n, width))
     for k in range(count):
         rows, others = folds == k, np.flatnonzero(folds != k)
@@ -904,7 +892,10 @@ def nested(
 
 
 def make_folds(table: Table, count: int = FOLDS, seed: int = 0) -> np.ndarray:
-    """In which fold each row is: (N,). Rows of a group are in one fold; the classes are spread."""
+    """In which fold each row is: (N,). Rows of a group are in one fold; the classes are spread.
+
+    Raises ValueError for fewer than three folds.
+    """
     from sklearn import model_selection as ms
 
     y, rows = table.target.numpy(), np.zeros(len(table))
@@ -913,7 +904,7 @@ def make_folds(table: Table, count: int = FOLDS, seed: int = 0) -> np.ndarray:
         count = min(count, groups.max() + 1)
     if table.classes and groups is not None:
         splitter = ms.StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    elif table.classes:
+    elif table.classes and np.bincount(y).max() >= count:
         splitter = ms.StratifiedKFold(count, shuffle=True, random_state=seed)
     elif groups is not None:
         splitter = ms.GroupKFold(count, shuffle=True, random_state=seed)
@@ -924,7 +915,13 @@ def make_folds(table: Table, count: int = FOLDS, seed: int = 0) -> np.ndarray:
         warnings.simplefilter("ignore", UserWarning)  # a class with fewer rows than folds
         for k, (_, test) in enumerate(splitter.split(rows, y, groups)):
             folds[test] = k
-    return np.unique(folds, return_inverse=True)[1]  # without empty folds
+    folds = np.unique(folds, return_inverse=True)[1]  # without empty folds
+    if folds.max() < 2:
+        raise ValueError(
+            "An analysis needs three folds or more, to learn readings, to learn their weights, and "
+            "to test: set folds to at least 3, and give groups of three kinds or more."
+        )
+    return folds
 
 
 def draw_again(
@@ -949,7 +946,8 @@ class Judge:
     """Scores predictions on the same drawings of rows, so that they can be compared."""
 
     def __init__(self, target: Target, groups: Sequence[str] | None, seed: int):
-        self.target, self.counts = target, list(draw_again(len(target.y), groups, seed))
+        self.target = target
+        self.counts = [c.astype(np.uint16) for c in draw_again(len(target.y), groups, seed)]
 
     def score(self, scores: np.ndarray) -> float:
         """R² or accuracy of scores (N, C)."""
@@ -963,16 +961,17 @@ class Judge:
         return self.target.loss(scores)
 
     def drawn(self, scores: np.ndarray) -> np.ndarray:
-        """R² or accuracy of scores (N, C): first of all rows, then of each drawing."""
+        """R² or accuracy of scores (N, C): first of all rows, then of each drawing. R² compares
+        with the mean of all rows, which has R² 0 in every drawing."""
         y, right = self.target.y - self.target.y.mean(), self.right(scores)
         found = []
         for counts in [np.ones((1, len(y))), *self.counts]:
+            counts = counts.astype(float)  # kept small, since there are many
             total = counts.sum(1)
             if self.target.is_class:
                 found.append(counts @ right / total)
                 continue
-            spread = counts @ (y**2) - (counts @ y) ** 2 / total
-            found.append(1 - counts @ right / np.maximum(spread, 1e-300))
+            found.append(1 - counts @ right / np.maximum(counts @ y**2, 1e-300))
         return np.concatenate(found)
 
 
@@ -985,10 +984,12 @@ FUSIONS = {
     "low-rank": fusion.LowRankTensor,
     "cross-attention": fusion.CrossAttention,
 }
+NETWORK = "network: "
+"""How the names of their scores begin."""
 DIM = 16
 BUDGET = 2_500
 """Parameters of a fusion and its head, so that all fusions have as many (lesson 04)."""
-DECAYS = (0.03, 0.5)
+DECAYS = (0.05, 1.0)
 """Strengths of weight decay among which validation rows choose."""
 EPOCHS = 10
 BATCHES = 10
@@ -1020,7 +1021,7 @@ def _network_scores(
     for k in range(count):
         test, others = folds == k, np.flatnonzero(folds != k)
         held = np.flatnonzero(folds == (k + 1) % count)
-        first = others if count == 2 else np.setdiff1d(others, held)
+        first = np.setdiff1d(others, held)
         best = None
         for decay in DECAYS:
             inputs = {name: one.pairs[k] for name, one in read.items()}
@@ -1137,7 +1138,7 @@ def analyse(
             tell("training networks", at, len(FUSIONS))
             make = functools.partial(_network_scores, kind, read, target, fold, seed)
             found = memory.get(f"network-{at}", lambda make=make: {"said": make()})
-            scores[f"network: {name}"] = found["said"]
+            scores[f"{NETWORK}{name}"] = found["said"]
         tell("training networks", len(FUSIONS), len(FUSIONS))
 
     tell("weighing", 0, 1)
@@ -1151,6 +1152,9 @@ def analyse(
     rivals = {"constant guess": drawn["constant guess"], **without}
     if len(names) > 1:
         rivals["untrained sum"] = drawn["untrained sum"]
+    if networks:
+        best = max((n for n in drawn if n.startswith(NETWORK)), key=lambda n: drawn[n][0])
+        rivals[best] = drawn[best]
     gains = {name: _difference(drawn["v"], one) for name, one in rivals.items()}
     bounds, contributions = _bootstrap_weights(outer, target, weights, table.groups, names, seed)
     shuffled = _shuffled(outer, by_fold, judge, drawn["v"][0], fold, names, seed)
@@ -1220,9 +1224,9 @@ def _fit_reader(
     axes = principal_axes(x)
     z = _along(x, axes)
     if target.is_class:
-        coefficients, biases = logistic_path(z[:, :MOST_AXES], target.y, target.count)
+        coefficients, biases = logistic_path(z[:, :LOGISTIC_AXES], target.y, target.count)
         along, bias = coefficients[penalty], biases[penalty] - target.base(every)
-        directions = axes.directions[:, :MOST_AXES]
+        directions = axes.directions[:, :LOGISTIC_AXES]
         if penalty == len(LOGISTIC) - 1:
             bias = np.zeros_like(bias)
     else:
@@ -1354,8 +1358,11 @@ def _verdict(a: Analysis, unread: dict[str, list[int]]) -> list[str]:
     v, useless = score["v"], a.gains["constant guess"].low <= 0
     rows = f"{len(table):,} rows"
     if a.metric == "R²":
-        said.append(f"On {rows} that it had not seen, v explains {v.value:.0%} of the variance of "
-                    f"{what} (R² {v.value:.2f}, 95 %: {v.low:.2f} to {v.high:.2f}).")  # fmt: skip
+        share = f"{v.value:.0%}" if v.value > 0 else "nothing"
+        said.append(
+            f"On {rows} that it had not seen, v explains {share} of the variance of {what} "
+            f"(R² {v.value:.2f}, 95 %: {v.low:.2f} to {v.high:.2f})."
+        )
     else:
         said.append(f"On {rows} that it had not seen, v names the right class of {what} in "
                     f"{v.value:.0%} (95 %: {v.low:.0%} to {v.high:.0%}); {guess} is right in "
@@ -1382,11 +1389,27 @@ def _verdict(a: Analysis, unread: dict[str, list[int]]) -> list[str]:
         if wide and weight.low < weight.high:
             said.append(f"{GREEK[i]}, the weight of your {noun}, could be anything between "
                         f"{weight.low:.2f} and {weight.high:.2f}.")  # fmt: skip
+    if not useless and len(names) > 1 and all(a.gains[name].low <= 0 for name in names):
+        said.append(
+            f"Your {' and your '.join(NOUNS[name] for name in names)} say much the same: v can do "
+            "without each of them, but not without all."
+        )
     if not useless and "untrained sum" in a.gains and a.gains["untrained sum"].low <= 0:
         letters = ", ".join(GREEK[: len(names)])
         said.append(f"The untrained sum of the readings is as good as v here "
                     f"({score['untrained sum'].value:.2f} and {v.value:.2f}): {letters} need not "
                     "be learned.")  # fmt: skip
+    for name, gain in a.gains.items():
+        if name.startswith(NETWORK) and not useless:
+            kind, span = name.removeprefix(NETWORK), f"(99 %: {gain.low:.2f} to {gain.high:.2f})"
+            if gain.high < 0:
+                said.append(f"A network is better than v: {kind}, by {-gain.value:.2f} {span}.")
+            elif gain.low > 0:
+                said.append(f"No network is as good as v: the best, {kind}, loses to it by "
+                            f"{gain.value:.2f} {span}.")  # fmt: skip
+            else:
+                said.append(f"The best network, {kind}, is neither better nor worse than v, as far "
+                            f"as {rows} can tell {span}.")  # fmt: skip
     for name, places in unread.items():
         if places:
             first = table.names[places[0]]
@@ -1411,7 +1434,7 @@ def _verdict(a: Analysis, unread: dict[str, list[int]]) -> list[str]:
             said.append(f'The class "{rare}" has {int(counts.min())} rows only: hardly '
                         "anything can be said of it.")  # fmt: skip
     if len(table) < NETWORK_ROWS and len(names) > 1:
-        said.append(f"Networks were not trained: they need {NETWORK_ROWS} rows or more.")
+        said.append(f"Networks were not trained: they need {NETWORK_ROWS:,} rows or more.")
     return said
 
 

@@ -256,7 +256,8 @@ def _gains(analysis: Analysis) -> Markup:
     rows = []
     for rival, gain in analysis.gains.items():
         name = f"v without the {WORDS[rival]}" if rival in WORDS else f"the {rival}"
-        surely = "yes" if gain.low > 0 else "not shown"
+        name = name.replace("the network:", "the best network,")
+        surely = "yes" if gain.low > 0 else "no, worse" if gain.high < 0 else "not shown"
         cells = tag("td", with_interval(gain, 3)), tag("td", surely)
         rows.append(tag("tr", tag("th", name, scope="row"), *cells))
     heads = ("v compared with", f"gain in {analysis.metric} (99 % interval)", "better?")

@@ -229,7 +229,6 @@ def _scores(analysis: Analysis) -> Markup:
         on = tag("span", f" on {number(score.rows, 0)} rows", class_="soft") if few else ""
         cells = tag("th", name, on, scope="row"), tag("td", with_interval(score.value))
         rows.append(tag("tr", *cells, class_="v" if place == marked else None))
-    head = tag("tr", tag("th", "answered by", scope="col"), tag("th", analysis.metric, scope="col"))
     alt = f"{analysis.metric} with intervals: " + "; ".join(
         f"{name} {number(one.value.value)}" for name, one in zip(names, scores, strict=True)
     )
@@ -239,8 +238,9 @@ def _scores(analysis: Analysis) -> Markup:
         "Dots are scores, lines their 95 % intervals. The intervals of two that answer the same "
         "rows may overlap although one is surely better: the differences below say that."
     )
+    heads = _heads(["answered by", analysis.metric])
     picture = figure(lambda colours: draw_scores(drawn, label, colours), alt, caption)
-    both = tag("div", picture, _table(head, rows), class_="figures")
+    both = tag("div", picture, _table(heads, rows), class_="figures")
     text = tag("p", EXPLAIN_METRIC[analysis.metric])
     return _section("Who answers how well?", text, both, _gains(analysis))
 
@@ -252,16 +252,26 @@ def _formula(table: Table) -> str:
 
 
 def _gains(analysis: Analysis) -> Markup:
-    """By how much v is better than the rivals that cost nothing."""
+    """By how much v is better than its rivals."""
     rows = []
+    heads = ("v …", f"gain in {analysis.metric} (99 % interval)", "better?")
     for rival, gain in analysis.gains.items():
-        name = f"v without the {WORDS[rival]}" if rival in WORDS else f"the {rival}"
-        name = name.replace("the network:", "the best network,")
+        other = f"v without the {WORDS[rival]}" if rival in WORDS else f"the {rival}"
+        name = f"against {other.replace('the network:', 'the best network,')}"
         surely = "yes" if gain.low > 0 else "no, worse" if gain.high < 0 else "not shown"
-        cells = tag("td", with_interval(gain, 3)), tag("td", surely)
-        rows.append(tag("tr", tag("th", name, scope="row"), *cells))
-    heads = ("v compared with", f"gain in {analysis.metric} (99 % interval)", "better?")
-    return _table(tag("tr", *(tag("th", one, scope="col") for one in heads)), rows)
+        rows.append(_stacked_row(name, [with_interval(gain, 3), surely], heads))
+    return _table(_heads(heads), rows, class_="stacked")
+
+
+def _heads(names: Sequence[str]) -> Markup:
+    return tag("tr", *(tag("th", name, scope="col") for name in names))
+
+
+def _stacked_row(name: str, cells: Sequence[str], heads: Sequence[str]) -> Markup:
+    """A row of a table whose cells stand one below the other on narrow pages, each with its
+    head."""
+    made = [tag("td", cell, data_of=head) for cell, head in zip(cells, heads[1:], strict=True)]
+    return tag("tr", tag("th", name, scope="row"), *made)
 
 
 EXPLAIN_METRIC = {
@@ -285,14 +295,9 @@ def _weights(analysis: Analysis) -> Markup:
     rows = []
     for letter, greek, name in zip(LETTERS, GREEK, names, strict=False):
         values = analysis.weights[name], analysis.contributions[name], analysis.shuffled[name]
-        cells = [
-            tag("td", with_interval(one), data_of=head)  # on narrow pages the head stands here
-            for head, one in zip(heads[1:], values, strict=True)
-        ]
-        first = tag("th", f"{greek}, of {letter} ({WORDS[name]})", scope="row")
-        rows.append(tag("tr", first, *cells))
-    head = tag("tr", *(tag("th", one, scope="col") for one in heads))
-    table = _table(head, rows, class_="weights")
+        cells = [with_interval(one) for one in values]
+        rows.append(_stacked_row(f"{greek}, of {letter} ({WORDS[name]})", cells, heads))
+    table = _table(_heads(heads), rows, class_="stacked")
     text = (
         f"{_formula(analysis.table)} adds the readings, each with its weight. A contribution is "
         "the standard deviation of that term: how much of v's ups and downs comes from it. "
@@ -481,11 +486,12 @@ def _sound_of(path: Path) -> Markup:
 
 def _method(analysis: Analysis, command: str) -> Markup:
     rows = number(len(analysis.table), 0)
+    how = "maximum likelihood" if analysis.table.classes else "least squares"
     steps = [
         "Each modality is turned into numbers, and a reading is learned from these alone. Every "
         "row is read by a reading that has not learned from it (out of fold), so that no reading "
         "recites.",
-        "The weights are found on these readings by least squares. The intervals say where a value "
+        f"The weights are found on these readings by {how}. The intervals say where a value "
         f"would be in 95 of 100 tables like this one: they were found by drawing the {rows} rows "
         "anew, with repetition (bootstrap; Efron, 1979).",
         "“Untrained sum” adds the readings as they are, with no weights. Fusion is worth its "

@@ -225,7 +225,7 @@ def test_every_number_of_the_page_follows_from_the_readings(told):
         (said,) = page.row(name)
         is_said(said, r2(answer), [r2(answer, rows) for rows in again])
     for name in ("constant guess", "untrained sum"):
-        said, _ = page.row(f"the {name}")
+        said, _ = page.row(f"against the {name}")
         gains = [r2(v, rows) - r2(answers[name], rows) for rows in again]
         is_said(said, r2(v) - r2(answers[name]), gains, 3, 0.99)
     alpha, beta = weights()

@@ -72,6 +72,9 @@ OTHER_CAPTION_FILES = re.compile(
 """Other names: captions.txt.txt, Captions.TSV, Flickr8k.token.txt, results.csv (Flickr30k),
 dataset_coco.json (Karpathy), captions_val2017.json (COCO) …"""
 
+TABLE_NAME = re.compile(r"(?!readme|licen[cs]e).*\.(csv|tsv|jsonl|ndjson)", re.I)
+"""A file of rows of any other name, which is read where it is the only one."""
+
 PICTURE_FOLDERS = ("images", "flicker8k_dataset", "flickr8k_dataset", "flickr30k_images",
                    "flickr30k-images", "train2014", "val2014", "train2017", "val2017")  # fmt: skip
 """Folders of pictures, in small letters. Without one, the pictures are beside the captions."""
@@ -114,7 +117,9 @@ def _folder_files(folder: Path) -> tuple[Path, Path]:
     usual = [folder / name for name in CAPTION_FILES]
     other = sorted(p for where in (folder, folder / "annotations") if where.is_dir()
                    for p in where.iterdir() if OTHER_CAPTION_FILES.fullmatch(p.name))  # fmt: skip
-    captions = next((path for path in [*usual, *other] if path.is_file()), None)
+    any_rows = [folder / name for name in names if TABLE_NAME.fullmatch(name)]
+    found = [*usual, *other, *(any_rows if len(any_rows) == 1 else [])]
+    captions = next((path for path in found if path.is_file()), None)
     if captions is None:
         raise FileNotFoundError(
             f"There is no captions.txt in {folder}: it should hold one line for each caption, "
@@ -245,6 +250,9 @@ def _karpathy(path: Path, whole: dict) -> _Read | None:
     for number, one in enumerate(images, 1):
         place = f"image {number}"
         name = one.get("filename", one.get("file_name")) if isinstance(one, dict) else None
+        within = one.get("filepath") if isinstance(one, dict) else None
+        if isinstance(name, str) and isinstance(within, str) and (path.parent / within).is_dir():
+            name = f"{within}/{name}"
         sentences = one.get("sentences") if isinstance(one, dict) else None
         sentences = sentences if isinstance(sentences, list) else [None]
         raw = [one.get("raw") if isinstance(one, dict) else one for one in sentences]
@@ -279,21 +287,21 @@ def _scan(folder: Path) -> Found:
         raise ValueError(f"{path} holds no caption: it should hold one line for each.")
     located: dict[str, Path | tuple[str, str]] = {}
     pairs, first_place = [], {}
+    present = set(os.listdir(images))
     for line, image, caption, place in entries:
-        if image not in located:
-            located[image] = _locate(folder, images, image)
-        found = located[image]
+        bare = image if image in present else re.sub(r"#\d+\s*$", "", image)
+        if bare not in located:
+            located[bare] = _locate(folder, images, bare)
+        found = located[bare]
         name = rows.shown(image)
         kind = what = None
-        if not image.strip():
-            kind, what = "form", "this line names no image"
-        elif not isinstance(found, Path):
-            kind, what = found
+        if not isinstance(found, Path):
+            kind, what = found if image.strip() else ("form", "this line names no image")
         elif not caption.strip():
             kind, what = "empty", f"the caption of {name} is empty"
         elif not preprocessing.has_word(caption):
             kind, what = "empty", f"the caption of {name} holds no word"
-        elif len(caption.split()) > MOST_WORDS or len(caption) > 10 * MOST_WORDS:
+        elif _words(caption) > MOST_WORDS:
             kind = "long"
             what = f"the caption of {name} is too long: shorten it to {MOST_WORDS} words"
         if what is not None:
@@ -308,23 +316,36 @@ def _scan(folder: Path) -> Found:
         base = images if found.is_relative_to(images) else folder
         pairs.append(Pair(line, found.relative_to(base).as_posix(), caption, found))
     problems.sort(key=lambda problem: problem.line or 0)
+    return Found(path.name, pairs, problems, _in_words(path, layout, images, folder))
+
+
+def _in_words(path: Path, layout: str, images: Path, folder: Path) -> str:
     where = "beside it" if images == folder else f"in {images.name}"
-    return Found(path.name, pairs, problems, f"{path.name}, {layout}; pictures {where}")
+    return f"{path.name}, {layout}; pictures {where}"
+
+
+def _words(caption: str) -> int:
+    """About how many words a caption has: without spaces, a Chinese character or ten others are
+    one."""
+    return max(len(caption.split()) + len(preprocessing.CHINESE.findall(caption)),
+               len(caption) // 10)  # fmt: skip
 
 
 def _locate(folder: Path, images: Path, name: str) -> Path | tuple[str, str]:
     """The picture of this name; or, if there is none to read, the kind of the problem and what it
     is."""
-    bare = re.sub(r"#\d+\s*$", "", name)
-    fault = None
-    for base, one in ((images, name), (images, bare), (folder, bare)):
-        try:
-            return rows.inside(base, one, "image")
-        except FileNotFoundError as error:
-            fault = fault or ("missing", str(error))
-        except ValueError as error:
-            return "outside", str(error)
-    return fault
+    try:
+        return rows.inside(images, name, "image")
+    except FileNotFoundError as error:
+        fault = "missing", str(error)
+    except ValueError as error:
+        return "outside", str(error)
+    try:  # "images/a.png"
+        return rows.inside(folder, name, "image") if re.search(r"[/\\]", name) else fault
+    except FileNotFoundError:
+        return fault
+    except ValueError as error:
+        return "outside", str(error)
 
 
 def read_captions(folder: str | Path) -> list[tuple[str, str]]:
@@ -368,7 +389,8 @@ def _picture(file: str, pair: Pair, size: int) -> Tensor | Problem:
         return Problem(file, pair.line, "missing", f"the image {rows.shown(pair.image)} has gone")
     except preprocessing.UnreadableError as error:
         why = error.why
-        if why.startswith("is not a readable image ("):
+        why = why.replace("is not a readable image", "cannot be read")
+        if why.startswith("cannot be read ("):
             why = "cannot be read (empty, cut off, or no picture)"
         return Problem(file, pair.line, "unreadable", f"the picture {rows.shown(pair.image)} {why}")
 
@@ -398,7 +420,9 @@ def check_folder(folder: str | Path) -> list[Problem]:
 def layout(folder: str | Path) -> str:
     """How a folder of pictures and captions is laid out, in words: "captions.txt, CSV with
     semicolons, UTF-16; pictures in images". Raises as `check_folder`."""
-    return _scan(Path(folder)).layout
+    folder = Path(folder)
+    path, images = _folder_files(folder)
+    return _in_words(path, _entries(path)[2], images, folder)
 
 
 # --- An album

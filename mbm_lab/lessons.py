@@ -54,7 +54,8 @@ def find_lesson(number: str | int, notebooks: Path = NOTEBOOKS) -> Path:
         if wanted and (wanted == lesson.stem or wanted.zfill(2) == lesson.stem[:2]):
             return lesson
     numbers = [int(lesson.stem[:2]) for lesson in course_lessons(notebooks)]
-    raise ValueError(f"There is no lesson {number}: the lessons are {_runs(numbers)}.")
+    shown = number if str(number).strip() else f'"{number}"'
+    raise ValueError(f"There is no lesson {shown}: the lessons are {_runs(numbers)}.")
 
 
 def _runs(numbers: list[int]) -> str:

@@ -120,7 +120,7 @@ def draw_image(axes: plt.Axes, image: Tensor, title: str = "") -> None:
     """Draws a picture (3, H, W) in [0, 1], or a grey one (H, W), without axes."""
     pixels = (image.permute(1, 2, 0) if image.ndim == 3 else image).numpy()
     axes.imshow(pixels, cmap="gray", interpolation="nearest")
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)  # a caption may have "$"
     axes.set_axis_off()
 
 

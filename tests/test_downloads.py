@@ -176,6 +176,19 @@ def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path, small, monkeypa
     assert in_the_way.read_text() == "not a folder"
 
 
+def test_a_home_that_is_a_file_is_one_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MBM_DATA_HOME", str(tmp_path / "file"))
+    for command in (["list"], ["path", "fsdd"], ["get", "fsdd", "--agree"]):
+        assert main(["data", *command]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err == (
+            f"mbm-lab: {tmp_path / 'file'} is no folder: let MBM_DATA_HOME name a folder for data "
+            "sets.\n"
+        )
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_home_is_one_sentence(home, small):
     small()

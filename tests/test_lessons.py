@@ -469,6 +469,12 @@ def test_a_number_that_is_missing_is_told_which_there_are(tmp_path, numbers, whi
         lessons.find_lesson(7, tmp_path)
 
 
+@pytest.mark.parametrize("number", ["", " ", ".", "/", "..", "-4", "٤", "4.0"])
+def test_what_is_no_number_is_no_lesson(notebooks, number):
+    with pytest.raises(ValueError, match="There is no lesson .+: the lessons are"):
+        lessons.find_lesson(number, notebooks)
+
+
 def test_an_empty_course_is_one_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match="There are no lessons in"):
         lessons.course_lessons(tmp_path)

@@ -1,6 +1,11 @@
 """preprocessing.py: by hand, against the libraries, and every error's sentence."""
 
+import gc
+import io
 import math
+import struct
+import warnings
+import zlib
 from collections import Counter
 
 import numpy as np
@@ -9,7 +14,7 @@ import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from mbm_lab import datasets, preprocessing
 
@@ -356,20 +361,75 @@ def test_read_audio(tmp_path):
     assert preprocessing.read_audio(path).numpy() == pytest.approx(samples)
 
 
+TONE = 0.5 * np.sin(np.arange(8000) * 2 * np.pi * 440 / 16_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((f"{kind}.wav", {"subtype": kind}) for kind in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32")),
+        ("float.wav", {"subtype": "FLOAT"}), ("double.wav", {"subtype": "DOUBLE"}),
+        ("x.flac", {}), ("x.ogg", {}), ("x.mp3", {}), ("x.aiff", {}),
+    ],
+)  # fmt: skip
+def test_sound_of_any_depth_and_kind_is_the_same_tone(tmp_path, name, options):
+    soundfile.write(tmp_path / name, TONE, 16_000, **options)
+    said = []
+    sound = preprocessing.read_audio(tmp_path / name, say=said.append)
+    assert (sound.shape, sound.dtype, said) == ((8000,), torch.float32, [])
+    assert (sound[1000:7000] - torch.from_numpy(TONE)[1000:7000]).abs().max() < 0.06
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000])
+def test_any_rate_is_resampled_and_channels_are_averaged_and_both_are_said(tmp_path, rate, capsys):
+    tone = np.sin(np.arange(rate) * 2 * np.pi * 440 / rate)
+    soundfile.write(tmp_path / "x.wav", np.stack([0.6 * tone, 0.2 * tone], 1), rate)
+    sound = preprocessing.read_audio(tmp_path / "x.wav")
+    assert abs(len(sound) - 16_000) <= 1
+    wanted = torch.sin(torch.arange(16_000) * 2 * math.pi * 440 / 16_000) * 0.4
+    assert (sound[500:15_500] - wanted[500:15_500]).abs().max() < 0.01
+    assert capsys.readouterr().out == (
+        f"{tmp_path / 'x.wav'} has 2 channels: their mean is taken.\n"
+        f"{tmp_path / 'x.wav'} has {rate:,} samples a second: it is resampled to 16,000.\n"
+    )
+    preprocessing.read_audio(tmp_path / "x.wav", rate)
+    assert "samples a second" not in capsys.readouterr().out
+    soundfile.write(tmp_path / "x.wav", np.stack([tone, -tone], 1) / 2, 16_000, subtype="FLOAT")
+    assert preprocessing.read_audio(tmp_path / "x.wav").abs().max() > 0.4
+    assert "the first is taken, since they cancel out" in capsys.readouterr().out
+
+
 def test_audio_that_does_not_fit(tmp_path):
     path = tmp_path / "x.wav"
     cases = [
-        (np.zeros((100, 2)), 16_000, "has 2 channels and the course needs one"),
-        (np.zeros(100), 44_100, "has 44100 samples per second and should have 16000"),
+        (np.zeros((100, 2)), 16_000, "is silent, all of its samples are 0"),
         (np.zeros(0), 16_000, "holds no sound"),
+        (np.array([0.1, np.nan]), 16_000, "samples that are no numbers"),
+        (np.array([0.1, np.inf]), 16_000, "samples that are no numbers"),
+        (TONE, 100, "100 samples a second, which no sound has"),
+        (np.full(3_700_000, 0.1, np.float32), 1_000, "is longer than an hour"),
     ]
     for samples, rate, sentence in cases:
-        soundfile.write(path, samples, rate)
+        soundfile.write(path, samples, rate, subtype="FLOAT")
         with pytest.raises(ValueError, match=sentence):
             preprocessing.read_audio(path)
-    path.write_bytes(b"no sound")
-    with pytest.raises(ValueError, match="is not a readable sound file"):
-        preprocessing.read_audio(path)
+    soundfile.write(path, TONE, 16_000)
+    whole = path.read_bytes()
+    soundfile.write(tmp_path / "x.flac", TONE, 16_000)
+    lying = bytearray((tmp_path / "x.flac").read_bytes())
+    lying[21:26] = b"\xff" * 5  # so many samples would not fit into any memory
+    for data, sentence in [
+        (b"no sound", "is not a readable sound file"), (b"", "is not a readable sound file"),
+        (whole[:5000], "is cut off, its header promises more sound"),
+        (whole[:24] + b"\0\0\0\0" + whole[28:], "is not a readable sound file"),
+        (bytes(lying), "is not a readable sound file|is cut off"),
+        (b"\0\0\0\x20ftypM4A ", "it looks like m4a"), (b"<html>", "not a readable sound file"),
+    ]:  # fmt: skip
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=sentence):
+            preprocessing.read_audio(path)
+    path.write_bytes(whole[:40] + b"\xff\xff\xff\xff" + whole[44:])  # a stream's header
+    assert len(preprocessing.read_audio(path)) == len(TONE)
     with pytest.raises(FileNotFoundError, match="There is no sound at"):
         preprocessing.read_audio(tmp_path / "nowhere.wav")
 
@@ -499,3 +559,167 @@ def test_pictures_of_any_colour_mode_keep_light_and_dark(tmp_path, mode):
     assert row[-4:].mean() > 195
     if mode != "1":
         assert 90 < row[18:22].mean() < 165
+
+
+def read_strictly(path, size=None):
+    """Reads a picture with every warning an error, and all files closed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small = preprocessing.load_image(path, size or 16)
+        pixels = preprocessing.read_image(path)
+        gc.collect()  # a file left open warns here
+    assert small.shape == (3, size or 16, size or 16)
+    return pixels
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    hidden = Image.new("RGBA", (6, 4), (255, 0, 0, 0))
+    hidden.putpixel((2, 1), (0, 0, 255, 255))
+    half = Image.new("RGBA", (6, 4), (100, 0, 0, 128))
+    for name, picture, options in [
+        ("a.png", hidden, {}), ("a.webp", hidden, {"lossless": True, "exact": True}),
+        ("a.gif", hidden, {}), ("a.tif", hidden, {}),
+        ("b.png", hidden.convert("LA"), {}),
+        ("c.png", Image.new("RGB", (6, 4), (9, 8, 7)), {"transparency": (9, 8, 7)}),
+        ("d.png", Image.new("L", (6, 4), 9), {"transparency": 9}),
+        ("e.png", hidden.quantize(4), {}),
+    ]:  # fmt: skip
+        picture.save(tmp_path / name, **options)
+        pixels = read_strictly(tmp_path / name)
+        assert pixels[:, 3, 5].tolist() == [255] * 3, name
+        if name.startswith("a"):
+            assert pixels[:, 1, 2].tolist() == [0, 0, 255], name
+    half.save(tmp_path / "half.png")
+    assert read_strictly(tmp_path / "half.png")[:, 0, 0].tolist() == [177, 127, 127]
+
+
+@pytest.mark.parametrize(
+    ("top", "kind"),
+    [(65_535, np.uint16), (16_383, np.uint16), (4_095, np.uint16), (255, np.uint16),
+     (1, np.float32), (255, np.float32), (65_535, np.float32)],
+)  # fmt: skip
+def test_pictures_of_more_bits_look_as_those_of_eight(tmp_path, top, kind):
+    grey = np.tile(np.linspace(0, 200, 40).round(), (8, 1))  # not up to white
+    picture = Image.fromarray((grey / 255 * top).astype(kind))
+    path = tmp_path / ("x.tif" if kind is np.float32 else "x.png")
+    picture.save(path)
+    assert np.abs(read_strictly(path)[1].numpy() - grey).max() <= 1
+
+
+def test_pictures_of_no_usual_range_are_scaled_from_least_to_most(tmp_path):
+    ramp = np.tile(np.linspace(0, 1, 40), (8, 1))
+    for values in (ramp * 1e6, ramp * 1e-6, 2 * ramp - 1, (ramp * 3).round()):
+        Image.fromarray(values.astype(np.float32)).save(tmp_path / "x.tif")
+        row = read_strictly(tmp_path / "x.tif")[0, 0]
+        assert (row.min(), row.max()) == (0, 255)
+    for values, wanted in [(ramp * np.nan, 0), (ramp * 0 + 0.5, 128), (ramp * 0, 0)]:
+        Image.fromarray(values.astype(np.float32)).save(tmp_path / "x.tif")
+        assert set(read_strictly(tmp_path / "x.tif").flatten().tolist()) == {wanted}
+    values = np.where(ramp > 0.8, np.inf, ramp)
+    Image.fromarray(values.astype(np.float32)).save(tmp_path / "x.tif")
+    assert read_strictly(tmp_path / "x.tif")[0, 0, -1] == 255
+
+
+def png(width, height):
+    """The head of a PNG file of this size, with hardly anything in it."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 99)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(b)) + a + b + struct.pack(">I", zlib.crc32(a + b)) for a, b in parts
+    )
+
+
+def test_what_is_no_picture_to_read_is_one_sentence_and_no_warning(tmp_path):
+    whole = io.BytesIO()
+    Image.effect_noise((90, 90), 50).save(whole, "JPEG")
+    svg = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'
+    for name, data, part in [
+        ("65.png", png(8_125, 8_000), "has 65 megapixels, and pictures of up to 64 are read"),
+        ("100.png", png(10_000, 10_000), "has 100 megapixels"),
+        ("400.png", png(20_000, 20_000), "has 400 megapixels"),
+        ("cut.jpg", whole.getvalue()[:1500], "empty, cut off, or another kind of file"),
+        ("cut.png", png(90, 90), "empty, cut off, or another kind of file"),
+        ("empty.png", b"", "empty, cut off, or another kind of file"),
+        ("a.heic", b"\0\0\0\x18ftypheic\0\0", "looks like a HEIC photograph: save it as JPEG"),
+        ("a.png", b"\0\0\0\x18ftypheic\0\0", "looks like a HEIC photograph: save it as JPEG"),
+        ("a.svg", svg, "a drawing (SVG): save it as PNG"), ("b.svg", b"<svg/>", "a drawing (SVG)"),
+        ("a.pdf", b"%PDF-1.4", "a PDF"), ("a.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n", "(EPS)"),
+        ("a.cr2", b"II*\0\x10\0\0\0CR\2\0", "a camera's raw file: save it as JPEG"),
+        ("a.cr3", b"\0\0\0\x18ftypcrx ", "a camera's raw file"),
+        ("a.jpg", b"\n<!DOCTYPE html>", "a web page"), ("a.mp4", b"\0\0\0\x18ftypisom", "a film"),
+        ("b.jpg", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+    ]:  # fmt: skip
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=name) as error:
+            read_strictly(tmp_path / name)
+        assert part in str(error.value)
+        assert "\n" not in str(error.value)
+        assert (tmp_path / name).read_bytes() == data
+    gc.collect()
+
+
+def test_a_raw_file_whose_first_page_is_a_thumbnail_is_not_taken_for_it(tmp_path):
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    info[271], info[50706] = "A camera", b"\1\4\0\0"  # DNG
+    Image.new("RGB", (16, 12)).save(tmp_path / "x.dng", format="TIFF", tiffinfo=info)
+    with pytest.raises(ValueError, match="looks like a camera's raw file: save it as JPEG"):
+        preprocessing.read_image(tmp_path / "x.dng")
+
+
+def test_of_a_film_the_first_frame_is_read_and_every_file_is_closed(tmp_path):
+    frames = [Image.new("RGB", (20, 12), colour) for colour in ("red", "lime", "blue")]
+    for ending in ("gif", "webp", "png", "tif"):
+        path = tmp_path / f"x.{ending}"
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        assert read_strictly(path)[0].min() > 240
+        assert read_strictly(path)[1:].max() < 15
+
+
+def test_a_large_photograph_is_decoded_at_reduced_size(tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.linear_gradient("L").resize((2400, 1800)).convert("RGB")
+    picture.save(tmp_path / "x.jpg", exif=exif, quality=95)
+    decoded, load = [], ImageFile.ImageFile.load
+
+    def spy(image):
+        decoded.append(image.size)
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", spy)
+    small = preprocessing.load_image(tmp_path / "x.jpg")
+    assert decoded[0] == (600, 450)
+    whole = preprocessing.resize(
+        preprocessing.crop_square(preprocessing.read_image(tmp_path / "x.jpg")), 64
+    )
+    assert decoded[-1] == (2400, 1800)
+    assert (small * 255 - whole).abs().max() < 4  # upright, too
+
+
+def test_damaged_exif_harms_no_picture(tmp_path):
+    exif = b"Exif\0\0II*\0\xff\xff\xff\xff"
+    Image.new("RGB", (20, 10), "red").save(tmp_path / "x.jpg", exif=exif)
+    assert read_strictly(tmp_path / "x.jpg").shape == (3, 10, 20)
+
+
+def picture_files():
+    """Small pictures of many kinds, as bytes."""
+    grey = Image.linear_gradient("L").resize((20, 14))
+    for mode, kind in [("RGB", "PNG"), ("RGBA", "WEBP"), ("P", "GIF"), ("L", "JPEG"),
+                       ("F", "TIFF"), ("CMYK", "JPEG"), ("I;16", "PNG"), ("1", "BMP")]:  # fmt: skip
+        data = io.BytesIO()
+        grey.convert(mode).save(data, kind)
+        yield data.getvalue()
+
+
+@given(st.sampled_from(list(picture_files())), st.integers(0, 10**6), st.binary(max_size=9))
+def test_any_damage_leaves_a_picture_or_one_sentence(tmp_path_factory, data, place, piece):
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    place %= len(data)
+    path.write_bytes(data[:place] + piece + data[place + len(piece) :])
+    try:
+        pixels = preprocessing.read_image(path)
+    except ValueError:
+        return
+    assert pixels.dtype == torch.uint8
+    assert pixels.ndim == 3

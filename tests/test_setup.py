@@ -212,6 +212,37 @@ def only(findings, ok):
     return found[0]
 
 
+CONSOLES = """
+import contextlib, io, sys
+from mbm_lab import __main__
+
+words = [["--help"], ["lessons"], ["exercises"], ["data", "list"], ["data", "check", sys.argv[1]]]
+for name in ("lab", "playground", "doctor", "lessons", "exercises", "bench", "data", "weights"):
+    words.append([name, "--help"])
+for encoding in ("ascii", "cp1252", "gbk"):
+    for command in [*words, *([["doctor"]] if encoding == "ascii" else [])]:
+        sys.stdout, sys.stderr = (io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2))
+        with contextlib.suppress(SystemExit):  # argparse, after --help
+            __main__.main(command)
+        sys.stdout.flush()
+        assert len(sys.stdout.buffer.getvalue()) > 60, command
+"""
+
+
+@pytest.mark.slow
+def test_a_console_without_our_letters_is_no_error(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "captions.txt").write_text("image,caption\n猫.png,α\n", encoding="utf-8")
+    bare = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": "."}
+    command = [sys.executable, "-c", CONSOLES, str(tmp_path)]
+    done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | bare, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    command = [sys.executable, "-m", "mbm_lab", "--help"]
+    done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | bare, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"open ? and ? as a page of its own" in done.stdout
+
+
 def test_doctor_on_python():
     only(doctor.check_python((3, 11, 0)), True)
     assert "3.10.9" in only(doctor.check_python((3, 10, 9)), False).says

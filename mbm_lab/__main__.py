@@ -99,6 +99,41 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("folder", metavar="FOLDER")
     check.set_defaults(command=_data_check)
 
+    train = commands.add_parser(
+        "train", help="learn from a table of your own, and write a report",
+        description="Learns to predict one column of a table of your own from the others, and "
+        "writes a report, the model, and its answers. Stopped, it goes on when called again.",
+    )  # fmt: skip
+    train.add_argument("folder", metavar="FOLDER", help="of the table, or of folders, one a class")
+    train.add_argument("--target", metavar="COLUMN", help="the column to predict")
+    for name, what in (("image", "pictures"), ("audio", "sounds"), ("clip", "clips")):
+        train.add_argument(f"--{name}", metavar="COLUMN", help=f"a column of {what}' file names")
+    train.add_argument("--text", metavar="COLUMN", help="a column of texts")
+    train.add_argument(
+        "--number", metavar="COLUMN", action="append", default=[], dest="numbers",
+        help="a column of numbers (may be given several times)",
+    )  # fmt: skip
+    train.add_argument(
+        "--group", metavar="COLUMN", help="rows with one value here are learned or tested together"
+    )
+    train.add_argument("--language", metavar="CODE", help="of the texts (found if not given)")
+    train.add_argument(
+        "--classes", action=argparse.BooleanOptionalAction, default=None,
+        help="take the target as classes, or as a number (found if not given)",
+    )  # fmt: skip
+    train.add_argument(
+        "--encoder", metavar="WHAT=NAME", action="append", default=[], dest="encoders",
+        help="a pre-trained encoder that is installed, as in image=timm:resnet18",
+    )  # fmt: skip
+    train.add_argument("--out", metavar="DIR", help="where to (default: FOLDER/mbm_report)")
+    train.set_defaults(command=_train)
+
+    predict = commands.add_parser("predict", help="let a trained model answer for new rows")
+    predict.add_argument("model", metavar="MODEL", help="the file model.safetensors, or its folder")
+    predict.add_argument("rows", metavar="ROWS", help="a table like the first, without the target")
+    predict.add_argument("--out", metavar="FILE", help="a new CSV file (default: it is printed)")
+    predict.set_defaults(command=_predict)
+
     weights = commands.add_parser("weights", help="train the small models of data/weights anew")
     weights.add_argument(
         "lessons", nargs="*", metavar="NUMBER", help="only the models of these lessons"
@@ -256,6 +291,27 @@ def _weights(options: argparse.Namespace) -> None:
     for number in numbers:
         for path in stored.retrain(number, options.out or stored.WEIGHTS):
             print(f"Written: {path}", flush=True)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from mbm_lab import tables, trained
+
+    encoders = trained.named_encoders(options.encoders)
+    names = ("image", "text", "audio", "clip", "numbers", "target", "group", "language", "classes")
+    table = tables.load_table(options.folder, **{name: getattr(options, name) for name in names})
+    for note in table.notes:
+        print(note)
+    trained.train(table, options.out or table.folder / "mbm_report", encoders)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from mbm_lab import trained
+
+    trained.predict(options.model, options.rows, options.out, warn=_warn)
+
+
+def _warn(sentence: str) -> None:
+    print(f"mbm-lab: {sentence}", file=sys.stderr)
 
 
 def _sentence(error: Exception) -> str:

@@ -7,10 +7,15 @@ albums ready for the models of lessons 06, 07 and 10.
 from __future__ import annotations
 
 import copy
+import csv
 import math
+import random
+import shutil
+import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -433,3 +438,21 @@ def _trained(
         model = new_reader(modalities, fused)
     train_reader(model, pairs, seed=seed)
     return model
+
+
+# --- A table of one's own
+
+
+def example_table(count: int = 450, seed: int = 0) -> Path:
+    """Writes `count` postcards into a new folder, as a table of one's own could be: cards.csv with
+    the columns photo, message and mood, beside it the pictures in `photos`."""
+    folder = Path(tempfile.mkdtemp(prefix="mbm-table-"))
+    (folder / "photos").mkdir()
+    cards = datasets.load_postcards("test", parts=()).cards
+    with (folder / "cards.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["photo", "message", "mood"])
+        for card in random.Random(seed).sample(cards, count):
+            shutil.copy(datasets.POSTCARDS / "images" / f"{card.name}.png", folder / "photos")
+            writer.writerow([f"{card.name}.png", card.message, f"{card.mood:.3f}"])
+    return folder

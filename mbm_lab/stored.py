@@ -90,13 +90,14 @@ def save_tensors(
 def load_tensors(model: nn.Module, path: Path) -> dict[str, Tensor]:
     """The tensors in a file, after a check that they are those of this model. Raises as
     `load_weights` does."""
-    weights, _ = _read(path)
+    weights, _ = read_tensors(path)
     _check_fit(model, weights, path)
     return weights
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A file's tensors, and what it says of them."""
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A file's tensors, and what it says of them. Raises FileNotFoundError without the file,
+    ValueError when it is damaged."""
     if not path.is_file():
         raise FileNotFoundError(
             f"There are no weights at {path}: check the name, or train and save them first."
@@ -161,7 +162,7 @@ def save(one: Model, seed: int, command: str, out: str | Path = WEIGHTS) -> Path
         "data": datasets.fingerprint(),
     }
     path = Path(out) / f"{one.name}_{seed}.safetensors"
-    save_tensors(tensors, path, facts | {"checksum": _checksum(facts, tensors)})
+    save_tensors(tensors, path, facts | {"checksum": checksum(facts, tensors)})
     return path
 
 
@@ -184,7 +185,7 @@ def load(name: str, seed: int = 0, folder: str | Path = WEIGHTS) -> tuple[nn.Mod
             f"There are: {', '.join(sorted(_names(folder))) or 'none'}. `mbm-lab weights` trains "
             "them."
         )
-    tensors, said = _read(path)
+    tensors, said = read_tensors(path)
     facts = _facts(said, path)
     for what, wanted in (("name", name), ("seed", str(seed))):
         if facts[what] != wanted:
@@ -192,7 +193,7 @@ def load(name: str, seed: int = 0, folder: str | Path = WEIGHTS) -> tuple[nn.Mod
                 f"{path} holds another model: its {what} is {facts[what]}, not {wanted}. Give the "
                 "file its own name back, or train it anew with `mbm-lab weights`."
             )
-    if facts.pop("checksum") != _checksum(facts, tensors):
+    if facts.pop("checksum") != checksum(facts, tensors):
         raise ValueError(
             f"{path} was changed after it was written: its words, sizes or weights are not those "
             f"of its checksum. Replace it by a whole copy, or make it anew: {facts['command']}."
@@ -208,7 +209,7 @@ def described(path: str | Path) -> dict[str, str]:
     """What a stored model's file says of it: name, class, sizes, words, seed, command, data and
     checksum. Raises FileNotFoundError without the file, ValueError when it does not say all of it.
     """
-    return _facts(_read(Path(path))[1], Path(path))
+    return _facts(read_tensors(Path(path))[1], Path(path))
 
 
 def _facts(said: dict[str, str], path: Path) -> dict[str, str]:
@@ -262,11 +263,11 @@ def _lively(words: list | None) -> Words:
     return Vocabulary(words) if words and words[: len(special)] == special else words
 
 
-def _checksum(facts: dict[str, str], tensors: dict[str, Tensor]) -> str:
+def checksum(facts: dict[str, str], tensors: dict[str, Tensor]) -> str:
     """SHA-256 of all that is said and of every weight."""
     sha = hashlib.sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode())
     for name, values in sorted(tensors.items()):
-        values = values.detach().cpu().contiguous()
+        values = values.detach().cpu().clone(memory_format=torch.contiguous_format)
         sha.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         sha.update(values.view(-1).view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()

@@ -1394,7 +1394,8 @@ def _verdict(a: Analysis, unread: dict[str, list[int]]) -> list[str]:
                         f"{'them' if verb == 'do' else 'it'} {span}, which may be nothing."
                         )  # fmt: skip
         weight = a.weights[name]
-        if weight.low <= 0 or weight.high > 3 * weight.low:
+        wide = weight.low <= 0 or weight.high > 3 * weight.low
+        if wide and weight.low < weight.high:
             said.append(f"{GREEK[i]}, the weight of your {noun}, could be anything between "
                         f"{weight.low:.2f} and {weight.high:.2f}.")  # fmt: skip
     if not useless and len(names) > 1 and all(a.gains[name].low <= 0 for name in names):

@@ -13,11 +13,13 @@ from torch import nn
 from mbm_lab import (
     albums,
     captioning,
+    datasets,
     fusion,
     preprocessing,
     real_data,
     retrieval,
     stored,
+    tables,
     training,
     translation,
     writing,
@@ -391,3 +393,15 @@ def test_the_translator_learns_another_language_and_a_shuffled_source_hurts():
     assert translation.translate(model, source, nothing, words[1], "de") == german
     other = translation.translate(model, source.roll(5, 0), nothing, words[1], "de")
     assert not any(ours == true for ours, true in zip(other, german, strict=True))
+
+
+def test_an_example_table_is_read_as_one_of_ones_own():
+    folder = real_data.example_table(count=40)
+    table = tables.load_table(folder, target="mood")
+    assert table.modalities == ("image", "text")
+    assert (len(table), table.classes, table.left_out) == (40, [], {})
+    cards = {card.name: card for card in datasets.load_postcards("test", parts=()).cards}
+    own = [cards[name.removesuffix(".png")] for name in table.names]
+    assert [card.message for card in own] == table.texts
+    assert [card.mood for card in own] == pytest.approx(table.target.tolist(), abs=0.001)
+    assert real_data.example_table(count=2) != folder  # nothing is overwritten

@@ -172,7 +172,7 @@ def test_a_file_of_another_course_is_an_error(tmp_path, changes, sentence):
     path = stored.WEIGHTS / "dual_encoder_0.safetensors"
     tensors, facts = load_file(path), stored.described(path) | changes
     facts.pop("checksum")
-    facts["checksum"] = stored._checksum(facts, tensors)
+    facts["checksum"] = stored.checksum(facts, tensors)
     save_file(tensors, tmp_path / path.name, facts)
     with pytest.raises(ValueError, match=re.escape(sentence)):
         stored.load("dual_encoder", 0, tmp_path)

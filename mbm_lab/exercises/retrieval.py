@@ -211,8 +211,8 @@ info_nce = Exercise(
         "the mean of both.": _row_and_column,
         "You only pull: 1 minus the mean of the diagonal. The negatives must count, or all "
         "vectors become one.": lambda scores: 1 - scores.diagonal().mean(),
-        "You took the mean of the table and its transpose first. Take the two cross-entropies, "
-        "then their mean.": lambda scores: nn.functional.cross_entropy(
+        "You took the mean of the table and its transpose first. Take the loss of the rows and "
+        "that of the columns, then their mean.": lambda scores: nn.functional.cross_entropy(
             (scores + scores.T) / 2, torch.arange(len(scores))
         ),
         "You added the table and its transpose first. Take the two cross-entropies, then their "
@@ -228,8 +228,8 @@ info_nce = Exercise(
         ),
         "You took the mean of the whole table as the loss of all pairs: only the diagonal counts, "
         "after log_softmax.": lambda scores: -scores.mean(),
-        "Your loss is the distance of the probabilities from 0 and 1, squared. The cross-entropy "
-        "is −log p of the pairs.": lambda scores: (
+        "Your loss is the distance of the probabilities from 0 and 1, squared. The loss is "
+        "−log p of the pairs.": lambda scores: (
             (scores.softmax(1) - torch.eye(len(scores))).square().mean()
         ),
         "Your result is log 2 every time, as in the task's example. Compute it from the scores.": (

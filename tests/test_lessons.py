@@ -189,22 +189,16 @@ MOST_IN_VIEW = 0.3  # the share of a solution's code that may stand there
 LEAST_NODES = 5  # what has fewer names, numbers and operations is too small to give anything away
 
 
-class _NameNames(ast.NodeTransformer):
-    """Calls the names in an expression n0, n1, … in their order: a * b + a is n0 * n1 + n0."""
-
-    def __init__(self):
-        self.names = {}
-
-    def visit_Name(self, node):
-        return ast.Name(self.names.setdefault(node.id, f"n{len(self.names)}"), ast.Load())
-
-    def visit_arg(self, node):
-        return ast.arg(self.names.setdefault(node.arg, f"n{len(self.names)}"))
-
-
 def form(expression):
-    """An expression whatever its names are."""
-    return ast.dump(_NameNames().visit(ast.parse(ast.unparse(expression))))
+    """An expression whatever its names are. (Its text is changed, not a copy of the tree: a copy
+    would take along all that hangs on nodes which Python shares among trees.)"""
+    names = {}
+
+    def neutral(found):
+        return f"{found[1]}'{names.setdefault(found[2], f'n{len(names)}')}'"
+
+    text = ast.dump(expression).replace("Store()", "Load()")
+    return re.sub(r"((?:Name\(id|arg\(arg)=)'([^']*)'", neutral, text)
 
 
 def nodes(tree):

@@ -39,6 +39,7 @@ def _log_likelihood_cases() -> Cases:
             torch.tensor([[-40.0, -30.0, 0.0], [-1.0, -2.0, -0.7]]),
             torch.tensor([1, 2]),
         ),
+        "a sentence of 200 words": (_log_p(200, 9, 4), 1 + torch.arange(200) % 8),
     }
 
 
@@ -73,6 +74,10 @@ log_likelihood = Exercise(
     cases=_log_likelihood_cases,
     beyond=_log_likelihood_beyond,
     mistakes={
+        "You multiplied the probabilities first. Of a long sentence the product is too small for a "
+        "number and becomes 0: add the logarithms.": (
+            lambda log_p, words: _written(log_p, words)[words != 0].exp().prod().log()
+        ),
         "You counted the padding too: leave out the places whose word is number 0.": (
             lambda log_p, words: _written(log_p, words).sum()
         ),

@@ -885,6 +885,12 @@ def _most_copies(cards: Tensor, train_cards: int) -> tuple[Tensor, Tensor]:
     return inside.nonzero()[:, 0], (~inside).nonzero()[:, 0]
 
 
+def _sorted_as_texts(cards: Tensor, train_cards: int) -> tuple[Tensor, Tensor]:
+    chosen = sorted({str(card) for card in cards.tolist()})[:train_cards]
+    inside = torch.tensor([str(card) in chosen for card in cards.tolist()])
+    return inside.nonzero()[:, 0], (~inside).nonzero()[:, 0]
+
+
 split = Exercise(
     lesson="05",
     name="split",
@@ -911,6 +917,7 @@ split = Exercise(
         "copies lie apart": (torch.tensor([4, 1, 3, 1, 4, 3, 3, 2]), 3),
         "some cards have no copy": (torch.tensor([8, 6, 6, 6, 7, 5]), 2),
         "a card with the number 0": (torch.tensor([4, 0, 4, 2, 0]), 1),
+        "numbers of one digit and of two": (torch.tensor([12, 3, 10, 3, 12]), 1),
     },
     beyond=lambda: {
         "all cards for training": (torch.tensor([2, 1, 2]), 2),
@@ -918,6 +925,9 @@ split = Exercise(
         "every second row (a strided tensor)": (torch.tensor([4, 0, 1, 0, 4, 0, 2, 0])[::2], 1),
     },
     mistakes={
+        "You sorted the cards' numbers as texts, and there 10 comes before 3. Sort numbers.": (
+            _sorted_as_texts
+        ),
         "The training rows are now right, but the test still holds all rows: the training cards "
         "must leave it.": lambda cards, count: (
             my_split(cards, count)[0],

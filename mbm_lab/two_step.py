@@ -42,7 +42,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from mbm_lab import atomic, cnn, fusion, preprocessing, training
-from mbm_lab.device import device_of, seeded
+from mbm_lab.device import seeded
 from mbm_lab.tables import Table
 
 GREEK = ("α", "β", "γ", "δ", "ε")
@@ -382,9 +382,7 @@ def _sound(path: Path) -> Tensor:
 def _called(encoder: Callable, inputs: object, count: int) -> np.ndarray:
     """What an encoder of one's own gives, checked. Raises ValueError when it is not (N, D)."""
     if isinstance(encoder, nn.Module):
-        was_training = encoder.training
-        found = encoder.eval()(inputs.to(device_of(encoder)))
-        encoder.train(was_training)
+        found = training.predict(encoder, inputs)
     else:
         found = encoder(inputs)
     found = found.detach().cpu().numpy() if isinstance(found, Tensor) else np.asarray(found)

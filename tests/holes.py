@@ -31,7 +31,10 @@ import torch
 from torch import Tensor
 
 from mbm_lab import exercises
-from mbm_lab.exercises.exercise import Cases, Exercise, same, show
+from mbm_lab.exercises.comparing import same
+from mbm_lab.exercises.exercise import Cases, Exercise
+from mbm_lab.exercises.plain import plain
+from mbm_lab.exercises.showing import show
 from tests import mutants
 from tests.mutants import altered, name_of
 
@@ -378,7 +381,9 @@ def outcome(one: Exercise, answer: Callable, arguments: tuple, seconds: float) -
 
 
 def alike(one: Outcome, other: Outcome) -> bool:
-    return one.error == other.error if one.error or other.error else same(one.value, other.value)
+    if one.error or other.error:
+        return one.error == other.error
+    return same(plain(one.value), plain(other.value))
 
 
 def finite(value: Any) -> bool:
@@ -475,10 +480,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         for note, holes in by_input.items():
             first = holes[0]
             print(f"\n  {note}")
-            print(f"    input    {show(first.arguments)}")
-            print(f"    expected {show(first.expected.value)}")
+            print(f"    input    {show(plain(first.arguments))}")
+            print(f"    expected {show(plain(first.expected.value))}")
             for hole in holes:
-                print(f"    {hole.got.error or show(hole.got.value)}\n        {hole.answer.what}")
+                got = hole.got.error or show(plain(hole.got.value))
+                print(f"    {got}\n        {hole.answer.what}")
         for answer in found.same if options.same else ():
             print(f"  the same: {answer.what}")
     return 1 if count else 0

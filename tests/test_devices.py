@@ -27,6 +27,7 @@ from mbm_lab import (
     stored,
     training,
     translation,
+    two_step,
     video,
     welcome,
     widgets,
@@ -145,6 +146,17 @@ def captioner_case(call, trains=False):
     model, vocabulary = stored.load("captioner")
     cards = few_cards()
     return Case(model, lambda put: call(model, cards, vocabulary, put), trains)
+
+
+def own_encoder_case():
+    """The pictures come from files, so nothing is put: features are always NumPy's."""
+    table = datasets.load_table(real_data.example_table(32), image="photo", target="mood")
+    encoder = stored.load("captioner")[0].encoder
+
+    def call(put):
+        return put(torch.from_numpy(two_step.features_of(table, "image", encoder)))
+
+    return Case(encoder, call)
 
 
 def decoder_case(call):
@@ -310,6 +322,7 @@ CASES = {
     "captioning.train_captioner": lambda: captioner_case(
         lambda model, cards, words, put: captioning.train_captioner(model, cards, words, 1), True
     ),
+    "two_step.features_of": lambda: own_encoder_case(),
     "captioning.image_cells": lambda: captioner_case(
         lambda model, cards, words, put: captioning.image_cells(model.encoder, put(cards.images))
     ),

@@ -405,7 +405,7 @@ def test_classes_are_told_by_probabilities(classes):
 def test_a_fitted_model_is_the_same_when_it_was_saved(kind, request, tmp_path):
     found = request.getfixturevalue(kind)
     stored.save_tensors(found.model.tensors(), tmp_path / "m.safetensors")
-    tensors, _ = stored._read(tmp_path / "m.safetensors")
+    tensors, _ = stored.read_tensors(tmp_path / "m.safetensors")
     again = two_step.Fitted.rebuild(tensors, json.loads(json.dumps(found.model.about())))
     ours = two_step.predict(found.model, found.table)
     assert torch.equal(two_step.predict(again, found.table), ours)

@@ -81,7 +81,7 @@ class Interval(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+        return f"{self.value:z.2f} ({self.low:z.2f} to {self.high:z.2f})"
 
 
 class Score(NamedTuple):
@@ -1368,7 +1368,7 @@ def _verdict(a: Analysis, unread: dict[str, list[int]]) -> list[str]:
         share = f"{v.value:.0%}" if v.value > 0 else "nothing"
         said.append(
             f"On {rows} that it had not seen, v explains {share} of the variance of {what} "
-            f"(R² {v.value:.2f}, 95 %: {v.low:.2f} to {v.high:.2f})."
+            f"(R² {v.value:z.2f}, 95 %: {v.low:z.2f} to {v.high:z.2f})."
         )
     else:
         said.append(f"On {rows} that it had not seen, v names the right class of {what} in "
@@ -1381,21 +1381,21 @@ def _verdict(a: Analysis, unread: dict[str, list[int]]) -> list[str]:
         gain = a.gains.get(name)
         if gain is None or useless:
             continue
-        span = f"(99 %: {gain.low:.2f} to {gain.high:.2f})"
+        span = f"(99 %: {gain.low:z.2f} to {gain.high:z.2f})"
         if gain.low > 0:
             said.append(f"Your {noun} {'help' if verb == 'do' else 'helps'}: without "
-                        f"{'them' if verb == 'do' else 'it'}, v loses {gain.value:.2f} of its "
+                        f"{'them' if verb == 'do' else 'it'}, v loses {gain.value:z.2f} of its "
                         f"{a.metric} {span}.")  # fmt: skip
         else:
             alone = ", beside the rest" if len(names) > 1 else ""
-            said.append(f"Your {noun} {verb} not help{alone}: v gains {gain.value:.2f} by "
+            said.append(f"Your {noun} {verb} not help{alone}: v gains {gain.value:z.2f} by "
                         f"{'them' if verb == 'do' else 'it'} {span}, which may be nothing."
                         )  # fmt: skip
         weight = a.weights[name]
         wide = weight.low <= 0 or weight.high > 3 * weight.low
         if wide and weight.low < weight.high:
             said.append(f"{GREEK[i]}, the weight of your {noun}, could be anything between "
-                        f"{weight.low:.2f} and {weight.high:.2f}.")  # fmt: skip
+                        f"{weight.low:z.2f} and {weight.high:z.2f}.")  # fmt: skip
     if not useless and len(names) > 1 and all(a.gains[name].low <= 0 for name in names):
         said.append(
             f"Your {' and your '.join(NOUNS[name] for name in names)} say much the same: v can do "
@@ -1404,16 +1404,16 @@ def _verdict(a: Analysis, unread: dict[str, list[int]]) -> list[str]:
     if not useless and "untrained sum" in a.gains and a.gains["untrained sum"].low <= 0:
         letters = ", ".join(GREEK[: len(names)])
         said.append(f"The untrained sum of the readings is as good as v here "
-                    f"({score['untrained sum'].value:.2f} and {v.value:.2f}): {letters} need not "
+                    f"({score['untrained sum'].value:z.2f} and {v.value:z.2f}): {letters} need not "
                     "be learned.")  # fmt: skip
     for name, gain in a.gains.items():
         if name.startswith(NETWORK) and not useless:
-            kind, span = name.removeprefix(NETWORK), f"(99 %: {gain.low:.2f} to {gain.high:.2f})"
+            kind, span = name.removeprefix(NETWORK), f"(99 %: {gain.low:z.2f} to {gain.high:z.2f})"
             if gain.high < 0:
-                said.append(f"A network is better than v: {kind}, by {-gain.value:.2f} {span}.")
+                said.append(f"A network is better than v: {kind}, by {-gain.value:z.2f} {span}.")
             elif gain.low > 0:
                 said.append(f"No network is as good as v: the best, {kind}, loses to it by "
-                            f"{gain.value:.2f} {span}.")  # fmt: skip
+                            f"{gain.value:z.2f} {span}.")  # fmt: skip
             else:
                 said.append(f"The best network, {kind}, is neither better nor worse than v, as far "
                             f"as {rows} can tell {span}.")  # fmt: skip

@@ -5,10 +5,10 @@
 Every stub of an exercise is replaced by its solution, and its check must say "Right.".
 Every code cell runs, in order, in one shell of IPython inside this process; `pick_device()` gives
 the make-believe GPU. Devices do not depend on how long one trains or on how much, so all is cut
-short: the first 320 postcards of a split, 64 with sounds, read once and unwatched; one
-epoch of training, with the first 64 examples; one seed of the stored models. The exit status is 1
-if a cell mixes devices. A cell that fails for another reason is listed too: it may need what a
-failed cell did not make. So is a solution that its check does not call right.
+short: the first 320 postcards of a split, 64 with sounds, read once and unwatched; a table of
+64 rows; one epoch of training, with the first 64 examples; one seed of the stored models. The exit
+status is 1 if a cell mixes devices. A cell that fails for another reason is listed too: it may need
+what a failed cell did not make. So is a solution that its check does not call right.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from unittest import mock
 
 from torch.utils.data import DataLoader
 
-from mbm_lab import datasets, exercises, lessons, stored, training
+from mbm_lab import datasets, exercises, lessons, real_data, stored, training
 from mbm_lab.exercises.exercise import Choice, Exercise
 from tests import elsewhere
 from tests.test_exercises import cell_of
@@ -108,11 +108,13 @@ def short_training() -> Iterator[None]:
     """Little data, read once and unwatched; one epoch, few examples and steps; one seed for all."""
     cards = _once(datasets.load_postcards, _few_cards)
     digits = _once(datasets.load_spoken_digits, _few_digits)
+    table = functools.partial(real_data.example_table, EXAMPLES)
     with (
         mock.patch.object(stored, "SEEDS", stored.SEEDS[:1]),
         mock.patch.object(training, "fit", _short(training.fit)),
         mock.patch.object(training, "least_loss", _two_steps(training.least_loss)),
         mock.patch.object(datasets, "load_postcards", cards),
+        mock.patch.object(real_data, "example_table", table),
         mock.patch.object(datasets, "load_spoken_digits", digits),
     ):
         yield

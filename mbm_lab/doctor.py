@@ -357,7 +357,7 @@ def broken_packages(names: list[str]) -> dict[str, str]:
     the others in another Python, which they may bring down. To load those that are Python alone
     would take many seconds; their files are looked at instead.
     """
-    files = {name: metadata.files(name) for name in names if name != "torch"}
+    files = {name: _files(name) for name in names if name != "torch"}
     pure = {
         name: there
         for name, there in files.items()
@@ -392,6 +392,21 @@ for name in sys.argv[1:]:
         fault = " ".join(f"{type(error).__name__}: {error}".split())
     print(name, fault, sep="\t", flush=True)
 """
+
+
+def _files(name: str) -> list[metadata.PackagePath] | None:
+    """A package's files as they were installed. (From Python 3.13 on, `metadata.files` leaves out
+    those that are missing, which are looked for here.)"""
+    package = metadata.distribution(name)
+    record = package.read_text("RECORD")
+    if record is None:
+        return package.files
+    files = []
+    for path, _, size in csv.reader(record.splitlines()):
+        file = metadata.PackagePath(path)
+        file.size, file.dist = int(size) if size else None, package
+        files.append(file)
+    return files
 
 
 def _incomplete(files: list[metadata.PackagePath]) -> str | None:

@@ -9,7 +9,6 @@ It calls no method that the answer could have written.
 from __future__ import annotations
 
 import functools
-import inspect
 import types
 from dataclasses import dataclass
 from typing import Any
@@ -256,7 +255,3 @@ def _bytes(values: Tensor) -> bytes:
 def is_class(value: Any) -> bool:
     """`inspect.isclass`, whatever the value says of its class."""
     return issubclass(type(value), type)
-
-
-def is_function(value: Any) -> bool:
-    return inspect.isfunction(value) if not is_class(value) else False

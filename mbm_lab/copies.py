@@ -49,7 +49,8 @@ def state(lesson: Path, mine: Path = MY_LESSONS) -> str:
         notebook = read_notebook(copy)
     except (ValueError, OSError):  # or a folder, or nobody may read it
         return UNREADABLE
-    text, course = fingerprint(notebook), fingerprint(read_notebook(lesson))
+    course = fingerprint(lessons.without_notes(read_notebook(lesson)))
+    text = fingerprint(notebook)
     if text == course:
         return SAME
     known = origin(notebook)
@@ -154,14 +155,14 @@ def merge(
 
 
 def _learners(lesson: Path) -> NotebookNode:
-    """A lesson as a learner gets it: not yet run, and naming its origin.
+    """A lesson as a learner gets it: without notes, not yet run, and naming its origin.
 
     Its metadata are complete, so that JupyterLab, which completes them, has nothing to save.
     """
     from ipykernel.ipkernel import IPythonKernel
     from ipykernel.kernelspec import get_kernel_dict
 
-    notebook = read_notebook(lesson)
+    notebook = lessons.without_notes(read_notebook(lesson))
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None

@@ -4,6 +4,7 @@
 `copies` makes the learner's copies of them.
 """
 
+import copy
 import os
 import re
 import time
@@ -19,6 +20,12 @@ MY_LESSONS = place.HOME / "my_lessons"
 
 WORDS_A_MINUTE = 110  # careful reading, in a language that may not be one's own
 CODE_LINES_A_MINUTE = 12
+
+NOTE = "instructor"
+"""The tag of a cell of text that is for the instructor: learners' copies do not have it."""
+
+NOTE_LINE = re.compile(r"\*\*For the instructor\*\* · (?P<minutes>\d+) minutes?\.")
+EXERCISE_LINE = re.compile(r"^\*(?P<minutes>\d+) minutes?, \w+\.\*", re.MULTILINE)
 
 TIME_LINE = re.compile(
     r"\*\*Time\*\*: (?P<read>\d+) minutes to read, (?:(?P<exercises>\d+) minutes of exercises, )?"
@@ -112,10 +119,15 @@ def exercise_minutes(notebook: NotebookNode) -> int:
 
 def reading_minutes(notebook: NotebookNode) -> int:
     """The minutes it takes to read a lesson, to the nearest five, from its words and code."""
-    words = sum(len(c.source.split()) for c in notebook.cells if c.cell_type == "markdown")
-    lines = sum(code_lines(cell) for cell in notebook.cells if cell.cell_type == "code")
-    minutes = words / WORDS_A_MINUTE + lines / CODE_LINES_A_MINUTE
-    return max(5, 5 * int(minutes / 5 + 0.5))
+    return max(5, 5 * int(_to_read(notebook.cells) / 5 + 0.5))
+
+
+def _to_read(cells: list[NotebookNode]) -> float:
+    """The minutes it takes to read these cells: words and lines of code, without the notes."""
+    cells = [cell for cell in cells if not is_note(cell)]
+    words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+    lines = sum(code_lines(cell) for cell in cells if cell.cell_type == "code")
+    return words / WORDS_A_MINUTE + lines / CODE_LINES_A_MINUTE
 
 
 def code_lines(cell: NotebookNode) -> int:
@@ -126,6 +138,52 @@ def code_lines(cell: NotebookNode) -> int:
 def most_seconds(lesson: Path) -> int:
     """What all cells of a lesson may take on a laptop with two cores, in seconds."""
     return 180 if lesson.stem == "12_real_data" else 60
+
+
+# What is for the instructor
+
+
+def is_note(cell: NotebookNode) -> bool:
+    """Whether a cell is for the instructor alone."""
+    return NOTE in cell.metadata.get("tags", [])
+
+
+def without_notes(notebook: NotebookNode) -> NotebookNode:
+    """A lesson as learners get it: a copy without notes, and without the marks of the slides."""
+    notebook = copy.deepcopy(notebook)
+    notebook.cells = [cell for cell in notebook.cells if not is_note(cell)]
+    for cell in notebook.cells:
+        cell.metadata.pop("slideshow", None)
+    return notebook
+
+
+def note_minutes(notebook: NotebookNode) -> list[int]:
+    """The minutes that each note covers: from it to the next, reading and exercises together.
+
+    What stands above the first note counts with it. A lesson's runs are short beside that.
+    """
+    parts: list[list[NotebookNode]] = [[]]
+    for cell in notebook.cells:
+        if is_note(cell) and any(map(is_note, parts[-1])):
+            parts.append([])
+        parts[-1].append(cell)
+    if not any(map(is_note, parts[0])):
+        return []
+    return [max(1, round(_to_read(part) + sum(exercise_parts(part)))) for part in parts]
+
+
+def exercise_parts(cells: list[NotebookNode]) -> list[int]:
+    """The minutes of each exercise whose task is among these cells."""
+    tasks = (EXERCISE_LINE.search(cell.source) for cell in cells if cell.cell_type == "markdown")
+    return [int(task["minutes"]) for task in tasks if task]
+
+
+def write_note_minutes(notebook: NotebookNode) -> None:
+    """Writes into each note the minutes that it covers."""
+    notes = [cell for cell in notebook.cells if is_note(cell)]
+    for note, minutes in zip(notes, note_minutes(notebook), strict=True):
+        line = f"**For the instructor** · {minutes} minute{'s' if minutes != 1 else ''}."
+        note.source = NOTE_LINE.sub(line, note.source, count=1)
 
 
 # Cells that need a data set which not everybody has
@@ -165,6 +223,7 @@ def refresh(numbers: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> No
             raise ValueError(f"{lesson.name} needs the data set {name} to store its outputs.")
         seconds = _execute(notebook, lesson)
         _check_outputs(notebook, lesson.name)
+        write_note_minutes(notebook)
         _tidy(notebook, seconds)
         _write(notebook, lesson)
         print(f"{lesson.name}: {seconds:.0f} s, outputs stored.", flush=True)

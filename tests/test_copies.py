@@ -85,12 +85,29 @@ def test_missing_lessons_are_copied_and_nothing_is_overwritten(course):
 @pytest.mark.parametrize("lesson", lessons.course_lessons(), ids=lambda path: path.stem)
 def test_a_copy_has_the_lessons_text_and_was_not_run(lesson, tmp_path):
     copy, _ = copies.fresh_copy(lesson.stem, mine=tmp_path)
-    notebook, reference = lessons.read_notebook(copy), lessons.read_notebook(lesson)
+    notebook = lessons.read_notebook(copy)
+    reference = lessons.without_notes(lessons.read_notebook(lesson))
     nbformat.validate(notebook)
+    assert not any(map(lessons.is_note, notebook.cells))
     for mine, stored in zip(notebook.cells, reference.cells, strict=True):
         assert (mine.id, mine.source, mine.metadata) == (stored.id, stored.source, stored.metadata)
         if mine.cell_type == "code":
             assert (mine.outputs, mine.execution_count) == ([], None)
+
+
+def test_a_note_for_the_instructor_is_in_no_copy_and_changes_none(course):
+    notebooks, mine = course
+    copies.copy_missing(notebooks, mine)
+    notebook = lessons.read_notebook(notebooks / "00_one.ipynb")
+    note = new_markdown_cell("**For the instructor** · 1 minute. Ask.", id="note")
+    note.metadata["tags"] = [lessons.NOTE]
+    notebook.cells.insert(1, note)
+    notebook.cells[2].metadata["slideshow"] = {"slide_type": "slide"}
+    nbformat.write(notebook, notebooks / "00_one.ipynb")
+    assert state(course) == copies.SAME
+    copy, _ = copies.fresh_copy(0, notebooks, mine)
+    assert sources(copy) == ["print(1)", "print(2)", "print(3)"]
+    assert not any("slideshow" in cell.metadata for cell in lessons.read_notebook(copy).cells)
 
 
 def test_a_copys_metadata_are_those_that_jupyterlab_would_write(course):

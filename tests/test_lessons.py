@@ -54,6 +54,11 @@ def shown(notebook):
     return [output for cell in code_cells(notebook) for output in cell.outputs]
 
 
+def learners(lesson):
+    """A lesson without what is for the instructor."""
+    return lessons.without_notes(lessons.read_notebook(lesson))
+
+
 def texts(output):
     """All that an output shows as text."""
     data = output.get("data", {})
@@ -69,7 +74,7 @@ def tags(cell):
 
 @every_lesson
 def test_sections_and_exercises_are_numbered_without_a_gap(lesson):
-    text = "\n".join(markdown(lessons.read_notebook(lesson)))
+    text = "\n".join(markdown(learners(lesson)))
     sections = [int(number) for number in re.findall(r"^## (\d+)\. ", text, re.MULTILINE)]
     assert sections == list(range(1, len(sections) + 1))
     exercises = re.findall(r"^### Exercise (\d\d)\.(\d) ", text, re.MULTILINE)
@@ -79,7 +84,7 @@ def test_sections_and_exercises_are_numbered_without_a_gap(lesson):
 
 @every_lesson
 def test_a_lesson_opens_with_its_frame(lesson):
-    cells = markdown(lessons.read_notebook(lesson))
+    cells = markdown(learners(lesson))
     first = cells[0]
     assert first.startswith("# "), "the first cell begins with the title"
     assert re.search(r"^> \S", first, re.MULTILINE), "a quoted sentence of promise"
@@ -90,7 +95,7 @@ def test_a_lesson_opens_with_its_frame(lesson):
 
 @every_lesson
 def test_a_lesson_closes_with_its_frame(lesson):
-    text = "\n\n".join(markdown(lessons.read_notebook(lesson)))
+    text = "\n\n".join(markdown(learners(lesson)))
     places = []
     for heading in CLOSING:
         found = re.search(rf"^{heading}\b", text, re.MULTILINE)
@@ -103,19 +108,19 @@ def test_a_lesson_closes_with_its_frame(lesson):
 def test_a_lesson_links_to_the_next(lesson):
     place = LESSONS.index(lesson)
     if lesson != LESSONS[-1]:
-        end = "\n".join(markdown(lessons.read_notebook(lesson))[-3:])
+        end = "\n".join(markdown(learners(lesson))[-3:])
         assert f"({LESSONS[place + 1].name})" in end
 
 
 @every_lesson
 def test_minutes_to_read_are_as_stated(lesson):
-    notebook = lessons.read_notebook(lesson)
+    notebook = learners(lesson)
     assert lessons.times(notebook)[0] == lessons.reading_minutes(notebook)
 
 
 @every_lesson
 def test_seconds_to_run_are_as_measured(lesson):
-    notebook = lessons.read_notebook(lesson)
+    notebook = learners(lesson)
     stated, measured = lessons.times(notebook)[1], notebook.metadata.mbm.seconds
     close = abs(stated - measured) < 5 or measured / 3 <= stated <= measured * 3
     assert close, f"it says {stated} s, but its cells took {measured} s"
@@ -123,7 +128,7 @@ def test_seconds_to_run_are_as_measured(lesson):
 
 @every_lesson
 def test_the_readme_says_the_same_minutes_and_seconds(lesson):
-    notebook = lessons.read_notebook(lesson)
+    notebook = learners(lesson)
     minutes, seconds = lessons.times(notebook)
     exercises = lessons.exercise_minutes(notebook) or "–"
     rows = [row for row in README.read_text(encoding="utf-8").splitlines() if lesson.name in row]
@@ -177,7 +182,7 @@ def test_no_text_counts_cells(page):
 @every_lesson
 def test_a_lesson_lets_its_readers_predict(lesson):
     """A cell of text asks, and the next cell is the code that answers."""
-    cells = lessons.read_notebook(lesson).cells
+    cells = learners(lesson).cells
     asks = [place for place, cell in enumerate(cells) if "**Before you run" in cell.source]
     assert asks
     for ask in asks:
@@ -266,7 +271,7 @@ def test_no_exercise_stands_beside_its_solution(lesson):
     number = lesson.stem[:2]
     if number not in exercises.LESSONS:
         return
-    notebook = lessons.read_notebook(lesson)
+    notebook = learners(lesson)
     for one in exercises.of_lesson(number):
         if isinstance(one, Exercise):
             cells, stub = around(notebook, one)
@@ -305,13 +310,13 @@ def test_a_solution_in_view_is_found_under_other_names_too(exercise, code):
 
 @every_lesson
 def test_cells_were_run_in_order_from_a_fresh_kernel(lesson):
-    cells = code_cells(lessons.read_notebook(lesson))
+    cells = code_cells(learners(lesson))
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
 
 
 @every_lesson
 def test_code_cells_are_short(lesson):
-    for cell in code_cells(lessons.read_notebook(lesson)):
+    for cell in code_cells(learners(lesson)):
         assert len(cell.source.splitlines()) <= MOST_CODE_LINES, cell.source
 
 
@@ -331,7 +336,7 @@ def test_few_outputs_are_not_compared_and_each_says_why(page):
 
 @every_lesson
 def test_no_errors_warnings_or_local_paths_are_stored(lesson):
-    for output in shown(lessons.read_notebook(lesson)):
+    for output in shown(learners(lesson)):
         assert output.output_type != "error"
         assert output.get("name") != "stderr", output.text
         for text in texts(output):
@@ -341,13 +346,13 @@ def test_no_errors_warnings_or_local_paths_are_stored(lesson):
 
 @every_lesson
 def test_no_progress_bars_and_no_views_beside_a_picture_are_stored(lesson):
-    stored = shown(lessons.read_notebook(lesson))
+    stored = shown(learners(lesson))
     assert outputs.tidy(copy.deepcopy(stored)) == stored
 
 
 @every_lesson
 def test_pictures_have_a_text_alternative(lesson):
-    notebook = lessons.read_notebook(lesson)
+    notebook = learners(lesson)
     for output in shown(notebook):
         if "image/png" in output.get("data", {}):
             alt = output.metadata.get("image/png", {}).get("alt", "")
@@ -359,7 +364,7 @@ def test_pictures_have_a_text_alternative(lesson):
 
 @every_lesson
 def test_a_notebook_is_small_and_holds_nothing_of_one_run(lesson):
-    notebook = lessons.read_notebook(lesson)
+    notebook = learners(lesson)
     assert lesson.stat().st_size < MOST_BYTES
     assert set(notebook.metadata) == {"kernelspec", "language_info", "mbm"}
     assert all("execution" not in cell.metadata for cell in notebook.cells)
@@ -394,7 +399,7 @@ def test_the_stored_report_of_the_doctor_is_that_of_a_whole_course():
 
 @every_lesson
 def test_what_may_not_be_passed_on_is_not_stored(lesson):
-    for cell in code_cells(lessons.read_notebook(lesson)):
+    for cell in code_cells(learners(lesson)):
         first = cell.source.partition("\n")[0]
         if first.startswith(lessons.NEEDS):
             assert set(first.split()[1:]) <= set(downloads.DATA_SETS), first
@@ -420,7 +425,7 @@ def test_no_photograph_and_no_sentence_of_real_data_is_stored():
     (lesson,) = (path for path in LESSONS if path.stem == "12_real_data")
     forbidden = sentences_of_real_data()
     assert len(forbidden) > 1000
-    for cell in code_cells(lessons.read_notebook(lesson)):
+    for cell in code_cells(learners(lesson)):
         for output in cell.outputs:
             if "image/png" in output.get("data", {}):
                 assert not cell.source.startswith("%%needs flickr8k")

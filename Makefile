@@ -27,12 +27,17 @@ MOVED := $(shell [ "$$(cat .venv/installed 2>/dev/null)" = "$$(pwd)" ] || echo m
 # `make dist DIST=folder` puts the package there.
 DIST ?= dist
 
-.PHONY: help lab playground test test-quick outputs dist pins moved
+# `make workshop VIEWS=folder` puts the pages there.
+VIEWS ?= build/workshop
+
+.PHONY: help lab playground workshop hub test test-quick outputs dist pins moved
 
 help:
 	@echo "make lab         open the lessons in JupyterLab (installs what is missing first)"
 	@echo "make lab TORCH=cpu   the same, with the smaller PyTorch for Linux without a GPU"
 	@echo "make playground  open α and β as a page of its own, for the projector"
+	@echo "make workshop    make slides, a web site, and notebooks for instructors and learners"
+	@echo "make hub         serve the course to a classroom; without more, to this computer only"
 	@echo "make test        run every test and every lesson"
 	@echo "make test-quick  run the tests that take no more than about two seconds each"
 	@echo "make dist        write the course as one package for pip, into dist"
@@ -45,14 +50,20 @@ lab: .venv/installed
 playground: .venv/installed
 	@$(PY) -m mbm_lab playground
 
-test: .venv/installed
+workshop: .venv/complete
+	@$(PY) -m workshop.views "$(VIEWS)"
+
+hub: .venv/complete
+	@$(PY) -m workshop.hub
+
+test: .venv/complete
 	@echo "Running every test and every lesson. This takes some minutes."
 	@$(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=45 tests notebooks
 
-test-quick: .venv/installed
+test-quick: .venv/complete
 	@$(PYTEST) -m "not slow" tests
 
-outputs: .venv/installed
+outputs: .venv/complete
 	@$(PY) -m mbm_lab lessons --refresh $(LESSONS)
 
 # One thread each, no GPU, and each lesson's own way to draw: as the stored outputs were made.
@@ -61,13 +72,13 @@ test test-quick outputs: export MBM_DEVICE = cpu
 unexport MPLBACKEND
 
 # A folder `build` from before would come along in the package.
-dist: .venv/installed
-	@rm -rf build
+dist: .venv/complete
+	@rm -rf build/lib build/bdist.*
 	@$(PIP) wheel --quiet --no-deps --wheel-dir "$(DIST)" .
-	@rm -rf build
+	@rm -rf build/lib build/bdist.*
 	@ls "$(DIST)"/mbm_lab-*.whl
 
-pins: .venv/installed
+pins: .venv/complete
 	@echo "Finding versions for Linux, macOS and Windows ..."
 	@$(PIP) install --quiet -c constraints.txt uv
 	@$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --all-extras \
@@ -100,6 +111,11 @@ ifeq ($(TORCH),cpu)
 	@$(PY) -m uv pip install --python $(PY) --torch-backend=cpu -c constraints.txt torch
 endif
 	@echo "Installing the course's packages: 1 to 5 GB, some minutes the first time ..."
-	@$(PIP) install --quiet -c constraints.txt -e ".[test]"
+	@$(PIP) install --quiet -c constraints.txt -e .
 	@pwd > .venv/installed
 	@echo "The environment is ready."
+
+.venv/complete: .venv/installed
+	@echo "Installing what tests, workshops and classrooms need ..."
+	@$(PIP) install --quiet -c constraints.txt -e ".[test,workshop,hub]"
+	@touch .venv/complete

@@ -64,7 +64,10 @@ def test_no_version_is_exact_in_pyproject():
     assert [line for line in every if not re.fullmatch(r"[a-z0-9-]+>=[0-9.]+", line)] == []
 
 
-@pytest.mark.parametrize("name", requirements() + requirements("test"))
+INSTALLED = [name for extra in (None, "test", "workshop", "hub") for name in requirements(extra)]
+
+
+@pytest.mark.parametrize("name", INSTALLED)
 def test_the_installed_version_is_the_pinned_one(name):
     installed = metadata.version(name).partition("+")[0]  # 2.13.0+cpu is a build of 2.13.0
     assert installed == doctor.pinned()[name]
@@ -76,7 +79,7 @@ def test_environment_yml_takes_everything_from_the_other_two_files():
     assert environment["channels"][0] == "conda-forge"
     python, pip, from_pip = environment["dependencies"]
     assert pip == "pip"
-    assert from_pip == {"pip": ["-c constraints.txt", "-e .[test]"]}
+    assert from_pip == {"pip": ["-c constraints.txt", "-e ."]}
     version = re.fullmatch(r"python=(\d+)\.(\d+)", python)
     assert doctor.OLDEST_PYTHON <= (int(version[1]), int(version[2])) <= doctor.NEWEST_PYTHON
 

@@ -46,6 +46,16 @@ def pytest_runtest_makereport(item, call):
 WHOLE = "00_welcome.ipynb"
 """The lesson that is run from top to bottom in the browser. (Without one, all of them are.)"""
 
+TOGETHER = ("02", "03", "05", "06", "07", "08")
+"""The lessons whose widgets are also run one after another in one notebook, `widgets`: opening a
+page and importing PyTorch takes longer than they do."""
+
+SHORT = """from mbm_lab import training
+
+whole_fit = training.fit
+training.fit = lambda *arguments, **options: whole_fit(*arguments, **{**options, "epochs": 1})"""
+"""In `widgets` a model that a lesson trains learns for one epoch: it is not what is looked at."""
+
 ANSWERED = "ex.check(my_weighted_sum)"
 """What stands in the cell of lesson 04 in which an exercise is answered."""
 
@@ -101,11 +111,25 @@ def course(tmp_path_factory):
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
         nbformat.write(notebook, root / "notebooks" / lesson.name)
+    (root / "my_lessons").mkdir()
+    nbformat.write(widgets_together(root / "notebooks"), root / "my_lessons" / "widgets.ipynb")
     try:
         (root / "data").symlink_to(place.COURSE / "data", target_is_directory=True)
     except OSError:  # Windows may forbid links
         shutil.copytree(place.COURSE / "data", root / "data")
     return root
+
+
+def widgets_together(notebooks):
+    """One notebook with the code of some lessons, as `only_what_widgets_need` has left it."""
+    together = lessons.read_notebook(lessons.find_lesson(TOGETHER[0], notebooks))
+    together.cells = [nbformat.v4.new_code_cell(SHORT)]
+    for number in TOGETHER:
+        cells = lessons.read_notebook(lessons.find_lesson(number, notebooks)).cells
+        together.cells += [cell for cell in cells if cell.cell_type == "code"]
+    for place, cell in enumerate(together.cells):
+        cell.id = f"cell-{place}"
+    return together
 
 
 def free_port() -> int:

@@ -28,9 +28,7 @@ from tests.browser.jupyter import (
     write_cell,
 )
 
-LESSONS = ["02_cnn", "03_rnn", "05_training", "06_captioning", "07_retrieval", "08_video",
-           "12_real_data"]  # fmt: skip
-every_lesson = pytest.mark.parametrize("name", LESSONS)
+every_page = pytest.mark.parametrize("name", ["widgets", "12_real_data"])
 
 
 def assert_shows(page, panel, mirror) -> None:
@@ -65,7 +63,7 @@ def assert_moves(page, panel, moves, mirror) -> None:
 
 
 def test_every_number_of_the_kernel(lesson_page, watched):
-    page = watched(lesson_page("02_cnn"))
+    page = watched(lesson_page("widgets"))
     image = datasets.load_postcards("test", parts=("image",)).images[3].mean(0)
     mirror = widgets.KernelPlayground(image)
     panel = panel_of(page, "In the marked window")
@@ -98,7 +96,7 @@ def test_every_number_of_the_kernel(lesson_page, watched):
 
 
 def test_a_sentence_word_by_word(lesson_page, watched):
-    page = watched(lesson_page("03_rnn"))
+    page = watched(lesson_page("widgets"))
     mirror = widgets.SentencePlayground(*stored.load("message_reader"))
     panel = panel_of(page, "words, “")
     count = panel.get_by_label("words read")
@@ -116,7 +114,7 @@ def test_a_sentence_word_by_word(lesson_page, watched):
 
 
 def test_the_learning_rate(lesson_page, watched):
-    page = watched(lesson_page("05_training"))
+    page = watched(lesson_page("widgets"))
     val = datasets.load_postcards("val")
     readings = welcome.read(val, *welcome.load_readers())
     mirror = widgets.LearningRatePlayground(*readings, val.mood)
@@ -139,7 +137,7 @@ def test_the_learning_rate(lesson_page, watched):
 
 
 def test_the_next_word(lesson_page, watched):
-    page = watched(lesson_page("06_captioning"))
+    page = watched(lesson_page("widgets"))
     images = datasets.load_postcards("test", parts=("image",)).images[:24]
     mirror = widgets.NextWordPlayground(*stored.load("captioner"), images)
     panel = panel_of(page, "After “")
@@ -167,7 +165,7 @@ def assert_finds(page, panel, mirror) -> None:
 
 
 def test_this_card_but(lesson_page, watched):
-    page = watched(lesson_page("07_retrieval"))
+    page = watched(lesson_page("widgets"))
     cards = datasets.load_postcards("test")
     gallery = retrieval.draw_gallery(cards[:300])
     mirror = widgets.ComposePlayground(
@@ -202,7 +200,7 @@ def test_this_card_but(lesson_page, watched):
 
 
 def test_a_weight_of_0_says_that_typed_words_do_not_count(lesson_page, watched):
-    page = watched(lesson_page("07_retrieval"))
+    page = watched(lesson_page("widgets"))
     panel = panel_of(page, " finds: ")
     panel.get_by_label("β", exact=True).press("Home")
     panel.get_by_label("words").fill("happy")
@@ -214,7 +212,7 @@ def test_a_weight_of_0_says_that_typed_words_do_not_count(lesson_page, watched):
 
 
 def test_a_film_frame_by_frame(lesson_page, watched):
-    page = watched(lesson_page("08_video"))
+    page = watched(lesson_page("widgets"))
     cards = video.filmed(datasets.load_postcards("test", parts=("clip",)))
     mirror = widgets.FilmPlayground(*stored.load("summariser"), torch.stack(cards.clips)[:20])
     panel = panel_of(page, " frames: ")
@@ -281,7 +279,7 @@ def test_real_digits_follow_alpha_and_beta(lesson_page, watched):
 
 
 def test_arrow_keys_move_the_slider_and_not_jupyterlabs_cells(lesson_page, watched):
-    page = watched(lesson_page("08_video"))
+    page = watched(lesson_page("widgets"))
     seen = panel_of(page, " frames: ").get_by_label("frames seen")
     seen.press("Home")
     for key in ("ArrowUp", "ArrowUp", "ArrowDown", "ArrowUp"):
@@ -290,7 +288,7 @@ def test_arrow_keys_move_the_slider_and_not_jupyterlabs_cells(lesson_page, watch
     assert seen.evaluate("one => one === document.activeElement")
 
 
-@every_lesson
+@every_page
 def test_the_line_of_text_is_one_lasting_status(lesson_page, watched, name):
     page = watched(lesson_page(name))
     for panel in page.locator(".mbm-panel").all():
@@ -309,7 +307,7 @@ def test_the_line_of_text_is_one_lasting_status(lesson_page, watched, name):
         assert line.evaluate("one => one.here")
 
 
-@every_lesson
+@every_page
 def test_axe_finds_nothing_wrong_in_a_small_widget(lesson_page, watched, name):
     page = watched(lesson_page(name))
     found = Axe().run(page, context=".mbm-panel")
@@ -339,7 +337,7 @@ WIDTHS = {"half a screen": 960, "a small tablet": 800, "zoom 150 %": 867, "a tel
 """Zoom makes a window of 1300 pixels one of 1300 / 1.5 CSS pixels."""
 
 
-@every_lesson
+@every_page
 def test_nothing_is_cut_off_in_a_narrow_window(lesson_page, watched, name):
     page = watched(lesson_page(name))
     before, side_bar = page.viewport_size, page.locator(".jp-SideBar.jp-mod-left .lm-mod-current")

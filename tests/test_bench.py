@@ -50,13 +50,26 @@ def test_latency_gives_median_and_percentile():
 
 
 @pytest.mark.slow
+def test_what_cannot_be_loaded_here_is_not_measured(monkeypatch):
+    monkeypatch.setattr(bench.downloads, "find", lambda name: None)
+    ((what, took, _),) = bench.loading()
+    assert what == "loading 3,500 pictures"
+    assert float(took.removesuffix(" s")) < 9  # three times what it should be
+    monkeypatch.setattr(bench.downloads, "find", lambda name: "there" if name == "mnist" else None)
+    monkeypatch.setattr(bench.datasets, "load_postcards", lambda split: None)
+    monkeypatch.setattr(bench, "_written_digits", lambda: None)
+    assert [what for what, _, _ in bench.loading()][1:] == ["loading 70,000 written digits"]
+
+
 def test_main_prints_every_figure(capsys, monkeypatch):
-    monkeypatch.setattr(bench, "training_speed", lambda: [("training.fit", "1", "")])
+    measures = ("loading", "training_speed", "sliders")  # each is tested by itself
+    for name in measures:
+        monkeypatch.setattr(bench, name, lambda name=name: [(f"{name} of it", "1 s", "< 2 s")])
     bench.main()
-    printed = capsys.readouterr().out
-    wanted = "loading 3,500 pictures", "training.fit", "kernel", "again", "lesson 04_fusion"
-    for what in wanted:
-        assert what in printed
+    _, *rows = capsys.readouterr().out.splitlines()
+    for name, row in zip(measures, rows, strict=False):
+        assert row.split() == [name, "of", "it", "1", "s", "<", "2", "s"]
+    assert sum("lesson 04_fusion" in row for row in rows) == 1
 
 
 def test_quality_prints_least_median_and_most_and_marks_what_fails(capsys, monkeypatch):

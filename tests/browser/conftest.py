@@ -127,8 +127,8 @@ def widgets_together(notebooks):
     for number in TOGETHER:
         cells = lessons.read_notebook(lessons.find_lesson(number, notebooks)).cells
         together.cells += [cell for cell in cells if cell.cell_type == "code"]
-    for place, cell in enumerate(together.cells):
-        cell.id = f"cell-{place}"
+    for row, cell in enumerate(together.cells):
+        cell.id = f"cell-{row}"
     return together
 
 

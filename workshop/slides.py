@@ -37,7 +37,7 @@ LETTER = 0.605
 LINE = 1.3
 """The height of a line of code, as a share of a letter's."""
 
-PREDICTION = re.compile(r"^\*\*Before you run the next cell:\*\*.*?(?=\n\s*\n|\Z)", re.M | re.S)
+PREDICTION = re.compile(r"\*\*Before you run\b[^*]*:\*\*.*?(?=\n\s*\n|\Z)", re.DOTALL)
 HEADING = re.compile(r"^#{1,6} (.*)\n*", re.MULTILINE)
 
 HERE = Path(__file__).parent

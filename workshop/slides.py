@@ -20,7 +20,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from mbm_lab import lessons, plots
-from workshop import rendering
+from workshop import equations, rendering
 from workshop.rendering import Shown
 
 WIDTH, HEIGHT = 1280, 720
@@ -29,8 +29,16 @@ SIDE, ABOVE, BELOW, TITLE = 36, 24, 40, 76
 """What is left free at the sides, above and below (where the number stands); a title's height."""
 GAP = 20
 """Between two parts of a slide."""
-TEXT, LEAST_PRINTED, LEAST_CODE, MOST = 30, 18, 20, 28
-"""Letters in pixels: text; the smallest of what is printed, and of code; the largest of both."""
+TEXTS = (30, 34, 38, 42)
+"""Letters of text in pixels: the larger ones where a slide has little text, and nothing else."""
+LEAST_PRINTED, LEAST_CODE, MOST, MOST_BESIDE = 18, 20, 32, 24
+"""Letters in pixels: the smallest of what is printed, and of code; the largest of both, alone and
+with a figure."""
+EQUATION = 1.5
+"""The letters of an equation of its own line, where there is room, as a share of the text's."""
+
+LEAST_FIGURE = 200
+"""The height of a figure in pixels, at least."""
 
 LETTER = 0.605
 """The width of a letter of code, as a share of its height."""
@@ -146,79 +154,86 @@ def columns(line: str) -> int:
     return sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in line)
 
 
-def code_height(text: str, size: float, width: float) -> float:
-    """The height of code or of printed text, in letters of this size; long lines are broken."""
-    fit = max(1, int((width - 24) / (LETTER * size)))
-    lines = sum(max(1, ceil(columns(line) / fit)) for line in text.rstrip("\n").split("\n"))
-    return lines * size * LINE + 20
+def code_lines(text: str, size: float, width: float) -> tuple[int, int]:
+    """The lines that code or printed text takes in letters of this size, and how many of them
+    are there because a line was too long."""
+    fit = max(1, int((width - 26) / (LETTER * size)))
+    lines = text.rstrip("\n").split("\n")
+    broken = sum(max(1, ceil(columns(line) / fit)) for line in lines)
+    return broken, broken - len(lines)
 
 
-def text_height(element: str, width: float) -> float:
-    """About the height of text, in its letters."""
+def text_height(element: str, size: float, width: float) -> float:
+    """About the height of text, in letters of this size."""
     height = 0.0
-    for block in re.split(r"</(?:p|li|tr|h\d)>|<br ?/?>", element):
-        if "<math" in block and 'display="block"' in block:
-            height += 3.4 * TEXT
+    for block in re.split(r"</(?:p|li|tr|h\d|div)>|<br ?/?>", element):
+        if 'display="block"' in block:
+            height += (5.4 if "<mtable" in block else 3.4) * size
         else:
             words = html.unescape(re.sub(r"<[^>]*>", "", block)).strip()
             if words:
-                height += ceil(columns(words) * 0.5 * TEXT / width) * 1.35 * TEXT + 14
+                height += ceil(columns(words) * 0.53 * size / width) * 1.35 * size + 14
     return height
 
 
 @dataclass
 class Layout:
-    """Where the parts of a slide stand. beside: figures at the right, the rest at the left, `left`
-    pixels wide; size: the letters of what is printed and of code; area: of the figures."""
+    """Where the parts of a slide stand, and how large its letters are.
 
-    beside: bool
-    size: int
-    left: int = 0
+    text, code: the letters of text, and of what is printed; left: how wide the rest stands at the
+    left of the figures, 0 where it stands above them; area: of the figures; needs: the height of
+    the rest; broken: the lines that are too long; fits: whether nothing is cut off.
+    """
+
+    text: int
+    code: int
+    left: int
+    needs: float
+    broken: int
+    fits: bool
     area: float = 0.0
-    fits: bool = True
 
 
 def layout(slide: Slide) -> Layout:
     """The layout with the largest figures; without a figure, the one with the largest letters."""
     shown = [part.shown for part in slide.parts]
-    figures = [one for one in shown if one.kind == "figure"]
+    wide = sum(one.size[0] / one.size[1] for one in shown if one.kind == "figure")
     others = [one for one in shown if one.kind != "figure"]
-    width = WIDTH - 2 * SIDE
-    height = HEIGHT - ABOVE - BELOW - (TITLE if len(slide.title) < 58 else 2 * TITLE - 24)
-    if not figures:
-        return max(
-            (_stacked(others, size, width, height) for size in range(LEAST_PRINTED, MOST + 1)),
-            key=lambda one: (one.fits, one.size if one.fits else -one.size),
-        )
-    wide, high = sum(one.size[0] / one.size[1] for one in figures), 1.0
+    height = HEIGHT - ABOVE - BELOW - TITLE * (1 if len(slide.title) < 52 else 1.6)
+    if slide.is_first:
+        return _set(others, TEXTS[0], MOST, 0, height)
+    if not wide:
+        texts = TEXTS if all(one.kind == "text" for one in others) else TEXTS[:1]
+        options = [_set(others, text, MOST, 0, 0.6 * height) for text in texts[1:]]
+        options += [_set(others, texts[0], c, 0, height) for c in range(LEAST_PRINTED, MOST + 1)]
+        return max(options, key=lambda one: (one.fits, -one.broken, one.text, one.code))
     options = []
-    for size in range(LEAST_PRINTED, MOST - 3):
-        below = _stacked(others, size, width, height)
-        room = height - below.area - GAP * bool(others)
-        below.area = _area(wide, high, width, room)
-        below.fits = below.fits and room > 160
-        options.append(below)
-        for left in range(380, 800, 20) if others else ():
-            side = _stacked(others, size, left, height)
-            room = width - left - 1.5 * GAP
-            options.append(
-                Layout(True, size, left, _area(wide, high, room, height), side.fits)
-            )
-    best = max(one.area for one in options if one.fits) if any(o.fits for o in options) else 0
-    good = [one for one in options if one.fits and one.area >= 0.94 * best] or options
-    return max(good, key=lambda one: (one.fits, one.size, one.area))
+    for code in range(LEAST_PRINTED, MOST_BESIDE + 1):
+        for left in (0, *range(380, 800, 20)) if others else (0,):
+            option = _set(others, TEXTS[0], code, left, height)
+            room = (WIDTH - 2 * SIDE, height - option.needs - GAP * bool(others))
+            if left:
+                room = (room[0] - left - 1.5 * GAP, height)
+            scale = max(0, min(room[0] / wide, room[1]))
+            option.area = wide * scale * scale
+            option.fits = option.fits and scale > LEAST_FIGURE
+            options.append(option)
+    best = max((one.area for one in options if one.fits), default=0)
+    good = [one for one in options if one.area >= 0.93 * best]
+    return max(good, key=lambda one: (one.fits, -one.broken, one.code, one.area))
 
 
-def _stacked(others: list[Shown], size: int, width: float, height: float) -> Layout:
-    """Text, code and prints below each other; `area` is the height that they need."""
-    needs = 0.0
+def _set(others: list[Shown], text: int, code: int, left: int, height: float) -> Layout:
+    """Text, code and prints below each other, in letters of these sizes."""
+    needs, broken, width = GAP * max(0.0, len(others) - 1), 0, left or WIDTH - 2 * SIDE
     for one in others:
         if one.kind in ("printed", "code"):
-            needs += code_height(one.text, _letters(one, size), width)
+            size = _letters(one, code)
+            lines, more = code_lines(one.text, size, width)
+            needs, broken = needs + lines * size * LINE + 20, broken + more
         else:
-            needs += text_height(one.html, width) if one.kind == "text" else 2 * TEXT
-    needs += GAP * max(0, len(others) - 1)
-    return Layout(False, size, area=needs, fits=needs <= height)
+            needs += text_height(one.html, text, width) if one.kind == "text" else 64
+    return Layout(text, code, left, needs, broken, needs <= height)
 
 
 def _letters(one: Shown, size: int) -> int:
@@ -226,10 +241,15 @@ def _letters(one: Shown, size: int) -> int:
     return max(size, LEAST_CODE) if one.kind == "code" else size
 
 
-def _area(wide: float, high: float, width: float, height: float) -> float:
-    """The area that a figure of these proportions has in a room."""
-    scale = min(width / wide, max(height, 0) / high)
-    return wide * high * scale * scale
+def _fitted(element: str, plan: Layout) -> str:
+    """Text whose equations are as large as fits."""
+
+    def sized(found: re.Match) -> str:
+        room = (plan.left or WIDTH - 2 * SIDE) * 0.97
+        size = min(EQUATION * plan.text, room / equations.width(found[0]))
+        return found[0].replace("<math ", f'<math style="font-size: {size:.0f}px" ', 1)
+
+    return re.sub(r'<math display="block".*?</math>', sized, element, flags=re.DOTALL)
 
 
 # As HTML
@@ -246,7 +266,7 @@ def page(notebook: NotebookNode, name: str) -> str:
 def _section(slide: Slide, number: str) -> str:
     plan = layout(slide)
     parts = [(part.shown.kind, _element(part, plan)) for part in slide.parts]
-    if plan.beside:
+    if plan.left:
         figures = "".join(element for kind, element in parts if kind == "figure")
         others = "".join(element for kind, element in parts if kind != "figure")
         body = (
@@ -277,13 +297,14 @@ def _element(part: Part, plan: Layout) -> str:
     if shown.kind == "figure":
         return f'<figure class="{also.strip()}">{shown.html}</figure>'
     if shown.kind == "printed":
-        size = f"font-size: {plan.size}px"
+        size = f"font-size: {plan.code}px"
         text = html.escape(shown.text.rstrip("\n"))
         return f'<pre class="printed{also}" style="{size}">{text}</pre>'
     if shown.kind == "code":
-        size = f"font-size: {_letters(shown, plan.size)}px"
+        size = f"font-size: {_letters(shown, plan.code)}px"
         return f'<div class="source{also}" style="{size}">{rendering.code(shown.text)}</div>'
-    return f'<div class="{shown.kind}{also}">{shown.html}</div>'
+    size = f' style="font-size: {plan.text}px"' if shown.kind == "text" else ""
+    return f'<div class="{shown.kind}{also}"{size}>{_fitted(shown.html, plan)}</div>'
 
 
 # The folder

@@ -167,7 +167,10 @@ def text_height(element: str, size: float, width: float) -> float:
     """About the height of text, in letters of this size."""
     height = 0.0
     for block in re.split(r"</(?:p|li|tr|h\d|div)>|<br ?/?>", element):
-        if 'display="block"' in block:
+        if "<td" in block or "<th" in block:
+            cells = [columns(html.unescape(cell)) for cell in re.findall(r"<t[dh]>(.*?)</t", block)]
+            height += ceil((sum(cells) * 0.56 * size + 40 * len(cells)) / width) * 1.35 * size + 13
+        elif 'display="block"' in block:
             height += (5.4 if "<mtable" in block else 3.4) * size
         else:
             words = html.unescape(re.sub(r"<[^>]*>", "", block)).strip()
@@ -206,7 +209,7 @@ def layout(slide: Slide) -> Layout:
         texts = TEXTS if all(one.kind == "text" for one in others) else TEXTS[:1]
         options = [_set(others, text, MOST, 0, 0.6 * height) for text in texts[1:]]
         options += [_set(others, texts[0], c, 0, height) for c in range(LEAST_PRINTED, MOST + 1)]
-        return max(options, key=lambda one: (one.fits, -one.broken, one.text, one.code))
+        return max(options, key=lambda o: (o.fits, -o.broken, o.text * (1 if o.fits else -1), o.code))
     options = []
     for code in range(LEAST_PRINTED, MOST_BESIDE + 1):
         for left in (0, *range(380, 800, 20)) if others else (0,):
@@ -245,7 +248,7 @@ def _fitted(element: str, plan: Layout) -> str:
     """Text whose equations are as large as fits."""
 
     def sized(found: re.Match) -> str:
-        room = (plan.left or WIDTH - 2 * SIDE) * 0.97
+        room = (plan.left or WIDTH - 2 * SIDE) * 0.88
         size = min(EQUATION * plan.text, room / equations.width(found[0]))
         return found[0].replace("<math ", f'<math style="font-size: {size:.0f}px" ', 1)
 

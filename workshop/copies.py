@@ -6,7 +6,6 @@ the catalogue of the exercises, in a cell tagged `solution`.
 
 from __future__ import annotations
 
-import ast
 import copy
 import re
 from pathlib import Path

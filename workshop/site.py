@@ -49,7 +49,7 @@ def write(notebooks: list[Path], folder: Path) -> None:
         css = (HERE / "site.css").read_text(encoding="utf-8")
         (source / "_static" / "site.css").write_text(css, encoding="utf-8")
         _run_sphinx(source, extra, Path(root) / "built")
-        for left in (".doctrees", ".buildinfo", "objects.inv"):  # Sphinx's own notes
+        for left in (".doctrees", ".buildinfo", "objects.inv", "_sources"):  # Sphinx's own notes
             built = Path(root) / "built" / left
             shutil.rmtree(built) if built.is_dir() else built.unlink(missing_ok=True)
         shutil.copytree(Path(root) / "built", folder)
@@ -153,7 +153,7 @@ SETTINGS = {
     "project": "MBM Lab",
     "html_title": "MBM Lab",
     "language": "en",
-    "extensions": ["myst_parser", "furo", "workshop.site"],
+    "extensions": ["myst_parser", "workshop.site"],
     "html_theme": "furo",
     "html_static_path": ["_static"],
     "html_css_files": ["site.css"],
@@ -164,7 +164,6 @@ SETTINGS = {
     "html_show_search_summary": False,  # it asks for each page, which a browser forbids for files
     "smartquotes": False,
     "pygments_style": rendering.STYLE,
-    "pygments_dark_style": "a11y-high-contrast-dark",
     "highlight_language": "ipython3",
     "myst_enable_extensions": ["dollarmath"],
     "myst_dmath_allow_digits": False,

@@ -209,7 +209,8 @@ def layout(slide: Slide) -> Layout:
         texts = TEXTS if all(one.kind == "text" for one in others) else TEXTS[:1]
         options = [_set(others, text, MOST, 0, 0.6 * height) for text in texts[1:]]
         options += [_set(others, texts[0], c, 0, height) for c in range(LEAST_PRINTED, MOST + 1)]
-        return max(options, key=lambda o: (o.fits, -o.broken, o.text * (1 if o.fits else -1), o.code))
+        fitting = [one for one in options if one.fits] or options[len(texts) - 1 :][:1]
+        return max(fitting, key=lambda one: (-one.broken, one.text, one.code))
     options = []
     for code in range(LEAST_PRINTED, MOST_BESIDE + 1):
         for left in (0, *range(380, 800, 20)) if others else (0,):
@@ -221,9 +222,10 @@ def layout(slide: Slide) -> Layout:
             option.area = wide * scale * scale
             option.fits = option.fits and scale > LEAST_FIGURE
             options.append(option)
-    best = max((one.area for one in options if one.fits), default=0)
-    good = [one for one in options if one.area >= 0.93 * best]
-    return max(good, key=lambda one: (one.fits, -one.broken, one.code, one.area))
+    fitting = [one for one in options if one.fits] or options[:1]
+    best = max(one.area for one in fitting)
+    good = [one for one in fitting if one.area >= 0.93 * best]
+    return max(good, key=lambda one: (-one.broken, one.code, one.area))
 
 
 def _set(others: list[Shown], text: int, code: int, left: int, height: float) -> Layout:

@@ -63,7 +63,7 @@ def index(notebooks: list[Path]) -> str:
         promise = re.search(r"^> (.*)", notebook.cells[0].source, re.MULTILINE)
         minutes, _ = lessons.times(notebook) or ("?", "?")
         cells = (f"[{path.stem[:2]} · {lessons.title(notebook)}]({path.stem}.md)",
-                 promise[1].strip() if promise else "", f"{minutes} min")  # fmt: skip
+                 promise[1].strip() if promise else "", f"{minutes}\u00a0min")  # fmt: skip
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     contents = "\n".join(path.stem for path in notebooks)
     return (HERE / "site_index.md").read_text(encoding="utf-8").format(
@@ -188,8 +188,9 @@ def _run_sphinx(source: Path, extra: Path, built: Path) -> None:
 
 
 def setup(app) -> dict[str, bool]:
-    """Tells Sphinx how to write an equation: as MathML."""
+    """Tells Sphinx to write equations as MathML, and prints that the keyboard can scroll."""
     app.add_html_math_renderer("mathml", (_visit_inline, None), (_visit_block, None))
+    app.connect("html-page-context", _reach_by_keyboard)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -202,3 +203,13 @@ def _visit_block(translator, node: nodes.math_block) -> None:
     element = equations.mathml(node.astext(), display=True)
     translator.body.append(f'<div class="equation">{element}</div>\n')
     raise nodes.SkipNode
+
+
+def _reach_by_keyboard(app, name: str, template: str, context: dict, doctree: object) -> None:
+    """What is printed may be wider than the page: then the keyboard must be able to scroll it."""
+    if "body" in context:
+        context["body"] = re.sub(
+            r'(class="printed [^"]*"><div class="highlight"><pre)>',
+            r'\1 tabindex="0">',
+            context["body"],
+        )

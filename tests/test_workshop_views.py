@@ -121,6 +121,7 @@ def by_number(view: dict, number: str):
     return next(view[name] for name in view if name.startswith(number))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", exercises.LESSONS)
 def test_learners_get_each_task_and_its_stub_without_the_solution(built, number):
     theirs = by_number(built.learner, number)
@@ -132,6 +133,7 @@ def test_learners_get_each_task_and_its_stub_without_the_solution(built, number)
     assert not any("solution" in cell.metadata.get("tags", []) for cell in theirs.cells)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", exercises.LESSONS)
 def test_neither_the_site_nor_the_slides_show_a_solution(built, number):
     page = code_of_page(by_number(built.site, number))
@@ -140,6 +142,7 @@ def test_neither_the_site_nor_the_slides_show_a_solution(built, number):
     assert solved(code_of_slides(by_number(built.slides, number)), number) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", exercises.LESSONS)
 def test_the_instructor_gets_each_solution_right_after_its_stub(built, number):
     cells = by_number(built.instructor, number).cells
@@ -152,6 +155,7 @@ def test_the_instructor_gets_each_solution_right_after_its_stub(built, number):
     assert sum(copies.SOLUTION in cell.metadata.get("tags", []) for cell in cells) == len(keys)
 
 
+@pytest.mark.slow
 def test_a_solution_in_a_learners_notebook_would_be_seen_however_it_is_written(built):
     notebook = copy.deepcopy(by_number(built.learner, "04"))
     place = next(i for i, cell in enumerate(notebook.cells) if "worse_picture" in cell.source)
@@ -164,6 +168,7 @@ def test_a_solution_in_a_learners_notebook_would_be_seen_however_it_is_written(b
     assert set(solved(code_of(notebook), "04")) == {"04.weighted_sum", choice.key}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "key", ["01.cut", "04.weighted_sum_module", "04.worse_picture", "09.collapse"]
 )
@@ -187,6 +192,7 @@ def lines_of(note: str) -> list[str]:
     return [line for line in note.splitlines() if len(line) > 30 or "instructor" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_notes_are_the_instructors_and_on_slides_the_speakers_alone(built, name):
     notes = [cell.source for cell in built.lessons[name].cells if lessons.is_note(cell)]
@@ -205,6 +211,7 @@ def test_notes_are_the_instructors_and_on_slides_the_speakers_alone(built, name)
     assert "instructor**" not in everything + built.site[name] + shown
 
 
+@pytest.mark.slow
 def test_views_carry_no_marks_of_slides(built):
     for notebook in built.learner.values():
         assert not any("slideshow" in cell.metadata for cell in notebook.cells)
@@ -214,6 +221,7 @@ def test_views_carry_no_marks_of_slides(built):
 # Nothing is changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_each_view_shows_what_is_stored_in_the_lesson(built, name):
     lesson = built.lessons[name]
@@ -247,6 +255,7 @@ def attached(notebook) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_every_picture_of_the_site_has_its_words(built):
     for name, page in built.site.items():
         for element in re.findall(r"<img [^>]*>", page):
@@ -255,6 +264,7 @@ def test_every_picture_of_the_site_has_its_words(built):
             assert (built.pictures / re.search(r'pictures/([^"]*)"', element)[1]).stat().st_size
 
 
+@pytest.mark.slow
 def test_a_widget_is_a_picture_and_one_sentence(built):
     made = sum(
         rendering.is_widget(output)
@@ -267,6 +277,7 @@ def test_a_widget_is_a_picture_and_one_sentence(built):
     assert rendering.WIDGET not in "".join([*built.site.values(), *built.slides.values()])
 
 
+@pytest.mark.slow
 def test_what_may_not_be_passed_on_is_said_to_be_missing(built):
     lesson = next(one for name, one in built.lessons.items() if name.startswith("12"))
     missing = sum(map(rendering.is_private, lesson.cells))
@@ -274,6 +285,7 @@ def test_what_may_not_be_passed_on_is_said_to_be_missing(built):
     assert by_number(built.site, "12").count(rendering.PRIVATE) == missing
 
 
+@pytest.mark.slow
 def test_notebooks_are_whole_and_each_cell_has_its_own_name(built):
     for notebook in [*built.learner.values(), *built.instructor.values()]:
         nbformat.validate(notebook)
@@ -284,6 +296,7 @@ def test_notebooks_are_whole_and_each_cell_has_its_own_name(built):
 # Equations
 
 
+@pytest.mark.slow
 def test_every_equation_of_the_course_can_be_converted(built):
     texts = [cell.source for lesson in built.lessons.values() for cell in lesson.cells
              if cell.cell_type == "markdown"]  # fmt: skip

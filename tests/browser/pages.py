@@ -19,14 +19,20 @@ class Seen:
         return [address[:100] for address in self.asked if not address.startswith(inside)]
 
 
-def watch(page) -> Seen:
-    """Notes from now on what the page asks for, what fails, and what its console says."""
+    def forget(self) -> None:
+        """Begins anew."""
+        for one in (self.asked, self.failed, self.said):
+            one.clear()
+
+
+def watch(context) -> Seen:
+    """Notes what all pages of a browser's context ask for, what fails, what their consoles say."""
     seen = Seen()
-    page.on("request", lambda request: seen.asked.append(request.url))
-    page.on("requestfailed", lambda request: seen.failed.append(request.url[:100]))
-    page.on("response", lambda answer: answer.status >= 400 and seen.failed.append(answer.url))
-    page.on("console", lambda line: line.type in ("error", "warning") and seen.said.append(line.text))
-    page.on("pageerror", lambda error: seen.said.append(str(error)))
+    context.on("request", lambda request: seen.asked.append(request.url))
+    context.on("requestfailed", lambda request: seen.failed.append(request.url[:100]))
+    context.on("response", lambda got: got.status >= 400 and seen.failed.append(got.url[:100]))
+    context.on("console", lambda said: said.type != "log" and seen.said.append(said.text))
+    context.on("weberror", lambda error: seen.said.append(str(error.error)))
     return seen
 
 
@@ -37,7 +43,8 @@ def bare_equations(page) -> list[str]:
     """
     return page.evaluate(
         r"""() => {
-            const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+            const found = [];
+            const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
             while (walker.nextNode()) {
                 const node = walker.currentNode;
                 if (node.parentElement.closest("pre, code, script, style")) continue;
@@ -113,7 +120,8 @@ def slides_that_do_not_fit(page) -> list[str]:
                     const math = parent.closest("math"), within = (kind) => parent.closest(kind);
                     const size = parseFloat(getComputedStyle(math || parent).fontSize);
                     const least = within(".printed") ? 18 : within(".source, table") ? 20 : 28;
-                    if (size < least) bad.push(`${size} px: ${node.textContent.trim().slice(0, 40)}`);
+                    const text = node.textContent.trim().slice(0, 40);
+                    if (size < least) bad.push(`${size} px: ${text}`);
                 }
                 for (const image of slide.querySelectorAll("figure img")) {
                     const box = image.getBoundingClientRect();

@@ -1,5 +1,7 @@
 """All views are built, and each of their pages is opened: from the disk, without a server."""
 
+import contextlib
+import re
 import shutil
 import threading
 from functools import partial
@@ -15,6 +17,8 @@ from workshop import views
 
 NAMES = [path.stem for path in lessons.course_lessons()]
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*myst_parser")  # of its use of Sphinx
+
 every_lesson = pytest.mark.parametrize("name", NAMES)
 
 
@@ -26,26 +30,46 @@ def built(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(browser):
-    """One page of the size of a slide; what happens on it is noted anew for each address."""
-    page = browser.new_page(viewport={"width": 1280, "height": 720})
-    yield page
-    page.close()
+def context(browser):
+    """Pages of the size of a slide."""
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def page(context):
+    return context.new_page()
+
+
+@pytest.fixture(scope="module")
+def noted(context):
+    """What all these pages ask for and say."""
+    return pages.watch(context)
 
 
 @pytest.fixture
-def opened(page, built, watched):
-    """Opens a file of a folder; gives the page and what happened since."""
+def opened(page, noted, built, watched):
+    """Opens a file of a folder; gives the page and what has happened since."""
     watched(page)
 
-    def go(name: str, folder=built):
-        seen = pages.watch(page)
-        page.goto((folder / name).as_uri())
-        return page, seen
+    def go(name: str, home: str | None = None):
+        page.goto("about:blank")
+        noted.forget()
+        page.goto(f"{home or built.as_uri()}/{name}")
+        return page, noted
 
-    yield go
-    for event in ("request", "requestfailed", "response", "console", "pageerror"):
-        page.remove_all_listeners(event)
+    return go
+
+
+@contextlib.contextmanager
+def telephone(page):
+    """Makes the screen small for a moment."""
+    page.set_viewport_size({"width": 360, "height": 740})
+    try:
+        yield
+    finally:
+        page.set_viewport_size({"width": 1280, "height": 720})
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +86,8 @@ def served(built):
     server.shutdown()
 
 
-def quiet(seen, home) -> bool:
+def quiet(seen, home: str) -> bool:
+    """Whether pages asked only for files of `home`, and nothing failed or was complained of."""
     assert seen.asked
     assert seen.outside(home) == []
     assert seen.failed == []
@@ -92,11 +117,8 @@ def test_pages_of_the_site_are_whole_on_large_and_small_screens(opened, built, n
     page, seen = opened(f"site/{name}.html")
     assert pages.bare_equations(page) == []
     assert pages.unshown_pictures(page) == []
-    page.set_viewport_size({"width": 360, "height": 740})
-    try:
+    with telephone(page):
         assert wider_than_the_screen(page) == []
-    finally:
-        page.set_viewport_size({"width": 1280, "height": 720})
     assert quiet(seen, (built / "site").as_uri())
 
 
@@ -106,19 +128,15 @@ def test_the_other_pages_ask_nobody_either(opened, built):
     for path in others:
         page, seen = opened(str(path.relative_to(built)))
         assert page.title()
-        page.set_viewport_size({"width": 360, "height": 740})
-        wide = wider_than_the_screen(page)
-        page.set_viewport_size({"width": 1280, "height": 720})
-        assert wide == [], path
+        with telephone(page):
+            assert wider_than_the_screen(page) == [], path
         assert quiet(seen, built.as_uri())
 
 
 @pytest.mark.parametrize("how", ["file", "http"])
-def test_the_search_finds_a_word_and_its_page_opens(opened, page, built, served, watched, how):
-    watched(page)
+def test_the_search_finds_a_word_and_its_page_opens(opened, built, served, how):
     home = served if how == "http" else built.as_uri()
-    seen = pages.watch(page)
-    page.goto(f"{home}/site/index.html")
+    page, seen = opened("site/index.html", home)
     page.fill(".sidebar-search", "gradient")
     page.press(".sidebar-search", "Enter")
     link = page.locator("#search-results ul.search a").first
@@ -130,8 +148,6 @@ def test_the_search_finds_a_word_and_its_page_opens(opened, page, built, served,
 
 
 def test_links_between_the_pages_lead_somewhere(built):
-    import re
-
     for path in built.rglob("*.html"):
         if path.name == "playground.html":
             continue
@@ -171,10 +187,9 @@ def test_slides_can_be_printed_one_on_a_page(opened):
     assert seen.said == []
 
 
-@pytest.mark.parametrize("name", ["index", "site/04_fusion", "site/index", "slides/04_fusion"])
-def test_axe_finds_nothing_serious(opened, page, served, watched, name):
-    watched(page)
-    page.goto(f"{served}/{name}.html")
+@pytest.mark.parametrize("name", ["index", "site/00_welcome", "site/index", "slides/04_fusion"])
+def test_axe_finds_nothing_serious(opened, served, name):
+    page, _ = opened(f"{name}.html", served)
     if name.startswith("slides"):
         page.wait_for_function("window.Reveal?.isReady()")
         page.evaluate("Reveal.slide(4)")
@@ -196,7 +211,7 @@ def test_each_check_sees_a_fault_that_is_put_into_a_page(opened, built, tmp_path
     }
     for fault, element in faults.items():
         path.write_text(whole.replace("</h2>", f"</h2>{element}", 1), encoding="utf-8")
-        page, _ = opened("04_fusion.html", folder)
+        page, _ = opened("04_fusion.html", folder.as_uri())
         pages.show_all_slides(page)
         assert any(fault in one for one in pages.slides_that_do_not_fit(page)), fault
     bad = (
@@ -204,16 +219,15 @@ def test_each_check_sees_a_fault_that_is_put_into_a_page(opened, built, tmp_path
         '<p>$\\frac{1}{2}$</p><math></math><img src="none.png" alt="">'
     )
     path.write_text(whole.replace("</h2>", f"</h2>{bad}", 1), encoding="utf-8")
-    page, seen = opened("04_fusion.html", folder)
+    page, seen = opened("04_fusion.html", folder.as_uri())
     pages.show_all_slides(page)
     assert len(pages.bare_equations(page)) == 2
     assert len(pages.unshown_pictures(page)) == 1
     assert seen.outside(folder.as_uri()) == ["https://cdn.invalid/require.js"]
     assert len(seen.failed) == 2
     assert any("nothing" in one for one in seen.said)
-    page.set_viewport_size({"width": 360, "height": 740})
-    page.set_content("<div style='width: 500px; background: red'>wide</div>")
-    assert len(wider_than_the_screen(page)) == 1
+    with telephone(page):
+        page.set_content("<div style='width: 500px; background: red'>wide</div>")
+        assert len(wider_than_the_screen(page)) == 1
     page.set_content("<img src='data:,'><p style='color: #ccc; background: #fff'>pale</p>")
     assert len(pages.serious(Axe().run(page))) >= 2
-    page.set_viewport_size({"width": 1280, "height": 720})

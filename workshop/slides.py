@@ -29,9 +29,9 @@ SIDE, ABOVE, BELOW, TITLE = 36, 24, 40, 76
 """What is left free at the sides, above and below (where the number stands); a title's height."""
 GAP = 20
 """Between two parts of a slide."""
-TEXTS = (30, 34, 38, 42)
-"""Letters of text in pixels: the larger ones where a slide has little text, and nothing else."""
-LEAST_PRINTED, LEAST_CODE, MOST, MOST_BESIDE = 18, 20, 32, 24
+TEXTS, AIRY = (30, 34, 38, 42), 0.65
+"""Letters of text in pixels: the larger ones where they fill no more than this share of a slide."""
+LEAST_PRINTED, LEAST_CODE, MOST, MOST_BESIDE = 18, 20, 38, 24
 """Letters in pixels: the smallest of what is printed, and of code; the largest of both, alone and
 with a figure."""
 EQUATION = 1.5
@@ -53,10 +53,10 @@ HERE = Path(__file__).parent
 
 @dataclass
 class Part:
-    """A part of a slide. fragment: whether it appears at the next key press."""
+    """A part of a slide. step: the key press at which it appears, 0 for what is there at once."""
 
     shown: Shown
-    fragment: bool = False
+    step: int = 0
 
 
 @dataclass
@@ -73,27 +73,29 @@ class Slide:
 
 
 def slides(notebook: NotebookNode) -> list[Slide]:
-    """The slides of a lesson, the title first. Raises ValueError when a mark cannot be followed."""
+    """The slides of a lesson, the title first.
+
+    A note is for the next slide, those after the last slide for the last. Raises ValueError when a
+    mark cannot be followed.
+    """
     found = [_first_slide(notebook)]
     notes: list[str] = []
-    for cell in notebook.cells[1:]:
+    for place, cell in enumerate(notebook.cells[1:]):
         mark = cell.metadata.get("slideshow") or {}
-        if lessons.is_note(cell):
-            notes.append(cell.source)
+        if lessons.is_note(cell):  # the very first is about the whole lesson
+            (notes if place else found[0].notes).append(cell.source)
             continue
         kind = mark.get("slide_type", "skip")
         if kind == "slide":
             found.append(Slide(_title(cell, mark), notes=notes))
-            notes = []
+            notes, step = [], 0
         elif kind == "fragment" and not found[1:]:
             raise ValueError(f"A fragment continues a slide, and there is none yet: {cell.source}")
+        elif kind == "fragment":
+            step += 1
         if kind in ("slide", "fragment"):
-            found[-1].parts += [Part(one, kind == "fragment") for one in _parts(cell, mark)]
-    if notebook.cells[1:] and lessons.is_note(notebook.cells[1]):
-        first_note = notebook.cells[1].source
-        for slide in found[1:]:
-            slide.notes = [note for note in slide.notes if note is not first_note]
-        found[0].notes = [first_note]
+            found[-1].parts += [Part(one, step) for one in _parts(cell, mark)]
+    found[-1].notes += notes
     return found
 
 
@@ -206,11 +208,13 @@ def layout(slide: Slide) -> Layout:
     if slide.is_first:
         return _set(others, TEXTS[0], MOST, 0, height)
     if not wide:
-        texts = TEXTS if all(one.kind == "text" for one in others) else TEXTS[:1]
-        options = [_set(others, text, MOST, 0, 0.6 * height) for text in texts[1:]]
-        options += [_set(others, texts[0], c, 0, height) for c in range(LEAST_PRINTED, MOST + 1)]
-        fitting = [one for one in options if one.fits] or options[len(texts) - 1 :][:1]
-        return max(fitting, key=lambda one: (-one.broken, one.text, one.code))
+        options = [
+            _set(others, text, code, 0, height * (1 if text == TEXTS[0] else AIRY))
+            for text in TEXTS
+            for code in range(LEAST_PRINTED, MOST + 1)
+        ]
+        fitting = [one for one in options if one.fits] or options[:1]
+        return max(fitting, key=lambda one: (-one.broken, one.text + one.code, one.code))
     options = []
     for code in range(LEAST_PRINTED, MOST_BESIDE + 1):
         for left in (0, *range(380, 800, 20)) if others else (0,):
@@ -271,21 +275,7 @@ def page(notebook: NotebookNode, name: str) -> str:
 def _section(slide: Slide, number: str) -> str:
     plan = layout(slide)
     parts = [(part.shown.kind, _element(part, plan)) for part in slide.parts]
-    if plan.left:
-        figures = "".join(element for kind, element in parts if kind == "figure")
-        others = "".join(element for kind, element in parts if kind != "figure")
-        body = (
-            f'<div class="beside"><div class="left" style="width: {plan.left}px">{others}</div>'
-            f'<div class="figures">{figures}</div></div>'
-        )
-    else:
-        body, row = "", ""
-        for kind, element in [*parts, ("end", "")]:
-            if kind == "figure":
-                row += element
-                continue
-            body += f'<div class="figures">{row}</div>' if row else ""
-            body, row = body + element, ""
+    body = _beside(parts, plan) if plan.left else _stacked(parts)
     level = "h1" if slide.is_first else "h2"
     heading = f"<{level}>{rendering.inline(slide.title)}</{level}>"
     if slide.is_first:
@@ -296,20 +286,40 @@ def _section(slide: Slide, number: str) -> str:
     return f'<section{kind}><div class="slide">{heading}{body}</div>{aside}</section>'
 
 
+def _beside(parts: list[tuple[str, str]], plan: Layout) -> str:
+    """Figures at the right, the rest at their left."""
+    figures = "".join(element for kind, element in parts if kind == "figure")
+    others = "".join(element for kind, element in parts if kind != "figure")
+    left = f'<div class="left" style="width: {plan.left}px">{others}</div>'
+    return f'<div class="beside">{left}<div class="figures">{figures}</div></div>'
+
+
+def _stacked(parts: list[tuple[str, str]]) -> str:
+    """One part below the other; figures that follow each other stand in a row."""
+    body, row = "", ""
+    for kind, element in [*parts, ("end", "")]:
+        if kind == "figure":
+            row += element
+            continue
+        body += f'<div class="figures">{row}</div>' if row else ""
+        body, row = body + element, ""
+    return body
+
+
 def _element(part: Part, plan: Layout) -> str:
     shown = part.shown
-    also = " fragment" if part.fragment else ""
+    also = f' fragment" data-fragment-index="{part.step}' if part.step else ""
     if shown.kind == "figure":
-        return f'<figure class="{also.strip()}">{shown.html}</figure>'
+        return f'<figure class="shown{also}">{shown.html}</figure>'
     if shown.kind == "printed":
-        size = f"font-size: {plan.code}px"
         text = html.escape(shown.text.rstrip("\n"))
-        return f'<pre class="printed{also}" style="{size}">{text}</pre>'
+        return f'<pre class="printed{also}" style="font-size: {plan.code}px">{text}</pre>'
     if shown.kind == "code":
-        size = f"font-size: {_letters(shown, plan.code)}px"
-        return f'<div class="source{also}" style="{size}">{rendering.code(shown.text)}</div>'
-    size = f' style="font-size: {plan.text}px"' if shown.kind == "text" else ""
-    return f'<div class="{shown.kind}{also}"{size}>{_fitted(shown.html, plan)}</div>'
+        size = _letters(shown, plan.code)
+        source = rendering.code(shown.text)
+        return f'<div class="source{also}" style="font-size: {size}px">{source}</div>'
+    text = _fitted(shown.html, plan)
+    return f'<div class="{shown.kind}{also}" style="font-size: {plan.text}px">{text}</div>'
 
 
 # The folder

@@ -27,10 +27,11 @@ def mathml(tex: str, display: bool = False) -> str:
     except Exception as error:  # the converter has a class of error for each kind of mistake
         raise ValueError(f"This equation cannot be converted: {tex.strip()} ({error})") from None
     element = ElementTree.fromstring(text.replace(f' xmlns="{NAMESPACE}"', ""))
-    if found := LEFT_OVER.search("".join(element.itertext())):
-        raise ValueError(
-            f"This equation cannot be converted, because {found[0]} is unknown: {tex.strip()}"
-        )
+    for part in element.itertext():
+        if LEFT_OVER.match(part):
+            raise ValueError(
+                f"This equation cannot be converted, because {part} is unknown: {tex.strip()}"
+            )
     for over in element.iter("mover"):
         if len(over) == 2 and over[1].text == BAR:
             over.remove(over[1])

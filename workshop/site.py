@@ -35,6 +35,7 @@ def write(notebooks: list[Path], folder: Path) -> None:
 
     Raises ValueError when an equation cannot be converted, or Sphinx finds a mistake in a page.
     """
+    every = lessons.course_lessons()
     with tempfile.TemporaryDirectory() as root:
         source, extra = Path(root) / "source", Path(root) / "extra"
         source.mkdir()
@@ -48,7 +49,8 @@ def write(notebooks: list[Path], folder: Path) -> None:
         (source / "_static").mkdir()
         css = (HERE / "site.css").read_text(encoding="utf-8")
         (source / "_static" / "site.css").write_text(css, encoding="utf-8")
-        _run_sphinx(source, extra, Path(root) / "built")
+        shutil.copyfile(HERE / "icon.svg", source / "icon.svg")
+        _run_sphinx(source, extra, Path(root) / "built", whole=len(notebooks) == len(every))
         for left in (".doctrees", ".buildinfo", "objects.inv", "_sources"):  # Sphinx's own notes
             built = Path(root) / "built" / left
             shutil.rmtree(built) if built.is_dir() else built.unlink(missing_ok=True)
@@ -157,6 +159,7 @@ SETTINGS = {
     "html_theme": "furo",
     "html_static_path": ["_static"],
     "html_css_files": ["site.css"],
+    "html_favicon": "icon.svg",
     "html_math_renderer": "mathml",
     "html_show_sourcelink": False,
     "html_copy_source": False,
@@ -174,17 +177,27 @@ SETTINGS = {
 }
 
 
-def _run_sphinx(source: Path, extra: Path, built: Path) -> None:
-    """Builds the pages. Raises ValueError with what Sphinx says, if it warns of anything."""
+def _run_sphinx(source: Path, extra: Path, built: Path, whole: bool) -> None:
+    """Builds the pages. Raises ValueError with what Sphinx says, if it warns of anything.
+
+    whole: whether all lessons are there; if not, links to the others lead nowhere.
+    """
     from sphinx.application import Sphinx
+    from sphinx.errors import SphinxError
 
     said = io.StringIO()
     settings = {**SETTINGS, "html_extra_path": [str(extra)]}
-    app = Sphinx(source, None, built, built / ".doctrees", "html", confoverrides=settings,
-                 status=None, warning=said, freshenv=True)  # fmt: skip
-    app.build()
+    if not whole:
+        settings["suppress_warnings"] = [*SETTINGS["suppress_warnings"], "myst.xref_missing"]
+    try:
+        app = Sphinx(source, None, built, built / ".doctrees", "html", confoverrides=settings,
+                     status=None, warning=said, freshenv=True)  # fmt: skip
+        app.build()
+    except SphinxError as error:
+        raise ValueError(f"Sphinx cannot make the web site: {error}") from error
     if app.statuscode or said.getvalue():
-        raise ValueError(f"Sphinx finds a mistake in the lessons' text:\n{said.getvalue()}")
+        mistakes = rendering.ANSI.sub("", said.getvalue()).strip()
+        raise ValueError(f"Sphinx finds a mistake in the lessons' text:\n{mistakes}")
 
 
 def setup(app) -> dict[str, bool]:

@@ -148,7 +148,7 @@ ITS_NUMBERS = """(pairs) => {
     return pairs.map(([a, b]) => {
         move(alpha, a);
         move(beta, b);
-        const v = [], r2 = [], last = document.querySelectorAll("data").length;
+        const v = [], r2 = [];
         for (let card = 0; card < 100; card++) {
             v.push(Number(find(".mbm-formula data").value));
             r2.push(Number(find(".mbm-r2 data").value));

@@ -289,6 +289,8 @@ class Server:
     async def _read(self, reader: asyncio.StreamReader) -> Request:
         async with asyncio.timeout(WAIT_IDLE):
             first = await reader.readexactly(1)
+        if not first.isupper():  # GET, POST: other programs, and HTTPS, begin in other ways
+            raise Refused(400, "This is no request as browsers send it.")
         try:
             async with asyncio.timeout(WAIT_REQUEST):
                 head = first + await reader.readuntil(b"\r\n\r\n")
@@ -438,6 +440,10 @@ def _most_connections() -> int:
 # --- The command
 
 
+ENDS = (signal.SIGINT, signal.SIGTERM)
+"""The signals that end a poll: Ctrl+C, and what a system sends."""
+
+
 def rounds() -> list[dict]:
     """What is asked, from the first 100 test cards as the stored models read them.
 
@@ -475,15 +481,31 @@ def serve(port: int | None = None, host: str = "127.0.0.1", browser: bool = True
     """
     check_is_ours(host)
     port = lab.choose_port(port, host)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as politely as on Ctrl+C
+    asked = []  # to end: what loads PyTorch may swallow the error that Ctrl+C raises
+
+    def end(number: int, frame: object) -> None:
+        if not asked:  # once is enough
+            asked.append(number)
+            raise KeyboardInterrupt
+
+    for number in ENDS:
+        signal.signal(number, end)
     with contextlib.suppress(KeyboardInterrupt):
         print("The readers read 100 postcards, clean and made worse ...", flush=True)
-        asyncio.run(_hold(Server(Room(rounds()), host, port), browser))
+        server = Server(Room(rounds()), host, port)
+        if not asked:
+            asyncio.run(_hold(server, browser))
+    for number in ENDS:
+        signal.signal(number, signal.SIG_IGN)  # it is ending
     print("\nThe poll has ended. Nothing of it was kept.")
     return 0
 
 
 async def _hold(server: Server, browser: bool) -> None:
+    asked = asyncio.Event()  # to end
+    for number in ENDS:
+        with contextlib.suppress(NotImplementedError):  # Windows: there, an error ends it
+            asyncio.get_running_loop().add_signal_handler(number, asked.set)
     await server.start()
     print("\nThe instructor's page is at this address, which is for you alone:")
     print(f"\n    {server.instructor_at}\n")
@@ -494,6 +516,6 @@ async def _hold(server: Server, browser: bool) -> None:
     if browser and lab.has_screen():
         webbrowser.open(server.instructor_at)
     try:
-        await asyncio.Event().wait()
+        await asked.wait()
     finally:
         await server.close()

@@ -1,8 +1,8 @@
 // A room's poll on α and β: the page of a telephone (`/`), and that of the instructor (`/room`).
 // Formula, sliders and error surface are those of the playground.
 
-import { LEAST, MOST, best, error, make, minus, moments, place, slider, surface, two, weightedSum }
-  from "./playground.js";
+import { LEAST, MOST, best, error, make, minus, moments, place, slider, starPoints, surface, two,
+         weightedSum } from "./playground.js";
 
 const OFTEN = 1200;        // milliseconds between two questions for news
 const SETTLED = 250;       // milliseconds without a move after which a point is sent
@@ -57,10 +57,13 @@ function button(name, does, kind = "") {
   return node;
 }
 
+// A point in words; a name and its number are not parted at the end of a line.
+const named = (a, b) => [`α\u00a0=\u00a0${number(a)}`, `β\u00a0=\u00a0${number(b)}`];
+
 // What is known of a point (a, b) when the answers are shown.
 function worth(c, a, b) {
   const e = error(c, a, b);
-  return `α = ${number(a)}, β = ${number(b)}: E = ${e.toFixed(3)}, R² = ${number(1 - e / c.mm)}`;
+  return [...named(a, b), `E\u00a0=\u00a0${e.toFixed(3)}`, `R²\u00a0=\u00a0${number(1 - e / c.mm)}`];
 }
 
 // The plane without its error surface: what is best is not to be seen on it.
@@ -106,8 +109,7 @@ function telephone(home) {
   grid(plane);
   const topic = make("p", { class: "mbm-topic" }), cards = make("div", { class: "mbm-cards" });
   const game = make("div", { class: "mbm-game" },
-    make("div", {}, plane.node), make("div", { class: "mbm-side" },
-      make("div", {}, alpha.row, beta.row), said,
+    make("div", {}, plane.node, alpha.row, beta.row), make("div", { class: "mbm-side" },
       make("h2", {}, "Two cards to think by"),
       make("p", {}, "v = α f + β g is to be the mood m: not on these two, but on a hundred cards."),
       cards));
@@ -115,7 +117,7 @@ function telephone(home) {
 
   function joinFirst(sentence) {
     state = null;
-    if (!form.isConnected) home.replaceChildren(title, form, said);
+    [form.hidden, topic.hidden, game.hidden] = [false, true, true];
     said.textContent = sentence;
   }
 
@@ -149,7 +151,7 @@ function telephone(home) {
   function show(news) {
     const another = news.round !== state?.round;
     state = news;
-    if (!game.isConnected) home.replaceChildren(title, topic, game);
+    [form.hidden, topic.hidden, game.hidden] = [true, false, false];
     if (another) {
       topic.textContent = `Round ${news.round}: ${news.title}`;
       placed = news.answer !== null;
@@ -157,7 +159,7 @@ function telephone(home) {
       cards.replaceChildren(...news.cards.map(card));
     }
     const open = news.phase === "open";
-    if (open) hide(plane, "Drag the dot to where the error is least");
+    if (open) hide(plane, "where is the error least?");
     else reveal(plane, moments(news.readings.f, news.readings.g, news.readings.m), news.phase === "best");
     if (!open && !placed) plane.node.classList.add("mbm-absent");
     for (const { input } of [alpha, beta]) input.disabled = !open;
@@ -195,12 +197,12 @@ function telephone(home) {
     if (sentence) said.textContent = sentence;
     else if (state.phase === "open") {
       said.textContent = placed
-        ? `Your answer is taken: α = ${number(point[0])}, β = ${number(point[1])}. You can still move it.`
-        : "Move the dot: where you leave it is your answer.";
+        ? `Your answer is taken: ${named(...point).join(", ")}. You can still move it.`
+        : "Drag the dot to where you think the best is. Where you leave it is your answer.";
     } else {
       const { f, g, m } = state.readings, c = moments(f, g, m), [a, b] = best(c);
-      const yours = placed ? `You: ${worth(c, ...point)}.` : "You did not answer this time.";
-      said.textContent = state.phase === "best" ? `${yours} Best: ${worth(c, a, b)}.` : yours;
+      const yours = placed ? `You: ${worth(c, ...point).join(", ")}.` : "You did not answer this time.";
+      said.textContent = state.phase === "best" ? `${yours} Best: ${worth(c, a, b).join(", ")}.` : yours;
     }
   }
 
@@ -256,7 +258,8 @@ function telephone(home) {
     control.input.addEventListener("input", () => move(alpha.input.valueAsNumber, beta.input.valueAsNumber));
   }
 
-  home.replaceChildren(title, said); // a live region is there before it speaks
+  [form.hidden, topic.hidden, game.hidden] = [true, true, true];
+  home.replaceChildren(title, topic, form, said, game); // a live region is there before it speaks
   const key = decodeURIComponent(location.hash.slice(1));
   if (key) join(key);
   else begin();
@@ -275,13 +278,15 @@ function instructor(home) {
   const plane = surface(), answers = make("g", { class: "mbm-answers" });
   const diamond = make("polygon", { class: "mbm-mean", points: "0,-0.05 0.05,0 0,0.05 -0.05,0" });
   grid(plane);
-  plane.over.insertBefore(answers, plane.over.querySelector(".mbm-star"));
+  const star = plane.over.querySelector(".mbm-star");
+  place(star, { points: starPoints(0.075) });
+  star.before(answers);
   plane.over.append(diamond);
   const picture = make("img", { alt: "A picture that telephones scan to join", class: "mbm-scan" });
   const address = make("strong", {}), code = make("strong", { class: "mbm-code" });
   const hint = make("p", { class: "mbm-hint" });
   const count = make("strong", { class: "mbm-count" }, "0"), topic = make("p", { class: "mbm-topic" });
-  const ofThem = make("span", {}), lines = make("div", { class: "mbm-lines" });
+  const ofThem = make("span", {}), lines = make("div", { class: "mbm-lines", "aria-hidden": "true" });
   const said = make("p", { class: "mbm-heard", role: "status", "aria-live": "polite" });
   const trouble = make("p", { class: "mbm-trouble", role: "status", "aria-live": "polite" });
   const step = button("Show all dots", () => lead("show", { show: STEPS[state.phase][0] }), "mbm-main");
@@ -298,10 +303,10 @@ function instructor(home) {
       make("p", { class: "mbm-answered" }, count, ofThem),
       lines,
       make("div", { class: "mbm-buttons" }, step, another,
-        make("label", { for: "next" }, "with"), next),
+        make("span", {}, make("label", { for: "next" }, "with "), next)),
       trouble, said),
     plane.node));
-  hide(plane, "Where is the error least?");
+  hide(plane, "where is the error least?");
   plane.show(-9, -9, []); // the instructor has no dot
 
   async function lead(what, send) {
@@ -341,25 +346,25 @@ function instructor(home) {
     const solved = phase === "best", all = [];
     let label = "The plane of α and β, empty.";
     diamond.style.display = "none";
-    if (phase === "open") hide(plane, "Where is the error least?");
+    if (phase === "open") hide(plane, "where is the error least?");
     else {
       const { f, g, m } = readings, c = moments(f, g, m);
       reveal(plane, c, solved);
       label = `The error surface with ${points.length} answers.`;
       if (solved) {
         const [a, b] = best(c);
-        all.push(["★", "the best", worth(c, a, b)]);
+        all.push(["☆", "best", worth(c, a, b)]);
         if (points.length) {
           const [x, y] = [0, 1].map((i) => points.reduce((sum, one) => sum + one[i], 0) / points.length);
-          all.push(["◆", "the room's mean", worth(c, x, y)]);
+          all.push(["◆", "room's mean", worth(c, x, y)]);
           diamond.style.display = "";
           place(diamond, { transform: `translate(${x - LEAST} ${MOST - y})` });
         }
       }
     }
-    lines.replaceChildren(...all.map(([mark, name, text]) =>
-      make("p", {}, make("span", { "aria-hidden": "true" }, `${mark} `), make("strong", {}, `${name} `), text)));
-    const spoken = [label, ...all.map(([, name, text]) => `${name}: ${text}.`)].join(" ");
+    lines.replaceChildren(...all.flatMap(([mark, name, values]) => [
+      make("strong", {}, `${mark} ${name}`), ...values.map((value) => make("span", {}, value))]));
+    const spoken = [label, ...all.map(([, name, values]) => `${name}: ${values.join(", ")}.`)].join(" ");
     place(plane.over, { "aria-label": spoken });
     if (phase === "open") said.textContent = "";
     else if (said.textContent !== spoken) said.textContent = spoken;

@@ -18,6 +18,7 @@ async function ask(path, send, headers = {}) {
   const options = { headers, signal: AbortSignal.timeout(8000) };
   if (send) {
     options.method = "POST";
+    options.keepalive = true; // it arrives though the page may be closed
     options.body = JSON.stringify(send);
     headers["Content-Type"] = "application/json";
   }
@@ -216,6 +217,7 @@ function telephone(home) {
   }
 
   async function send() {
+    timer = null;
     if (sending) return; // it looks again when it is done
     sending = true;
     const [a, b] = point;
@@ -232,6 +234,8 @@ function telephone(home) {
       timer = setTimeout(send, SETTLED);
     }
   }
+
+  addEventListener("pagehide", () => { if (timer !== null) send(); });
 
   function under(event) {
     const box = square.getBoundingClientRect(), whole = MOST - LEAST;
@@ -302,8 +306,8 @@ function instructor(home) {
           make("p", {}, "Code"), code, hint)),
       make("p", { class: "mbm-answered" }, count, ofThem),
       lines,
-      make("div", { class: "mbm-buttons" }, step, another,
-        make("span", {}, make("label", { for: "next" }, "with "), next)),
+      make("div", { class: "mbm-buttons" }, step,
+        make("span", {}, make("label", { for: "next" }, "Next: "), next), another),
       trouble, said),
     plane.node));
   hide(plane, "where is the error least?");

@@ -15,7 +15,7 @@ const sleep = (milliseconds) => new Promise((done) => setTimeout(done, milliseco
 
 // Asks the server; what it refuses is an Error with its `status`, and `wait` in seconds.
 async function ask(path, send, headers = {}) {
-  const options = { headers, signal: AbortSignal.timeout(8000) };
+  const options = { headers, signal: AbortSignal.timeout?.(8000) };
   if (send) {
     options.method = "POST";
     options.keepalive = true; // it arrives though the page may be closed
@@ -107,6 +107,7 @@ function telephone(home) {
   const beta = slider("β message", [LEAST, MOST, 0.01]);
   const square = plane.node.querySelector(".mbm-square");
   place(square, { tabindex: 0, role: "group", "aria-label": "Your dot: drag it, or use the arrow keys" });
+  place(plane.over.querySelector(".mbm-point"), { r: 0.055 });
   grid(plane);
   const topic = make("p", { class: "mbm-topic" }), cards = make("div", { class: "mbm-cards" });
   const game = make("div", { class: "mbm-game" },
@@ -114,7 +115,7 @@ function telephone(home) {
       make("h2", {}, "Two cards to think by"),
       make("p", {}, "v = α f + β g is to be the mood m: not on these two, but on a hundred cards."),
       cards));
-  let state = null, point = [0, 0], placed = false, timer = null, sending = false;
+  let state = null, point = [0, 0], placed = false, timer = null, sending = false, following = false;
 
   function joinFirst(sentence) {
     state = null;
@@ -126,7 +127,7 @@ function telephone(home) {
     try {
       await ask("/join", { code: typed });
       history.replaceState(null, "", location.pathname); // the key is not needed again
-      await begin();
+      begin();
     } catch (trouble) {
       joinFirst(trouble.message);
       code.focus();
@@ -139,8 +140,11 @@ function telephone(home) {
   });
 
   function begin() {
+    if (following) return;
+    following = true;
     follow("/state", {}, show, (trouble) => {
       if (trouble?.status === 401) {
+        following = false;
         joinFirst("");
         return false; // the form goes on from here
       }
@@ -306,8 +310,8 @@ function instructor(home) {
           make("p", {}, "Code"), code, hint)),
       make("p", { class: "mbm-answered" }, count, ofThem),
       lines,
-      make("div", { class: "mbm-buttons" }, step,
-        make("span", {}, make("label", { for: "next" }, "Next: "), next), another),
+      make("div", { class: "mbm-buttons" }, step),
+      make("div", { class: "mbm-buttons" }, make("label", { for: "next" }, "Next:"), next, another),
       trouble, said),
     plane.node));
   hide(plane, "where is the error least?");

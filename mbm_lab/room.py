@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 LEAST, MOST = -0.5, 1.25
 """The range of α and of β, as that of the sliders in `playground.js`."""
 
-LETTERS = "ACDEFHJKMNPRTUVWXY"
-"""The letters of a join code: none that looks or sounds like another (B 8, G 6, I 1, L 1, O 0)."""
+LETTERS = "ACDEFHJKMNPRTVWXY"
+"""The letters of a join code: none that looks like another letter or digit (as I, L and 1 do)."""
 CODE_LENGTH = 6
 
 MOST_DEVICES = 500
@@ -138,9 +138,7 @@ class Room:
         if not _same(typed, self.code):
             wrong.take(now)
             self._wrong_anywhere.take(now)
-            raise Refused(
-                403, "This is not the code of this room: look at the wall again."
-            )
+            raise Refused(403, "This is not the code of this room: look at the wall again.")
 
     def _forget_the_silent(self, now: float) -> None:
         self.devices = {

@@ -46,6 +46,15 @@ def _parser() -> argparse.ArgumentParser:
             page.add_argument("folder", nargs="?", help="your own folder, for the lessons' copies")
     page.add_argument("--out", metavar="FILE", help="write the page as one HTML file instead")
 
+    poll = commands.add_parser("poll", help="let a room say, by telephone, which α and β are best")
+    poll.add_argument("--port", type=int, help="the port to serve on (default: a free one)")
+    poll.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS",
+        help="the address to serve on: 0.0.0.0 lets telephones in (default: this computer alone)",
+    )  # fmt: skip
+    poll.add_argument("--no-browser", action="store_true", help="only print the addresses")
+    poll.set_defaults(command=_poll)
+
     doctor = commands.add_parser("doctor", help="check that everything is as it should be")
     doctor.set_defaults(command=_doctor)
 
@@ -161,6 +170,12 @@ def _playground(options: argparse.Namespace) -> int:
     atomic.write_whole(options.out, lambda part: part.write_text(html, encoding="utf-8"))
     print(f"Written: {options.out}")
     return 0
+
+
+def _poll(options: argparse.Namespace) -> int:
+    from mbm_lab import poll
+
+    return poll.serve(options.port, options.host, not options.no_browser)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -146,7 +146,8 @@ def test_imports_are_seen_in_every_form_and_in_folders(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_a_module_imports_no_later_lesson_and_no_widgets(name):
     place, found = place_of(MODULES[name]), imports_of(MODULES[name])
-    users = ("__main__", "bench", "widgets")  # one opens the projector's page, one measures
+    # the first opens the projector's page, the second measures, the third asks a room
+    users = ("__main__", "bench", "poll", "widgets")
     assert "widgets" not in found or place in users
     assert "exercises" not in found or place in ("__main__", "exercises")  # which lists them
     if place in LESSON_MODULES:
@@ -221,7 +222,8 @@ import contextlib, io, sys
 from mbm_lab import __main__
 
 words = [["--help"], ["lessons"], ["exercises"], ["data", "list"], ["data", "check", sys.argv[1]]]
-for name in ("lab", "playground", "doctor", "lessons", "exercises", "bench", "data", "weights"):
+for name in ("lab", "playground", "poll", "doctor", "lessons", "exercises", "bench", "data",
+             "weights"):
     words.append([name, "--help"])
 for encoding in ("ascii", "cp1252", "gbk"):
     for command in [*words, *([["doctor"]] if encoding == "ascii" else [])]:

@@ -1,8 +1,9 @@
 // α and β over one postcard and its two witnesses: in lessons 00 and 04, and as a page of its own.
+// A room's poll (`poll.js`) takes the formula and the error surface from here.
 // Everything that α and β change is computed here, from each card's f, g and m, which are sent
 // once. Only what the readers say of worse pictures and messages comes from Python, later.
 
-const LEAST = -0.5, MOST = 1.25;         // the range of both sliders, and of the error surface
+export const LEAST = -0.5, MOST = 1.25;         // the range of both sliders, and of the error surface
 const CELLS = 140, LEVELS = 12;          // of the error surface
 const RATE = 0.2;                        // the learning rate
 const TINY = 0.0001;                     // training ends when a step is shorter than this
@@ -72,12 +73,12 @@ function noiseOf(card) {
 
 // --- Small things
 
-const two = (x) => x.toFixed(2);
-const minus = (text) => text.replaceAll("-", "−");
+export const two = (x) => x.toFixed(2);
+export const minus = (text) => text.replaceAll("-", "−");
 const round = (x) => Math.round(x * 100) / 100;
 const within = (x) => Math.min(MOST, Math.max(LEAST, x));
 
-function make(name, attributes = {}, ...children) {
+export function make(name, attributes = {}, ...children) {
   const svg = ["svg", "path", "circle", "line", "text", "g", "polygon", "rect", "polyline"];
   const node = svg.includes(name)
     ? document.createElementNS("http://www.w3.org/2000/svg", name)
@@ -89,7 +90,7 @@ function make(name, attributes = {}, ...children) {
 
 let made = 0; // so that labels of several playgrounds in one notebook have ids of their own
 
-function slider(name, [least, most, unit]) {
+export function slider(name, [least, most, unit]) {
   const id = `mbm-range-${++made}`;
   const input = make("input", { type: "range", id, min: least, max: most, step: unit });
   const value = make("span", { "aria-hidden": "true" }); // the slider itself says its value
@@ -102,6 +103,11 @@ function checkbox(name) {
   return { input, row: make("label", { class: "mbm-switch" }, input, name) };
 }
 
+// A number as text, with all its digits for programs.
+function exact(number) {
+  return make("data", { value: number }, minus(two(number)));
+}
+
 // Where a mood stands on the dial: -1 at the left end of a half circle, 1 at the right end.
 function onDial(x, radius) {
   const angle = (Math.PI / 2) * (1 - Math.max(-1, Math.min(1, x)));
@@ -110,7 +116,7 @@ function onDial(x, radius) {
 
 // --- The error surface: a canvas for the errors, and what moves over it
 
-function surface() {
+export function surface(caption = "error over all cards: dark is large") {
   const canvas = make("canvas", { width: CELLS, height: CELLS, "aria-hidden": "true" });
   const star = make("polygon", { class: "mbm-star", points: starPoints(0.055) });
   const valley = make("line", { class: "mbm-valley" });
@@ -131,7 +137,7 @@ function surface() {
   }
 
   const node = make("figure", { class: "mbm-surface" },
-    make("figcaption", {}, "error over all cards: dark is large"),
+    make("figcaption", {}, caption),
     make("div", { class: "mbm-plot" },
       make("span", { class: "mbm-y-name" }, "β"), ticks("y"),
       make("div", { class: "mbm-square" }, canvas, over), ticks("x"),
@@ -180,11 +186,11 @@ function surface() {
   return { node, over, paint, show };
 }
 
-function place(node, attributes) {
+export function place(node, attributes) {
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
 }
 
-function starPoints(radius) {
+export function starPoints(radius) {
   return Array.from({ length: 10 }, (_, i) => {
     const angle = (Math.PI / 5) * i - Math.PI / 2;
     const r = i % 2 ? radius * 0.42 : radius;
@@ -336,8 +342,8 @@ function render({ model, el }) {
       make("span", { class: `mbm-${name}` }, `${bracket(weight)} · ${bracket(x)}`);
     const parts = [f !== null && part("f", a, f), g !== null && part("g", b, g)].filter(Boolean);
     formula.replaceChildren("v = ", ...parts.flatMap((one, k) => (k ? [" + ", one] : [one])),
-      make("strong", {}, `${parts.length ? " = " : ""}${minus(two(v))}`));
-    r2Line.replaceChildren("R² = ", make("strong", {}, minus(two(r2))),
+      make("strong", {}, parts.length ? " = " : "", exact(v)));
+    r2Line.replaceChildren("R² = ", make("strong", {}, exact(r2)),
       make("small", {}, ` over ${count} cards`));
     clearTimeout(speaks); // a screen reader hears where a move ends, and each second of a long one
     speaks = setTimeout(speak, performance.now() - spoken > 1000 ? 0 : 200, now);

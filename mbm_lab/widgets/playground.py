@@ -181,9 +181,9 @@ class FusionPlayground(Still, anywidget.AnyWidget):
 
 
 def sprite(images: Tensor) -> bytes:
-    """Pictures (N, 3, 64, 64) in one PNG file, ten in a row."""
-    rows = -(-len(images) // COLUMNS)
-    whole = Image.new("RGB", (COLUMNS * IMAGE_SIZE, rows * IMAGE_SIZE))
+    """Pictures (N, 3, 64, 64) in one PNG file, ten in a row; a single one as it is."""
+    rows, columns = -(-len(images) // COLUMNS), min(COLUMNS, len(images))
+    whole = Image.new("RGB", (columns * IMAGE_SIZE, rows * IMAGE_SIZE))
     pixels = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
     for number, picture in enumerate(pixels):
         row, column = divmod(number, COLUMNS)

@@ -43,8 +43,8 @@ def page() -> str:
 
 
 def _rounded(values: Tensor) -> list[float]:
-    """A tensor's numbers, short enough to be written down: to one part in a million."""
-    return [round(value, 6) for value in values.tolist()]
+    """A tensor's numbers, short enough to be written down, and exact enough for v to 1e-6."""
+    return [round(value, 8) for value in values.tolist()]
 
 
 def serve(port: int | None = None, ip: str = "127.0.0.1", browser: bool = True) -> int:

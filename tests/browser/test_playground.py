@@ -12,12 +12,14 @@ from mbm_lab import datasets, fusion, training, welcome, widgets
 from mbm_lab.widgets import witnesses
 from mbm_lab.widgets.fusion_figure import best_of, dial_point
 from mbm_lab.widgets.playground import HERE
+from tests.browser.fingers import drag_by_finger
 from tests.browser.jupyter import eventually
 from tests.browser.looks import cut_off, small_controls, wider_than_the_screen
 from tests.browser.spoken import assert_formula, settled, slider, status
 
 SCREENS = {
     "telephone": (320, 640, 1),
+    "wider telephone": (360, 740, 2),
     "small window": (800, 600, 1),
     "half a screen": (960, 600, 1),
     "projector": (1280, 720, 1),
@@ -128,6 +130,136 @@ def test_the_browser_makes_a_postcard_worse_as_python_does(module, cards):
     assert [module("normal", place) for place in range(50)] == pytest.approx(numbers, abs=1e-9)
     made = witnesses.normal(torch.arange(30_000).numpy())
     assert (made.mean(), made.std()) == pytest.approx((0, 1), abs=0.02)
+
+
+# The page's own numbers are those of the course
+
+STORED = re.compile(r"^const cards = (.*);$", re.MULTILINE)
+"""The readings and cards that the page holds."""
+
+PAIRS = [(0.33, 0.47), (-0.5, 1.25), (1.0, -0.2)]
+
+ITS_NUMBERS = """(pairs) => {
+    const find = (selector) => document.querySelector(selector);
+    const numbers = (text) => (text ?? "").match(/-?\\d[\\d.e-]*/g)?.map(Number) ?? [NaN, NaN];
+    const button = (name) => [...document.querySelectorAll("button")]
+        .find((one) => one.textContent === name);
+    const move = (input, to) => {
+        input.value = to;
+        input.dispatchEvent(new Event("input"));
+    };
+    const [alpha, beta] = document.querySelectorAll("input[type=range]");
+    return pairs.map(([a, b]) => {
+        move(alpha, a);
+        move(beta, b);
+        const v = [], r2 = [];
+        for (let card = 0; card < 100; card++) {
+            v.push(Number(find(".mbm-formula data").value));
+            r2.push(Number(find(".mbm-r2 data").value));
+            button("Next card").click();
+        }
+        const [x, y] = numbers(find(".mbm-star").getAttribute("transform"));
+        button("One step").click();
+        const dot = find(".mbm-dots").lastChild;
+        const [dotX, dotY] = [Number(dot.getAttribute("cx")), Number(dot.getAttribute("cy"))];
+        return { v, r2, best: [x - 0.5, 1.25 - y], step: [dotX - 0.5, 1.25 - dotY] };
+    });
+}"""
+"""What the page shows, with all digits: v and R² as text, the star and a step of training."""
+
+
+def differences(page, f, g, m, pairs=PAIRS) -> list[str]:
+    """Where the page's v, R², best (α, β) or step of training, over all cards, are not those of
+    `mbm_lab.fusion`, to 1e-6."""
+    found = []
+    for pair, shown in zip(pairs, page.evaluate(ITS_NUMBERS, pairs), strict=True):
+        v = fusion.weighted_sum(f, g, *pair)
+        r2 = training.r_squared(v - v.mean() + m.mean(), m)
+        centred = [values - values.mean() for values in (f, g, m)]
+        step = fusion.descend(*centred, start=pair, learning_rate=0.2, steps=1)[1, :2]
+        ours = {
+            "v": v.tolist(),
+            "r2": [r2] * len(m),
+            "best": list(fusion.best_weights(f, g, m)[:2]),
+            "step": step.tolist(),
+        }
+        for name, values in ours.items():
+            if shown[name] != pytest.approx(values, abs=1e-6):
+                found.append(f"{name} at {pair}")
+    return found
+
+
+def test_every_number_of_the_page_is_that_of_the_course(open_on, readings, cards):
+    page, m = open_on(), cards.mood.double()
+    assert differences(page, *readings, m) == []
+    for name, level in (("picture noise", 8), ("word dropout", 5)):
+        for _ in range(level):
+            slider(page, name).press("ArrowRight")
+    worse = widgets.FusionPlayground().witnesses.read(0.4, 0.25)
+    assert differences(page, *(values.double() for values in worse), m) == []
+    assert page.faults == []
+
+
+def formula() -> tuple[str, int]:
+    """The formula's part of `playground.js`, and where it begins."""
+    source = (HERE / "playground.js").read_text(encoding="utf-8")
+    start, end = source.index("// --- The formula"), source.index("// --- Chance")
+    return source[start:end], start
+
+
+def faults() -> dict[str, tuple[int, str, str]]:
+    """Small faults of the formula: each sign turned round, and what else is easily confused.
+
+    Of each its place in `playground.js`, what stands there, and what is to stand there.
+    """
+    text, start = formula()
+    other = {" + ": " - ", " - ": " + "}
+    found = {}
+    for sign in re.finditer(r" [+-] ", text):
+        line = text[text.rindex("\n", 0, sign.start()) + 1 :].partition("\n")[0]
+        if not line.startswith("//"):
+            place = start + sign.start()
+            found[f"{sign[0].strip()} at {sign.start()} in {line.strip()}"] = (
+                place, sign[0], other[sign[0]],
+            )  # fmt: skip
+    swaps = {
+        "α and β swapped": ("alpha * x + beta * g[i]", "beta * x + alpha * g[i]"),
+        "α forgotten": ("alpha * x + beta", "x + beta"),
+        "the mean forgotten": ("x - middle", "x"),
+        "f and g swapped": ("ff: of(F, F), gg: of(G, G)", "ff: of(G, G), gg: of(F, F)"),
+        "the best α and β swapped": ("c.fm * c.gg - c.gm * c.fg", "c.gm * c.ff - c.fm * c.fg"),
+        "a step forgets its 2": ("a - RATE * 2", "a - RATE"),
+        "another sum in the mean": ("/ values.length", "/ (values.length - 1)"),
+    }
+    for name, (old, new) in swaps.items():
+        assert text.count(old) == 1, old
+        found[name] = (start + text.index(old), old, new)
+    return found
+
+
+def test_every_wrong_sign_in_the_formula_is_seen(browser, address, tmp_path, readings, cards):
+    page = browser.new_page()
+    content = page.request.get(address).text()
+    stored = STORED.search(content)[1]
+    few = json.loads(stored)  # what the formula needs, so that each page is there at once
+    few.update(f=few["f"][:1], g=few["g"][:1], words=[[]] * len(few["m"]), sprite="")
+    content = content.replace(stored, json.dumps(few).replace("<", "\\u003c"))
+    source = (HERE / "playground.js").read_text(encoding="utf-8")
+    begin = content.index(source)
+    file = tmp_path / "playground.html"
+    wrong = faults()
+    assert sum(name[0] in "+-" for name in wrong) > 15
+    unseen = []
+    for name, (place, old, new) in wrong.items():
+        place += begin
+        assert content[place : place + len(old)] == old
+        file.write_text(content[:place] + new + content[place + len(old) :], encoding="utf-8")
+        page.goto(file.as_uri(), wait_until="commit")
+        page.wait_for_selector(".mbm-r2 data")
+        if not differences(page, *readings, cards.mood.double(), PAIRS[:1]):
+            unseen.append(name)
+    assert unseen == []
+    page.close()
 
 
 # Numbers and drawing
@@ -307,6 +439,103 @@ def test_a_switch_takes_a_witness_out(open_on):
     assert page.faults == []
 
 
+# Hands, and ears
+
+
+def test_on_a_telephone_a_finger_does_everything(open_on):
+    page = open_on("wider telephone", has_touch=True, is_mobile=True)
+    for name, letter in (("α picture", "alpha"), ("β message", "beta")):
+        range_ = slider(page, name)
+        range_.scroll_into_view_if_needed()
+        box = range_.bounding_box()
+        y = box["y"] + box["height"] / 2
+        start = complex(box["x"] + 0.857 * box["width"], y)  # at 1.0, where the thumb is
+        drag_by_finger(page, start, start - 0.4 * box["width"])
+        said = settled(page, letter, name)
+        assert 0.1 < said[letter] < 0.5
+        assert_formula(said)
+        assert_drawn(page, said)
+    page.get_by_role("button", name="Next card").tap()
+    page.get_by_role("button", name="Best α and β").tap()
+
+    def at_the_best():
+        said = status(page)
+        return said["card"] == 2 and said["alpha"] == said["best_alpha"]
+
+    eventually(page, at_the_best)
+    page.get_by_label("use the picture").tap()
+    eventually(page, lambda: "picture off" in page.text_content(".mbm-status"))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.faults == []
+
+
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(open_on):
+    page = open_on("wider telephone")
+    reached = []
+    for _ in range(14):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate(
+                """() => {
+                    const one = document.activeElement;
+                    const seen = getComputedStyle(one).outlineStyle !== "none";
+                    return seen && (one.labels?.[0] ?? one).textContent;
+                }"""
+            )
+        )
+    assert reached == [
+        "α picture", "β message", "picture noise", "word dropout", "use the picture",
+        "use the message", "Next card", "Random card", "Witnesses disagree", "Best α and β",
+        "Valley floor", "Train", "One step", "Reset",
+    ]  # fmt: skip
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Space")  # one step
+    eventually(page, lambda: "Training: step 1." in page.text_content(".mbm-status"))
+
+
+def test_a_screen_reader_hears_roles_names_and_values(open_on):
+    page = open_on()
+    page.get_by_role("button", name="Next card").press("Enter")
+    eventually(page, lambda: status(page)["card"] == 2)
+    heard = page.locator("main").aria_snapshot()
+    for expected in (
+        'region "α and β"', 'img "Postcard: ', '- slider "α picture": "1"',
+        '- slider "word dropout": "0"', '- checkbox "use the picture" [checked]',
+        '- group "cards and training"', '- button "Witnesses disagree"',
+        'img "Error surface. α = 1.00, β = 1.00; best: α ', 'img "Dial of moods. v = ',
+        '- status: "Card 2: picture f = ',
+    ):  # fmt: skip
+        assert expected in heard, heard
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_drawings_stand_out_on_the_page_in_both_themes(open_on, theme):
+    page = open_on(color_scheme=theme)
+    contrasts = page.evaluate(
+        """() => {
+            const light = (colour) => {
+                const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map((x) => x / 255)
+                    .map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+            };
+            const paper = light(getComputedStyle(document.body).backgroundColor);
+            const of = (selector, kind) => {
+                const ink = light(getComputedStyle(document.querySelector(selector))[kind]);
+                return Math.max(ink, paper) / Math.min(ink, paper);
+            };
+            return {
+                paper, f: of("polygon.mbm-f", "fill"), g: of("rect.mbm-g", "fill"),
+                m: of("polygon.mbm-m", "fill"), needle: of(".mbm-needle", "stroke"),
+                arc: of(".mbm-arc", "stroke"), formula: of(".mbm-formula", "color"),
+                r2: of(".mbm-r2", "color"),
+            };
+        }"""
+    )
+    assert contrasts.pop("paper") > 0.9 if theme == "light" else 0.06 > contrasts.pop("paper")
+    assert min(contrasts.values()) >= 3, contrasts
+    assert min(contrasts["formula"], contrasts["r2"]) >= 7
+
+
 # Training
 
 
@@ -447,16 +676,22 @@ def test_the_line_of_text_is_a_live_region_before_it_speaks(browser, address):
 
 def test_the_page_needs_nothing_from_elsewhere(browser, tmp_path, address):
     page = browser.new_page()
-    asked = []
+    asked, said = [], []
     page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
     content = page.request.get(address).text()
     assert len(content.encode()) < 2_000_000
     assert page.request.get(address + "other").status == 404
     file = tmp_path / "one file.html"
     file.write_text(content, encoding="utf-8")
+    page.context.set_offline(True)
     page.goto(file.as_uri())
     assert_formula(status(page))
-    assert [url for url in asked if not url.startswith(("file:", "blob:"))] == []
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
+    refused = page.evaluate("fetch('https://example.org').catch(() => 'refused')")
+    assert refused == "refused"
+    assert "Content Security Policy" in said[0]
     page.close()
 
 
@@ -464,7 +699,7 @@ def test_the_page_stores_what_the_readers_say(cards, address, browser):
     page = browser.new_page()
     content = page.request.get(address).text()
     page.close()
-    stored = json.loads(re.search(r"^const cards = (.*);$", content, re.MULTILINE)[1])
+    stored = json.loads(STORED.search(content)[1])
     python = widgets.FusionPlayground()
     for level in (0, 7, 16):
         f, g = python.witnesses.read(0.05 * level, 0.05 * level)

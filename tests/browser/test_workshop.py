@@ -216,6 +216,18 @@ def test_axe_finds_nothing_serious(opened, served, name):
     assert pages.serious(Axe().run(page)) == []
 
 
+def test_the_keyboard_reaches_what_is_wider_than_a_telephone(opened, served):
+    page, _ = opened("site/03_rnn.html", served)
+    rule = {"runOnly": ["scrollable-region-focusable"]}
+    with telephone(page):
+        assert pages.serious(Axe().run(page, options=rule)) == []
+        page.evaluate(
+            """document.querySelectorAll("article [tabindex]")
+                .forEach((one) => one.removeAttribute("tabindex"))"""
+        )
+        assert pages.serious(Axe().run(page, options=rule)) != []
+
+
 # The checks above can fail
 
 

@@ -31,13 +31,13 @@ GAP = 20
 """Between two parts of a slide."""
 TEXTS, AIRY = (30, 34, 38, 42), 0.65
 """Letters of text in pixels: the larger ones where they fill no more than this share of a slide."""
-LEAST_PRINTED, LEAST_CODE, MOST, MOST_BESIDE = 18, 20, 38, 24
+LEAST_PRINTED, LEAST_CODE, MOST, MOST_BESIDE = 18, 20, 38, 30
 """Letters in pixels: the smallest of what is printed, and of code; the largest of both, alone and
 with a figure."""
 EQUATION = 1.5
 """The letters of an equation of its own line, where there is room, as a share of the text's."""
 
-LEAST_FIGURE = 200
+LEAST_FIGURE = 120
 """The height of a figure in pixels, at least."""
 
 LETTER = 0.605

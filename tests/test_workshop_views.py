@@ -503,6 +503,14 @@ def test_a_folder_of_somebody_else_is_left_alone(two_views, tmp_path, capsys):
     assert views.main([str(tmp_path / "empty")]) == 0
 
 
+def test_a_folder_that_cannot_be_made_is_one_sentence(two_views, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert views.main([str(tmp_path / "file" / "inside")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(str(tmp_path / "file" / "inside"))
+    assert said.endswith("make room there, or name another folder.\n")
+
+
 def test_a_view_or_lesson_that_is_not_there_is_one_sentence(two_views, tmp_path, capsys):
     assert views.main([str(tmp_path / "new"), "--only", "film"]) == 1
     assert views.main([str(tmp_path / "new"), "--lessons", "99"]) == 1

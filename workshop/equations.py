@@ -9,6 +9,8 @@ from xml.etree.ElementTree import Element
 
 from latex2mathml.converter import convert
 
+PRIME = "\u2032"
+"""The converter raises it, as TeX does; as fonts draw it, it is raised already."""
 NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 BAR = "\u2015"
 """What the converter puts above what is overlined. Few fonts have one that grows; a border does."""
@@ -32,6 +34,11 @@ def mathml(tex: str, display: bool = False) -> str:
             raise ValueError(
                 f"This equation cannot be converted, because {part} is unknown: {tex.strip()}"
             )
+    for raised in element.iter("msup"):
+        if raised[1].text == PRIME:
+            raised.tag = "mrow"
+            raised[1].tag = "mo"
+            raised[1].attrib.update(lspace="0", rspace="0")
     for over in element.iter("mover"):
         if len(over) == 2 and over[1].text == BAR:
             over.remove(over[1])

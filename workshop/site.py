@@ -201,7 +201,7 @@ def _run_sphinx(source: Path, extra: Path, built: Path, whole: bool) -> None:
 
 
 def setup(app) -> dict[str, bool]:
-    """Tells Sphinx to write equations as MathML, and prints that the keyboard can scroll."""
+    """Tells Sphinx to write equations as MathML, and to let the keyboard scroll."""
     app.add_html_math_renderer("mathml", (_visit_inline, None), (_visit_block, None))
     app.connect("html-page-context", _reach_by_keyboard)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -218,11 +218,14 @@ def _visit_block(translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+WIDE = re.compile(
+    r'(<div class="(?:equation|table-wrapper [^"]*)"|'
+    r'<div class="printed [^"]*"><div class="highlight"><pre)(?=>)'
+)
+"""What may be wider than a small screen, and is scrolled then."""
+
+
 def _reach_by_keyboard(app, name: str, template: str, context: dict, doctree: object) -> None:
-    """What is printed may be wider than the page: then the keyboard must be able to scroll it."""
+    """Lets the keyboard scroll what may be wider than the page."""
     if "body" in context:
-        context["body"] = re.sub(
-            r'(class="printed [^"]*"><div class="highlight"><pre)>',
-            r'\1 tabindex="0">',
-            context["body"],
-        )
+        context["body"] = WIDE.sub(r'\1 tabindex="0"', context["body"])

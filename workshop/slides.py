@@ -31,13 +31,13 @@ GAP = 20
 """Between two parts of a slide."""
 TEXTS, AIRY = (30, 34, 38, 42), 0.65
 """Letters of text in pixels: the larger ones where they fill no more than this share of a slide."""
-LEAST_PRINTED, LEAST_CODE, MOST, MOST_BESIDE = 18, 20, 38, 24
+LEAST_PRINTED, LEAST_CODE, MOST, MOST_BESIDE = 18, 20, 38, 30
 """Letters in pixels: the smallest of what is printed, and of code; the largest of both, alone and
 with a figure."""
 EQUATION = 1.5
 """The letters of an equation of its own line, where there is room, as a share of the text's."""
 
-LEAST_FIGURE = 200
+LEAST_FIGURE = 120
 """The height of a figure in pixels, at least."""
 
 LETTER = 0.605
@@ -210,11 +210,14 @@ def layout(slide: Slide) -> Layout:
     if not wide:
         options = [
             _set(others, text, code, 0, height * (1 if text == TEXTS[0] else AIRY))
-            for text in TEXTS
+            for text in (TEXTS if any(one.kind == "text" for one in others) else TEXTS[:1])
             for code in range(LEAST_PRINTED, MOST + 1)
         ]
         fitting = [one for one in options if one.fits] or options[:1]
-        return max(fitting, key=lambda one: (-one.broken, one.text + one.code, one.code))
+        return max(
+            fitting,
+            key=lambda one: (-one.broken, min(one.text, one.code), one.text + one.code),
+        )
     options = []
     for code in range(LEAST_PRINTED, MOST_BESIDE + 1):
         for left in (0, *range(380, 800, 20)) if others else (0,):
@@ -344,4 +347,4 @@ def style_sheet() -> str:
     colours = {"picture": plots.PICTURE, "message": plots.MESSAGE, "truth": plots.TRUTH}
     colours = "".join(f"  --{name}: {colour};\n" for name, colour in colours.items())
     css = (HERE / "slides.css").read_text(encoding="utf-8")
-    return f":root {{\n{colours}}}\n\n{css}\n{rendering.code_css()}\n"
+    return f":root {{\n{colours}}}\n\n{rendering.code_css()}\n\n{css}"

@@ -115,6 +115,14 @@ def replace(folder: Path, new: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _in_a_sentence(error: ValueError | OSError, folder: Path) -> str:
+    """What went wrong, and what to do."""
+    if isinstance(error, OSError) and error.strerror:
+        why = f"{folder} cannot be written ({error.strerror})"
+        return f"{why}: make room there, or name another folder."
+    return str(error)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -128,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         build(given.folder, given.only, given.lessons)
     except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(_in_a_sentence(error, given.folder), file=sys.stderr)
         return 1
     print(f"Everything is in {given.folder} ({time.perf_counter() - start:.0f} s).")
     return 0

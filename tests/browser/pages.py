@@ -127,7 +127,7 @@ def slides_that_do_not_fit(page) -> list[str]:
                     const box = image.getBoundingClientRect();
                     const scale = Math.min(box.width / image.naturalWidth,
                                            box.height / image.naturalHeight);
-                    if (scale < 0.95) bad.push(`a figure at ${(100 * scale).toFixed(0)} %`);
+                    if (scale < 0.75) bad.push(`a figure at ${(100 * scale).toFixed(0)} %`);
                 }
                 return [...new Set(bad)].map((one) => `slide ${number + 1}: ${one}`);
             })""",

@@ -3,7 +3,9 @@
 import contextlib
 import re
 import shutil
+import socket
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from mbm_lab import lessons
 from tests.browser import pages
 from tests.browser.looks import wider_than_the_screen
-from workshop import views
+from workshop import rendering, views
 
 NAMES = [path.stem for path in lessons.course_lessons()]
 
@@ -24,8 +26,17 @@ every_lesson = pytest.mark.parametrize("name", NAMES)
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
+    """All views, built without any network in less than five minutes."""
     folder = tmp_path_factory.mktemp("a workshop") / "all views"
-    views.build(folder)
+
+    def refuse(self, address):
+        raise AssertionError(f"the build asks the network: {address}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        start = time.perf_counter()
+        views.build(folder)
+    assert time.perf_counter() - start < 300
     return folder
 
 
@@ -102,6 +113,13 @@ def test_every_view_has_every_lesson(built):
         assert found == NAMES, view
 
 
+def what_is_printed(name: str) -> list[str]:
+    """What the cells of a lesson print, as it is stored."""
+    cells = lessons.read_notebook(lessons.find_lesson(name)).cells
+    shown = [one for cell in cells for one in rendering.outputs(cell)]
+    return [one.text.rstrip("\n") for one in shown if one.kind == "printed"]
+
+
 @every_lesson
 def test_slides_fit_and_ask_nobody(opened, built, name):
     page, seen = opened(f"slides/{name}.html")
@@ -115,6 +133,8 @@ def test_slides_fit_and_ask_nobody(opened, built, name):
 @every_lesson
 def test_pages_of_the_site_are_whole_on_large_and_small_screens(opened, built, name):
     page, seen = opened(f"site/{name}.html")
+    printed = page.locator(".printed pre").all_text_contents()
+    assert [text.rstrip("\n") for text in printed] == what_is_printed(name)
     assert pages.bare_equations(page) == []
     assert pages.unshown_pictures(page) == []
     with telephone(page):
@@ -194,6 +214,18 @@ def test_axe_finds_nothing_serious(opened, served, name):
         page.wait_for_function("window.Reveal?.isReady()")
         page.evaluate("Reveal.slide(4)")
     assert pages.serious(Axe().run(page)) == []
+
+
+def test_the_keyboard_reaches_what_is_wider_than_a_telephone(opened, served):
+    page, _ = opened("site/03_rnn.html", served)
+    rule = {"runOnly": ["scrollable-region-focusable"]}
+    with telephone(page):
+        assert pages.serious(Axe().run(page, options=rule)) == []
+        page.evaluate(
+            """document.querySelectorAll("article [tabindex]")
+                .forEach((one) => one.removeAttribute("tabindex"))"""
+        )
+        assert pages.serious(Axe().run(page, options=rule)) != []
 
 
 # The checks above can fail

@@ -107,7 +107,7 @@ def copy_missing(notebooks: Path = NOTEBOOKS, mine: Path = MY_LESSONS) -> list[P
     """
     missing = [lesson for lesson in course_lessons(notebooks) if state(lesson, mine) == NOT_COPIED]
     for lesson in missing:
-        _put(_learners(lesson), lesson, Path(mine))
+        _put(learners(lesson), lesson, Path(mine))
     return [Path(mine) / lesson.name for lesson in missing]
 
 
@@ -120,7 +120,7 @@ def fresh_copy(
     Raises ValueError when the course has no such lesson, OSError when the copy cannot be written.
     """
     lesson = find_lesson(number, notebooks)
-    return Path(mine) / lesson.name, _put(_learners(lesson), lesson, Path(mine))
+    return Path(mine) / lesson.name, _put(learners(lesson), lesson, Path(mine))
 
 
 def merge(
@@ -151,10 +151,10 @@ def merge(
             f"What your {lesson.stem} was made from is not known, so it cannot be merged: "
             f"{fresh} gives the course's, and keeps yours."
         )
-    return copy, _put(merging.merge(base, yours, _learners(lesson)), lesson, Path(mine))
+    return copy, _put(merging.merge(base, yours, learners(lesson)), lesson, Path(mine))
 
 
-def _learners(lesson: Path) -> NotebookNode:
+def learners(lesson: Path) -> NotebookNode:
     """A lesson as a learner gets it: without notes, not yet run, and naming its origin.
 
     Its metadata are complete, so that JupyterLab, which completes them, has nothing to save.
@@ -177,7 +177,7 @@ def _learners(lesson: Path) -> NotebookNode:
 
 def _store_origin(lesson: Path, mine: Path) -> None:
     """Stores the course's text of a lesson, if it is not stored: for merging, later."""
-    notebook = _learners(lesson)
+    notebook = learners(lesson)
     if _stored_origin(lesson.stem, origin(notebook), mine) is None:
         store = _origin_file(lesson.stem, origin(notebook), mine)
         _make_folder(store.parent)
@@ -292,7 +292,7 @@ def prepare(notebooks: Path = NOTEBOOKS, mine: Path = MY_LESSONS) -> list[str]:
             for lesson in states:
                 _store_origin(lesson, mine)  # should someone have removed it
             for lesson in newer:
-                kept = _put(_learners(lesson), lesson, mine)
+                kept = _put(learners(lesson), lesson, mine)
                 said.append(
                     f"You have not changed {lesson.stem[:2]}; it was brought up to date. "
                     f"The old one: {kept.name}"

@@ -48,9 +48,9 @@ def _width(element: Element) -> float:
     parts = [_width(one) for one in element]
     text = element.text or ""
     if element.tag == "mo":
-        return 0.45 if len(text) == 1 and text in "()[]{},.;|′⌊⌋" else 0.6 + 0.5 * len(text)
+        return 0.5 if len(text) == 1 and text in "()[]{},.;|′⌊⌋" else 0.65 + 0.5 * len(text)
     if element.tag in ("mi", "mn", "mtext"):
-        return 0.55 * len(text)
+        return sum(0.9 if letter in "mwMWH" else 0.6 for letter in text)
     if element.tag == "mspace":
         return float(element.get("width", "0em").removesuffix("em"))
     if element.tag in ("mfrac", "munder", "mover", "munderover"):

@@ -167,7 +167,10 @@ def text_height(element: str, size: float, width: float) -> float:
     """About the height of text, in letters of this size."""
     height = 0.0
     for block in re.split(r"</(?:p|li|tr|h\d|div)>|<br ?/?>", element):
-        if 'display="block"' in block:
+        if "<td" in block or "<th" in block:
+            cells = [columns(html.unescape(cell)) for cell in re.findall(r"<t[dh]>(.*?)</t", block)]
+            height += ceil((sum(cells) * 0.56 * size + 40 * len(cells)) / width) * 1.35 * size + 13
+        elif 'display="block"' in block:
             height += (5.4 if "<mtable" in block else 3.4) * size
         else:
             words = html.unescape(re.sub(r"<[^>]*>", "", block)).strip()
@@ -206,7 +209,8 @@ def layout(slide: Slide) -> Layout:
         texts = TEXTS if all(one.kind == "text" for one in others) else TEXTS[:1]
         options = [_set(others, text, MOST, 0, 0.6 * height) for text in texts[1:]]
         options += [_set(others, texts[0], c, 0, height) for c in range(LEAST_PRINTED, MOST + 1)]
-        return max(options, key=lambda one: (one.fits, -one.broken, one.text, one.code))
+        fitting = [one for one in options if one.fits] or options[len(texts) - 1 :][:1]
+        return max(fitting, key=lambda one: (-one.broken, one.text, one.code))
     options = []
     for code in range(LEAST_PRINTED, MOST_BESIDE + 1):
         for left in (0, *range(380, 800, 20)) if others else (0,):
@@ -218,9 +222,10 @@ def layout(slide: Slide) -> Layout:
             option.area = wide * scale * scale
             option.fits = option.fits and scale > LEAST_FIGURE
             options.append(option)
-    best = max((one.area for one in options if one.fits), default=0)
-    good = [one for one in options if one.area >= 0.93 * best]
-    return max(good, key=lambda one: (one.fits, -one.broken, one.code, one.area))
+    fitting = [one for one in options if one.fits] or options[:1]
+    best = max(one.area for one in fitting)
+    good = [one for one in fitting if one.area >= 0.93 * best]
+    return max(good, key=lambda one: (-one.broken, one.code, one.area))
 
 
 def _set(others: list[Shown], text: int, code: int, left: int, height: float) -> Layout:
@@ -245,7 +250,7 @@ def _fitted(element: str, plan: Layout) -> str:
     """Text whose equations are as large as fits."""
 
     def sized(found: re.Match) -> str:
-        room = (plan.left or WIDTH - 2 * SIDE) * 0.97
+        room = (plan.left or WIDTH - 2 * SIDE) * 0.88
         size = min(EQUATION * plan.text, room / equations.width(found[0]))
         return found[0].replace("<math ", f'<math style="font-size: {size:.0f}px" ', 1)
 

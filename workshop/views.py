@@ -10,24 +10,37 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import html
 import os
 import shutil
+import string
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from mbm_lab import lessons
-from workshop import slides
+from workshop import copies, site, slides
 
 FOLDER = Path("build") / "workshop"
 MARKER = ".made-by-make-workshop"
 """A file in each folder that this command has made: such a folder may be replaced, no other."""
 
 VIEWS: dict[str, Callable[[list[Path], Path], None]] = {
+    "learner": copies.write_learners,
+    "instructor": copies.write_instructors,
     "slides": slides.write,
+    "site": site.write,
 }
 """Each view: the name of its folder, and what writes it."""
+
+LINKS = (
+    ("slides", "slides", "html"),
+    ("web page", "site", "html"),
+    ("instructor's notebook", "instructor", "ipynb"),
+    ("learners' notebook", "learner", "ipynb"),
+)
+"""What the first page leads to for each lesson: in words, the folder, the ending."""
 
 
 def build(folder: Path, only: list[str] | None = None, numbers: list[str] | None = None) -> None:
@@ -56,9 +69,25 @@ def build(folder: Path, only: list[str] | None = None, numbers: list[str] | None
                 continue
             write(chosen, new / name)
             print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
+        (new / "index.html").write_text(index(chosen), encoding="utf-8")
         replace(folder, new)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def index(notebooks: list[Path]) -> str:
+    """The page that leads to all views."""
+    rows = []
+    for path in notebooks:
+        name, title = path.stem, html.escape(lessons.title(lessons.read_notebook(path)))
+        links = [
+            f'<a href="{view}/{name}.{kind}" aria-label="{name[:2]}: {what}">{what}</a>'
+            for what, view, kind in LINKS
+        ]
+        cells = "".join(f"<td>{link}</td>" for link in links)
+        rows.append(f'<tr><th scope="row">{name[:2]} · {title}</th>{cells}</tr>')
+    template = (Path(__file__).parent / "index.html").read_text(encoding="utf-8")
+    return string.Template(template).substitute(rows="\n".join(rows))
 
 
 def refuse_strange(folder: Path) -> None:

@@ -50,30 +50,39 @@ class Plan(NamedTuple):
 
 
 def parts(notebook: NotebookNode) -> dict[str, list[NotebookNode]]:
-    """A lesson's cells by the sections that notes cover: "start", "1", "2", …, "questions".
+    """A lesson's cells by their sections: "start", "1", "2", …, "questions"; each with its notes.
 
-    A cell of text that holds such a heading in its middle is divided there.
+    A cell of text that holds a section's heading in its middle is divided there.
     """
     found: dict[str, list[NotebookNode]] = {START: []}
-    name = START
+    name, notes = START, []
     for cell in notebook.cells:
-        if cell.cell_type != "markdown" or lessons.is_note(cell):
+        if lessons.is_note(cell):
+            notes.append(cell)  # it stands before what it is about
+            continue
+        heads = list(SECTION.finditer(cell.source)) if cell.cell_type == "markdown" else []
+        if not (heads and heads[0].start() == 0):
+            found[name] += notes
+            notes = []
+        if not heads:
             found[name].append(cell)
             continue
-        heads = list(SECTION.finditer(cell.source))
         ends = [head.start() for head in heads] + [len(cell.source)]
-        found[name].append(new_markdown_cell(cell.source[: ends[0]]))
+        if ends[0]:
+            found[name].append(new_markdown_cell(cell.source[: ends[0]]))
         for head, end in zip(heads, ends[1:], strict=True):
             name = head["number"] or QUESTIONS
-            found.setdefault(name, []).append(new_markdown_cell(cell.source[head.start() : end]))
+            text = new_markdown_cell(cell.source[head.start() : end])
+            found.setdefault(name, []).extend([*notes, text])
+            notes = []
     return found
 
 
 def minutes_of(cells: list[NotebookNode]) -> int:
-    """The minutes of a note that covers these cells."""
-    note = new_markdown_cell("", metadata={"tags": [lessons.NOTE]})
-    text = [cell for cell in cells if not lessons.is_note(cell)]
-    return lessons.note_minutes(new_notebook(cells=[note, *text]))[0]
+    """The minutes of the notes among these cells; without any, those that a note would have."""
+    if not any(map(lessons.is_note, cells)):
+        cells = [new_markdown_cell("", metadata={"tags": [lessons.NOTE]}), *cells]
+    return sum(lessons.note_minutes(new_notebook(cells=cells)))
 
 
 def headings(notebook: NotebookNode) -> dict[str, str]:
@@ -88,7 +97,7 @@ def headings(notebook: NotebookNode) -> dict[str, str]:
 
 # The plans
 
-PREDICTION = "**Before you run the next cell:**"
+PREDICTION = re.compile(r"\*\*Before you run\b[^*]*:\*\*")
 MINUTES_A_PREDICTION = 2  # write yours down, raise hands; reading it is in the lesson's minutes
 
 BREAK = Row("**Break**", "air", minutes=15)
@@ -174,7 +183,7 @@ PLANS = (
             Row(room=SOLVE, lesson="04", sections=("3",), exercises=(3,)),
             Row(room=SOLVE, lesson="04", sections=("4",), exercises=(4,)),
             PLAYGROUND,
-            BREAK,
+            BREAK._replace(minutes=10),
             Row(
                 room=READ,
                 lesson="04",
@@ -307,7 +316,7 @@ def row_minutes(row: Row) -> int:
     total = 0
     for name in row.sections:
         cells = sections[name]
-        predictions = sum(PREDICTION in cell.source for cell in cells)
+        predictions = sum(len(PREDICTION.findall(cell.source)) for cell in cells)
         total += minutes_of(cells) - sum(lessons.exercise_parts(cells))
         total += MINUTES_A_PREDICTION * predictions
     in_order = lessons.exercise_parts(notebook.cells)

@@ -47,6 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("--out", metavar="FILE", help="write the page as one HTML file instead")
 
     doctor = commands.add_parser("doctor", help="check that everything is as it should be")
+    doctor.add_argument(
+        "--classroom", action="store_true", help="is this computer ready to teach with?"
+    )
+    doctor.add_argument("--learners", type=int, metavar="N", help="how many learners come")
+    doctor.add_argument("--hub", action="store_true", help="they work on a server on this computer")
+    doctor.add_argument("--stick", metavar="FOLDER", help="look at the stick of `make stick`, too")
     doctor.set_defaults(command=_doctor)
 
     lessons = commands.add_parser("lessons", help="list the lessons and your copies of them")
@@ -179,6 +185,13 @@ def _playground(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from mbm_lab import doctor
 
+    if options.classroom:
+        from mbm_lab import classroom
+
+        learners = 1 if options.learners is None else options.learners
+        return doctor.report(classroom.examine(learners, options.hub, options.stick))
+    if options.learners is not None or options.hub or options.stick is not None:
+        raise ValueError("--learners, --hub and --stick go with --classroom: add it.")
     return doctor.report()
 
 

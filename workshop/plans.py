@@ -13,7 +13,7 @@ from typing import NamedTuple
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from mbm_lab import atomic, lessons
+from mbm_lab import atomic, classroom, lessons
 
 README = Path(__file__).with_name("README.md")
 
@@ -383,22 +383,50 @@ def table(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def begin(plan: Plan) -> str:
-    """The line of the README below which a plan's table stands."""
-    return f"<!-- `python -m workshop.plans --write` writes this table: {plan.title} -->"
+def catch_up() -> str:
+    """The table of what each lesson loads, and where somebody who is late goes on."""
+    lines = ["| lesson | stored models that it loads | late? Go on at |", "|---|---|---|"]
+    for path in lessons.course_lessons():
+        number, notebook = path.stem[:2], lessons.read_notebook(path)
+        models = ", ".join(f"`{name}`" for name in classroom.MODELS[number]) or "none"
+        link = f"[{number} · {lessons.title(notebook)}](../notebooks/{path.name})"
+        lines.append(f"| {link} | {models} | {where_to_go_on(notebook)} |")
+    return "\n".join(lines)
 
+
+def where_to_go_on(notebook: NotebookNode) -> str:
+    """Where somebody who is late goes on: at the cell below the lesson's "If you are lost" that
+    loads something, or anywhere."""
+    for name, cells in parts(notebook).items():
+        for cell in cells:
+            if LOST.search(cell.source) and not lessons.is_note(cell):
+                return f"section {name}, “If you are lost”"
+    return "any section: each loads what it needs"
+
+
+LOST = re.compile(r"^\*\*If you are lost\*\*(?!: run `mbm-lab doctor`)", re.MULTILINE)
+
+
+def tables() -> dict[str, str]:
+    """Every table of the README by its name."""
+    return {**{plan.title: table(plan) for plan in PLANS}, "catch up": catch_up()}
+
+
+BEGIN = "<!-- `python -m workshop.plans --write` writes this table: {} -->"
+"""The line of the README below which a table stands; with its name."""
 
 END = "<!-- end of the table -->"
 
 
 def renewed(text: str) -> str:
     """The README's text with every table as it is now. Raises ValueError when one has no place."""
-    for plan in PLANS:
-        before, found, after = text.partition(begin(plan))
+    for name, rows in tables().items():
+        begin = BEGIN.format(name)
+        before, found, after = text.partition(begin)
         _, ended, rest = after.partition(END)
         if not (found and ended):
-            raise ValueError(f"There is no place for the plan “{plan.title}” in the README.")
-        text = f"{before}{begin(plan)}\n\n{table(plan)}\n\n{END}{rest}"
+            raise ValueError(f"There is no place for the table “{name}” in the README.")
+        text = f"{before}{begin}\n\n{rows}\n\n{END}{rest}"
     return text
 
 
@@ -409,8 +437,8 @@ def main(arguments: list[str]) -> None:
         atomic.write_whole(README, lambda part: part.write_text(text, encoding="utf-8"))
         print(f"Written: {README}")
         return
-    for plan in PLANS:
-        print(f"{plan.title}\n\n{table(plan)}\n")
+    for name, rows in tables().items():
+        print(f"{name}\n\n{rows}\n")
 
 
 if __name__ == "__main__":

@@ -306,12 +306,21 @@ PLANS = (
 # The tables
 
 
-def row_minutes(row: Row) -> int:
+Notebooks = dict[str, NotebookNode]
+"""The course's lessons by their numbers."""
+
+
+def read_lessons() -> Notebooks:
+    """All lessons of the course."""
+    return {path.stem[:2]: lessons.read_notebook(path) for path in lessons.course_lessons()}
+
+
+def row_minutes(row: Row, notebooks: Notebooks) -> int:
     """The minutes of a row. A lesson's: reading its sections aloud, two for each prediction in
     them, and the exercises that it names."""
     if not row.lesson:
         return row.minutes
-    notebook = lessons.read_notebook(lessons.find_lesson(row.lesson))
+    notebook = notebooks[row.lesson]
     sections = parts(notebook)
     total = 0
     for name in row.sections:
@@ -323,19 +332,24 @@ def row_minutes(row: Row) -> int:
     return total + sum(in_order[place - 1] for place in row.exercises)
 
 
-def in_words(row: Row) -> str:
+def in_words(row: Row, notebooks: Notebooks) -> str:
     """What a row is about: for a lesson's its title with a link, sections and exercises."""
     if not row.lesson:
         return row.what
-    path = lessons.find_lesson(row.lesson)
-    notebook = lessons.read_notebook(path)
-    link = f"[{row.lesson} · {lessons.title(notebook)}](../notebooks/{path.name})"
+    notebook = notebooks[row.lesson]
+    link = _link(row.lesson, notebook)
     done = [f"{row.lesson}.{place}" for place in row.exercises]
     home = [f"{row.lesson}.{place}" for place in _places(notebook, row) - set(row.exercises)]
     said = [f"{link}, {_sections(headings(notebook), row.sections)}"]
     said += [f"with exercise {' and '.join(done)}"] if done else []
     said += [f"for home: {', '.join(sorted(home))}"] if home else []
     return "; ".join(said)
+
+
+def _link(number: str, notebook: NotebookNode) -> str:
+    """A lesson's number and title, with a link to its notebook."""
+    name = lessons.find_lesson(number).name
+    return f"[{number} · {lessons.title(notebook)}](../notebooks/{name})"
 
 
 def _places(notebook: NotebookNode, row: Row) -> set[int]:
@@ -366,7 +380,7 @@ def clock(minutes: int) -> str:
     return f"{minutes // 60}:{minutes % 60:02}"
 
 
-def table(plan: Plan) -> str:
+def table(plan: Plan, notebooks: Notebooks) -> str:
     """A plan as a table of Markdown. Its last row is the reserve, what the others leave."""
     lines = [
         "| clock | what | minutes | what the room does | late? Leave it out, and say |",
@@ -374,8 +388,10 @@ def table(plan: Plan) -> str:
     ]
     now = 0
     for row in plan.rows:
-        minutes = row_minutes(row)
-        lines.append(f"| {clock(now)} | {in_words(row)} | {minutes} | {row.room} | {row.cut} |")
+        minutes = row_minutes(row, notebooks)
+        lines.append(
+            f"| {clock(now)} | {in_words(row, notebooks)} | {minutes} | {row.room} | {row.cut} |"
+        )
         now += minutes
     reserve = "questions, what took longer, a check that nobody passed"
     lines.append(f"| {clock(now)} | **Reserve** | {plan.minutes - now} | {reserve} | |")
@@ -383,14 +399,15 @@ def table(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def catch_up() -> str:
+def catch_up(notebooks: Notebooks) -> str:
     """The table of what each lesson loads, and where somebody who is late goes on."""
-    lines = ["| lesson | stored models that it loads | late? Go on at |", "|---|---|---|"]
-    for path in lessons.course_lessons():
-        number, notebook = path.stem[:2], lessons.read_notebook(path)
+    lines = [
+        "| lesson | stored models that it loads | “If you are lost” stands in |",
+        "|---|---|---|",
+    ]
+    for number, notebook in notebooks.items():
         models = ", ".join(f"`{name}`" for name in classroom.MODELS[number]) or "none"
-        link = f"[{number} · {lessons.title(notebook)}](../notebooks/{path.name})"
-        lines.append(f"| {link} | {models} | {where_to_go_on(notebook)} |")
+        lines.append(f"| {_link(number, notebook)} | {models} | {where_to_go_on(notebook)} |")
     return "\n".join(lines)
 
 
@@ -400,16 +417,17 @@ def where_to_go_on(notebook: NotebookNode) -> str:
     for name, cells in parts(notebook).items():
         for cell in cells:
             if LOST.search(cell.source) and not lessons.is_note(cell):
-                return f"section {name}, “If you are lost”"
-    return "any section: each loads what it needs"
+                return f"section {name}"
+    return "go on anywhere: each section loads what it needs"
 
 
 LOST = re.compile(r"^\*\*If you are lost\*\*(?!: run `mbm-lab doctor`)", re.MULTILINE)
 
 
-def tables() -> dict[str, str]:
+def tables(notebooks: Notebooks) -> dict[str, str]:
     """Every table of the README by its name."""
-    return {**{plan.title: table(plan) for plan in PLANS}, "catch up": catch_up()}
+    every = {plan.title: table(plan, notebooks) for plan in PLANS}
+    return {**every, "catch up": catch_up(notebooks)}
 
 
 BEGIN = "<!-- `python -m workshop.plans --write` writes this table: {} -->"
@@ -418,9 +436,9 @@ BEGIN = "<!-- `python -m workshop.plans --write` writes this table: {} -->"
 END = "<!-- end of the table -->"
 
 
-def renewed(text: str) -> str:
+def renewed(text: str, notebooks: Notebooks) -> str:
     """The README's text with every table as it is now. Raises ValueError when one has no place."""
-    for name, rows in tables().items():
+    for name, rows in tables(notebooks).items():
         begin = BEGIN.format(name)
         before, found, after = text.partition(begin)
         _, ended, rest = after.partition(END)
@@ -432,12 +450,13 @@ def renewed(text: str) -> str:
 
 def main(arguments: list[str]) -> None:
     """Prints the plans, or with --write puts them into the README."""
+    notebooks = read_lessons()
     if arguments == ["--write"]:
-        text = renewed(README.read_text(encoding="utf-8"))
+        text = renewed(README.read_text(encoding="utf-8"), notebooks)
         atomic.write_whole(README, lambda part: part.write_text(text, encoding="utf-8"))
         print(f"Written: {README}")
         return
-    for name, rows in tables().items():
+    for name, rows in tables(notebooks).items():
         print(f"{name}\n\n{rows}\n")
 
 

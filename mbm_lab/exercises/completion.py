@@ -119,7 +119,7 @@ def check_answers(
         return {one.key: fault for one in ones}
     programs = {one.key: _programs(notebook, one) for one in ones}
     together = [program for theirs in programs.values() for program in theirs]
-    right = _run(together, seconds)[0] if together else set()
+    right = _run(together, seconds)[0] if len(together) > 1 else set()
     faults = {}
     for one in ones:
         theirs = programs[one.key]
@@ -166,8 +166,9 @@ def answer_program(notebook: NotebookNode, place: int) -> str | None:
     """A cell as a program that runs alone; None when the cell is no valid Python.
 
     Before the cell stand those statements of the cells above it that give names which it needs:
-    imports, functions, classes and values; for each name the last one, and what that needs in
-    turn. Lines for IPython alone (%, !) are left out.
+    imports, functions, classes and values; for each name the last one before it is read, and what
+    that needs in turn. (A function reads its names when it is called, so any above the cell.)
+    Lines for IPython alone (%, !) are left out.
     """
     cell = _statements(notebook.cells[place].source)
     if cell is None:
@@ -179,14 +180,18 @@ def answer_program(notebook: NotebookNode, place: int) -> str | None:
         for statement in _statements(earlier.source) or []
         if isinstance(statement, GIVES)
     ]
-    wanted = set().union(*map(_read_names, cell)) if cell else set()
-    needed: list[ast.stmt] = []
-    for statement in reversed(above):
-        gives = _given_names(statement)
-        if "*" in gives or wanted & gives:
-            needed.append(statement)
-            wanted = (wanted - gives) | _read_names(statement)
-    program = [*reversed(needed), *cell]
+    gives = list(map(_given_names, above))
+    needed = {place for place, names in enumerate(gives) if "*" in names}
+    asked = [(name, len(above)) for one in cell for name in _read_names(one)]
+    while asked:
+        name, before = asked.pop()
+        last = max((place for place in range(before) if name in gives[place]), default=None)
+        if last is not None and last not in needed:
+            needed.add(last)
+            later = isinstance(above[last], ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            before = len(above) if later else last
+            asked += [(name, before) for name in _read_names(above[last])]
+    program = [*(above[place] for place in sorted(needed)), *cell]
     program.sort(key=lambda one: not _is_from_future(one))  # they must come first
     return "\n".join(map(ast.unparse, program))
 

@@ -368,6 +368,8 @@ PAPER = """
 .line { display: inline-block; width: min(24rem, 70%); border-bottom: 1px solid var(--ink); }
 .record { width: 100%; }
 .record th, .record td { text-align: left; }
+.record td:nth-child(1) { width: 55%; }
+.record td:nth-child(2) { width: 25%; }
 tr { break-inside: avoid; }
 @page { size: A4; }
 """
@@ -385,7 +387,7 @@ def _lesson(number: str, ones: list[Checked]) -> str:
     table = tag("table", tag("thead", head), tag("tbody", *rows), class_="record")
     return tag(
         "section",
-        tag("h2", f"Lesson {number} · {lesson}: {len(ones)} of {of}"),
+        tag("h2", f"Lesson {number} · {lesson} · {len(ones)} of {of} solved"),
         tag("div", table, class_="table", tabindex="0"),
     )
 
@@ -413,4 +415,4 @@ MONTHS = (
 
 def _day(day: datetime.date) -> str:
     """3 March 2030, in English on every computer."""
-    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+    return f"{day.day}\xa0{MONTHS[day.month - 1]}\xa0{day.year}"

@@ -324,6 +324,7 @@ def _bars(of: Summary, rows: list[Row]):
     for place, row in enumerate(rows):
         if row.stopped:
             axes.text(row.tried + of.learners / 100, place, row.stopped, va="center", fontsize=22)
+    figure.get_layout_engine().set(w_pad=0.2, h_pad=0.15)
     axes.invert_yaxis()
     axes.set_xlim(0, of.learners * 1.04)
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -338,7 +339,9 @@ def _bars(of: Summary, rows: list[Row]):
 
 
 def _short(title: str) -> str:
-    return title if len(title) <= 34 else title[:33].rstrip() + "…"
+    """A title that fits beside its bar: without its kind, and not too long."""
+    title = title.removeprefix("Break and fix: ").removeprefix("Predict: ")
+    return title if len(title) <= 40 else title[:39].rstrip() + "…"
 
 
 def _save(figure, path: Path) -> None:

@@ -137,9 +137,11 @@ def locked(system: str, python: str) -> list[str]:
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header"]
     command += ["--no-annotate", "--python-platform", SYSTEMS[system].uv]
     command += ["--python-version", python, "-c", str(place.COURSE / "constraints.txt")]
+    oldest = {"MACOSX_DEPLOYMENT_TARGET": "14.0"}  # of the Macs for which there is a PyTorch
     done = subprocess.run(
-        [*command, str(place.COURSE / "pyproject.toml")], capture_output=True, text=True
-    )
+        [*command, str(place.COURSE / "pyproject.toml")],
+        env=os.environ | oldest, capture_output=True, text=True,
+    )  # fmt: skip
     if done.returncode:
         raise ValueError(f"uv finds no packages for {system}, Python {python}: {done.stderr}")
     lines = [line.partition(";")[0].strip() for line in done.stdout.splitlines()]

@@ -30,7 +30,10 @@ DIST ?= dist
 # `make workshop VIEWS=folder` puts the pages there.
 VIEWS ?= build/workshop
 
-.PHONY: help lab playground workshop hub test test-quick outputs dist pins moved
+# `make stick STICK=folder` puts all that a room without network needs there.
+STICK ?=
+
+.PHONY: help lab playground workshop hub stick test test-quick outputs dist pins moved
 
 help:
 	@echo "make lab         open the lessons in JupyterLab (installs what is missing first)"
@@ -38,6 +41,7 @@ help:
 	@echo "make playground  open α and β as a page of its own, for the projector"
 	@echo "make workshop    make slides, a web site, and notebooks for instructors and learners"
 	@echo "make hub         serve the course to a classroom; without more, to this computer only"
+	@echo "make stick STICK=folder   gather all that a room without network needs"
 	@echo "make test        run every test and every lesson"
 	@echo "make test-quick  run the tests that take no more than about two seconds each"
 	@echo "make dist        write the course as one package for pip, into dist"
@@ -55,6 +59,11 @@ workshop: .venv/complete
 
 hub: .venv/complete
 	@$(PY) -m workshop.hub
+
+stick: .venv/complete
+	@test -n "$(STICK)" || { echo "Name a folder, as in: make stick STICK=/media/usb/mbm-lab" >&2; exit 2; }
+	@$(PIP) install --quiet -c constraints.txt uv
+	@$(PY) -m workshop.stick "$(STICK)"
 
 test: .venv/complete
 	@echo "Running every test and every lesson. This takes some minutes."

@@ -56,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     poll.set_defaults(command=_poll)
 
     doctor = commands.add_parser("doctor", help="check that everything is as it should be")
+    doctor.add_argument(
+        "--classroom", action="store_true", help="is this computer ready to teach with?"
+    )
+    doctor.add_argument("--learners", type=int, metavar="N", help="how many learners come")
+    doctor.add_argument("--hub", action="store_true", help="they work on a server on this computer")
+    doctor.add_argument("--stick", metavar="FOLDER", help="look at the stick of `make stick`, too")
     doctor.set_defaults(command=_doctor)
 
     lessons = commands.add_parser("lessons", help="list the lessons and your copies of them")
@@ -76,7 +82,20 @@ def _parser() -> argparse.ArgumentParser:
     lessons.set_defaults(command=_lessons)
 
     exercises = commands.add_parser("exercises", help="list the exercises and what you solved")
-    exercises.add_argument("--reset", action="store_true", help="forget what you solved (it asks)")
+    one = exercises.add_mutually_exclusive_group()
+    one.add_argument("--reset", action="store_true", help="forget what you solved (it asks)")
+    one.add_argument(
+        "--export", nargs="?", const="", metavar="FILE",
+        help="write your progress as a small file without a name, to give to an instructor",
+    )  # fmt: skip
+    one.add_argument(
+        "--record", metavar="FILE.html",
+        help="check what you solved anew, and write a page to print",
+    )  # fmt: skip
+    one.add_argument(
+        "--summary", metavar="FOLDER", help="for instructors: sum up a folder of exported files"
+    )
+    exercises.add_argument("--out", metavar="FILE.png", help="of --summary: a picture of it")
     exercises.set_defaults(command=_exercises)
 
     bench = commands.add_parser("bench", help="measure how fast the course runs here")
@@ -181,6 +200,13 @@ def _poll(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from mbm_lab import doctor
 
+    if options.classroom:
+        from mbm_lab import classroom
+
+        learners = 1 if options.learners is None else options.learners
+        return doctor.report(classroom.examine(learners, options.hub, options.stick))
+    if options.learners is not None or options.hub or options.stick is not None:
+        raise ValueError("--learners, --hub and --stick go with --classroom: add it.")
     return doctor.report()
 
 
@@ -215,12 +241,26 @@ def _exercises(options: argparse.Namespace) -> int:
     from mbm_lab import exercises
     from mbm_lab.exercises import progress
 
-    states = progress.load() if not options.reset else {}
-    if not options.reset:
-        print(exercises.overview(states))
-        solved = sum(bool(state.get("solved")) for state in states.values())
-        print(f"\n{solved} solved. This is kept in {progress.path()}, on this computer only.")
-        return 0
+    if options.out is not None and options.summary is None:
+        raise ValueError("--out names the picture of --summary FOLDER: give both.")
+    if options.reset:
+        return _forget()
+    if options.export is not None:
+        return _export(options.export)
+    if options.record is not None:
+        return _record(options.record)
+    if options.summary is not None:
+        return _summary(options.summary, options.out)
+    states = progress.load()
+    print(exercises.overview(states))
+    solved = sum(bool(state.get("solved")) for state in states.values())
+    print(f"\n{solved} solved. This is kept in {progress.path()}, on this computer only.")
+    return 0
+
+
+def _forget() -> int:
+    from mbm_lab.exercises import progress
+
     if not progress.path().exists():
         print("There is no progress to forget.")
         return 0
@@ -229,6 +269,32 @@ def _exercises(options: argparse.Namespace) -> int:
         return 1
     progress.reset()
     print("Your progress is forgotten. Your notebooks are as they were.")
+    return 0
+
+
+def _export(path: str) -> int:
+    from mbm_lab.exercises import sharing
+
+    print(sharing.in_words(sharing.export(path)))
+    return 0
+
+
+def _record(path: str) -> int:
+    from mbm_lab.exercises import completion
+
+    wrong = completion.write(path, tell=lambda line: print(line, flush=True))
+    print(f"Written: {path}. Open it in a browser and print it. It was sent nowhere.")
+    return 1 if wrong else 0
+
+
+def _summary(folder: str, picture: str | None) -> int:
+    from mbm_lab.exercises import sharing
+
+    summed = sharing.summary(folder)
+    print(sharing.table(summed))
+    if picture is not None:
+        alt = sharing.draw(summed, picture)
+        print(f"\nWritten: {picture}\nThe picture in words: {alt}")
     return 0
 
 

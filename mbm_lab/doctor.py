@@ -245,7 +245,7 @@ def check_device(torch: object = None, graphics_card: bool | None = None) -> lis
 def check_folder(folder: Path = place.HOME) -> list[Finding]:
     """The learner's folder can be written to, or made, for the copies of the lessons."""
     try:
-        with tempfile.TemporaryFile(dir=_there(folder)):
+        with tempfile.TemporaryFile(dir=nearest(folder)):
             pass
     except OSError as error:
         todo = "name another folder, as in `mbm-lab lab FOLDER`, or make this one writable."
@@ -255,7 +255,7 @@ def check_folder(folder: Path = place.HOME) -> list[Finding]:
 
 def check_disk(free_bytes: int | None = None) -> list[Finding]:
     """There is room on the disk."""
-    free = (shutil.disk_usage(_there(place.HOME)).free if free_bytes is None else free_bytes) / 1e9
+    free = (shutil.disk_usage(nearest(place.HOME)).free if free_bytes is None else free_bytes) / 1e9
     if free < 0.1:
         return [Finding("disk", False, f"only {free:.2f} GB free", "delete something.")]
     if free < 1:
@@ -443,7 +443,7 @@ def _prefix(program: str) -> str | None:
         return None
 
 
-def _there(folder: Path) -> Path:
+def nearest(folder: Path) -> Path:
     """This folder, or the nearest one around it that is already there."""
     return next(one for one in (folder, *folder.parents) if one.exists())
 

@@ -41,16 +41,24 @@ def of_lesson(number: str) -> list[Exercise | Choice]:
     return [value for value in vars(module).values() if isinstance(value, Exercise | Choice)]
 
 
+def in_order() -> dict[str, Exercise | Choice]:
+    """All exercises in the order of the course: {"04.1": exercise, …}."""
+    return {
+        f"{number}.{place}": one
+        for number in LESSONS
+        for place, one in enumerate(of_lesson(number), start=1)
+    }
+
+
 def overview(states: dict[str, dict]) -> str:
     """A table of all exercises with minutes, difficulty and the learner's state."""
-    width = max(len(one.title) for number in LESSONS for one in of_lesson(number))
+    every = in_order()
+    width = max(len(one.title) for one in every.values())
     lines = [f"{'exercise':8}  {'title':{width}}  {'minutes':>7}  {'difficulty':10}  state"]
-    for number in LESSONS:
-        for place, one in enumerate(of_lesson(number), start=1):
-            state = say_state(states.get(one.key, {}))
-            level = one.difficulty_in_words
-            label = f"{number}.{place}"
-            lines.append(f"{label:8}  {one.title:{width}}  {one.minutes:>7}  {level:10}  {state}")
+    for label, one in every.items():
+        state = say_state(states.get(one.key, {}))
+        level = one.difficulty_in_words
+        lines.append(f"{label:8}  {one.title:{width}}  {one.minutes:>7}  {level:10}  {state}")
     return "\n".join(lines)
 
 

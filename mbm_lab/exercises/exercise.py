@@ -60,13 +60,14 @@ a light page and on a dark one."""
 class Verdict(NamedTuple):
     """What a check finds. word: RIGHT, NOT_YET or UNTOUCHED; paragraphs: what there is to say;
     advice: one step further, or None; printed: what the answer printed, line by line;
-    is_try: whether it counts as a try."""
+    is_try: whether it counts as a try; mistake: the sentence of the catalogue that was said."""
 
     word: str
     paragraphs: tuple[str, ...] = ()
     advice: str | None = None
     printed: tuple[str, ...] = ()
     is_try: bool = True
+    mistake: str | None = None
 
 
 def _marked(verdict: str) -> str:
@@ -148,6 +149,10 @@ class _Common:
         """The solution, as it would stand in the notebook."""
         raise NotImplementedError
 
+    def catalogue(self) -> list[str]:
+        """The sentences of the mistakes that a check knows by name."""
+        raise NotImplementedError
+
     def judge(self, answer: Any) -> Verdict:
         """What there is to say of an answer; prints and remembers nothing."""
         raise NotImplementedError
@@ -170,7 +175,7 @@ class _Common:
         note = ""
         if verdict.is_try:
             solved = {"solved": True} if verdict.word == RIGHT else {}
-            note = self._remember(tried=True, **solved)
+            note = self._remember(verdict.mistake, tried=True, **solved)
         _put("\n".join(lines) + note)
 
     def _judge_anything(self, answer: Any) -> Verdict:
@@ -186,11 +191,11 @@ class _Common:
                 ),
             )
 
-    def _remember(self, **changes: bool) -> str:
-        """Remembers a try, a success or a look. Returns a note to print: why this was not possible,
-        said once; else nothing."""
+    def _remember(self, mistake: str | None = None, **changes: bool) -> str:
+        """Remembers a try, a success, a mistake or a look. Returns a note to print: why this was
+        not possible, said once; else nothing."""
         try:
-            progress.record(self.key, **changes)
+            progress.record(self.key, mistake, **changes)
         except (OSError, ValueError) as error:
             if str(error) not in _told:
                 _told.add(str(error))
@@ -230,6 +235,10 @@ class Exercise(_Common):
         """The code of the solution, as it would stand in the notebook."""
         return textwrap.dedent(inspect.getsource(self.solution_function)).rstrip()
 
+    def catalogue(self) -> list[str]:
+        """The sentences of the mistakes that a check knows by name."""
+        return list(self.mistakes)
+
     def judge(self, answer: Any) -> Verdict:
         """Tries the answer on several inputs. What there is to say of it."""
         if answer is ...:
@@ -246,7 +255,8 @@ class Exercise(_Common):
                 verdict = Verdict(RIGHT, (tried,), self._one_step_further(answer))
             else:
                 end = "Change the cell and run it again. Stuck? ex.hint()"
-                verdict = Verdict(NOT_YET, (*finding, end))
+                said = next((one for one in finding if one in self.mistakes), None)
+                verdict = Verdict(NOT_YET, (*finding, end), mistake=said)
         return verdict._replace(printed=_shown_as_printed(run, next(iter(cases))))
 
     def is_right(self, answer: Callable) -> bool:
@@ -566,6 +576,10 @@ class Choice(_Common):
     wrong: dict[str, str]
     truth: Callable[[], str]
 
+    def catalogue(self) -> list[str]:
+        """What is said of each wrong letter."""
+        return list(self.wrong.values())
+
     def judge(self, answer: Any) -> Verdict:
         """Whether the chosen letter is right, and if not, what its idea misses."""
         letters = ", ".join(f'"{letter}"' for letter in self.options)
@@ -577,7 +591,8 @@ class Choice(_Common):
             return Verdict(NOT_YET, (said,), is_try=False)
         if chosen == self.answer:
             return Verdict(RIGHT, (self.why,))
-        return Verdict(NOT_YET, (self.wrong[chosen], "Think again, or run on and see."))
+        said = self.wrong[chosen]
+        return Verdict(NOT_YET, (said, "Think again, or run on and see."), mistake=said)
 
     def solution_source(self) -> str:
         """The answer, as it would stand in the notebook."""

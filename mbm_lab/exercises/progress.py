@@ -1,11 +1,16 @@
 """What a learner has solved: a small file beside the learner's copies of the lessons.
 
+For each exercise it keeps the tries, whether it was solved and on which day, whether the solution
+was seen, and how often each catalogued mistake was said.
+
 It is never sent anywhere. Every function reads the file anew, so that it survives a restarted
 kernel and two notebooks that are open at once.
 """
 
 from __future__ import annotations
 
+import datetime
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -20,6 +25,10 @@ def path() -> Path:
 
 def load() -> dict[str, dict]:
     """What is remembered: {"04.weighted_sum": {"tries": 2, "solved": True}, …}.
+
+    A state may also have "solved_on" (the day, as in "2030-01-31"), "solution_seen", and
+    "mistakes", {`mistake_key` of a sentence: how often it was said}. Files from before days and
+    mistakes were kept have neither.
 
     Raises ValueError when there is something else at this place (another program's file, a damaged
     one), OSError when it cannot be read (a folder, no permission).
@@ -53,7 +62,28 @@ def _is_state(state: object) -> bool:
         isinstance(state, dict)
         and type(state.get("tries", 0)) is int
         and all(type(state.get(name, False)) is bool for name in ("solved", "solution_seen"))
+        and is_counts(state.get("mistakes", {}))
+        and ("solved_on" not in state or _is_day(state["solved_on"]))
     )
+
+
+def is_counts(mistakes: object) -> bool:
+    """Whether this is {key of a mistake: how often it was said}."""
+    return isinstance(mistakes, dict) and all(
+        type(count) is int and count > 0 for count in mistakes.values()
+    )
+
+
+def _is_day(text: object) -> bool:
+    try:
+        return isinstance(text, str) and len(text) == 10 and bool(datetime.date.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def mistake_key(sentence: str) -> str:
+    """The short name of a catalogued mistake: 12 hexadecimal digits, made from its sentence."""
+    return hashlib.sha256(" ".join(sentence.split()).encode()).hexdigest()[:12]
 
 
 def _damaged(place: Path) -> str:
@@ -70,11 +100,12 @@ def _is_a_folder(place: Path) -> str:
     )
 
 
-def record(key: str, **changes: bool) -> None:
+def record(key: str, mistake: str | None = None, **changes: bool) -> None:
     """Counts one more try (tried=True), or remembers solved=True or solution_seen=True.
 
-    Who solved an exercise and looks at the solution afterwards has solved it alone: a solution
-    that is seen later is not remembered.
+    mistake: the sentence of the catalogue that was said, which is counted. The day on which an
+    exercise was first solved is remembered with it. Who solved an exercise and looks at the
+    solution afterwards has solved it alone: a solution that is seen later is not remembered.
 
     Raises ValueError when the file is damaged or another program's (it is left as it is), OSError
     when it cannot be read or written.
@@ -85,6 +116,11 @@ def record(key: str, **changes: bool) -> None:
         state["tries"] = state.get("tries", 0) + 1
     if state.get("solved"):
         changes.pop("solution_seen", None)
+    elif changes.get("solved"):
+        state["solved_on"] = datetime.date.today().isoformat()
+    if mistake is not None:
+        said = state.setdefault("mistakes", {})
+        said[mistake_key(mistake)] = said.get(mistake_key(mistake), 0) + 1
     state.update(changes)
     try:
         path().parent.mkdir(parents=True, exist_ok=True)

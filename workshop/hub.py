@@ -6,6 +6,7 @@ to a room.
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import ctypes
 import os
@@ -95,6 +96,7 @@ def check(settings: Settings) -> None:
             "MBM_HUB_PORT name another port."
         )
     proxy.install()
+    compileall.compile_dir(place.PACKAGE, quiet=2)  # learners cannot write beside the course
     seats.make_folders(settings)
     if settings.root:
         seats.make_view(settings)

@@ -89,6 +89,8 @@ class Browser:
         """The status and the content of a page, at the end of its redirects."""
         data = json.dumps(body).encode() if body is not None else None
         headers = {"Sec-Fetch-Mode": "navigate" if method == "GET" or form else "cors"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         if form is not None:
             data = urllib.parse.urlencode(form | {"_xsrf": self.xsrf(path)}).encode()
         elif method != "GET":
@@ -143,16 +145,20 @@ class Learner:
         return status
 
     async def start_server(self) -> None:
-        """Starts the learner's server, and opens it as a browser does."""
-        await self.ask(f"/hub/api/users/{self.name}/server", "POST", {})
+        """Starts the learner's server if it does not run, and opens it as a browser does."""
         until = time.monotonic() + SLOWEST_START
+        asked = False
         while True:
             model = await self.ask(f"/hub/api/users/{self.name}")
-            server = model["servers"].get("", {})
+            server = (model.get("servers") or {}).get("", {})
             if server.get("ready"):
                 break
-            if time.monotonic() > until or not (server.get("pending") or model["pending"]):
+            pending = server.get("pending") or model.get("pending")
+            if time.monotonic() > until or (asked and not pending):
                 raise RuntimeError("the learner's server did not start")
+            if not asked:
+                await self.ask(f"/hub/api/users/{self.name}/server", "POST", {})
+                asked = True
             await asyncio.sleep(0.5)
         status, _ = await asyncio.to_thread(self.browser.ask, f"{self.home}/lab")
         if status != 200:
@@ -236,7 +242,7 @@ class Learner:
 
 @dataclass
 class Account:
-    """What a learner of the rehearsal went through. Times in seconds from the start, memory in bytes.
+    """What a learner of the rehearsal went through: seconds from the start, bytes of memory.
 
     fate: what became of one who looped or took too much memory.
     """

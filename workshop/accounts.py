@@ -3,11 +3,12 @@
 A learner signs up once, with a name, a password that they choose, and the room's code. From then on
 the name needs that password. Passwords are stored hashed (scrypt; Percival, 2009) in one file that
 only the server's owner can read. `python -m workshop.accounts NAME` gives a learner who forgot
-theirs a new one.
+theirs a new one; with `--remove`, learners are forgotten, and their files put aside.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import getpass
 import hashlib
@@ -22,6 +23,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from jupyterhub.auth import Authenticator
@@ -126,6 +128,15 @@ class Accounts:
             if name not in known:
                 raise ValueError(f"Nobody is called {name}: these are: {', '.join(sorted(known))}.")
             self._write(known | {name: entry})
+
+    def remove(self, name: str) -> None:
+        """Forgets a name; raises ValueError if it is not known."""
+        with self.lock:
+            known = self.known()
+            if name not in known:
+                raise ValueError(f"Nobody is called {name}.")
+            del known[name]
+            self._write(known)
 
     def _write(self, known: dict[str, dict[str, str]]) -> None:
         """Writes the file, which only its owner may read."""
@@ -256,23 +267,51 @@ class RoomAuthenticator(Authenticator):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Gives a learner a new password, which is asked for twice; returns the exit status."""
-    names = sys.argv[1:] if arguments is None else arguments
+    """Gives a learner a new password, which is asked for twice, or forgets learners."""
+    parser = argparse.ArgumentParser(prog="python -m workshop.accounts", description=__doc__)
+    parser.add_argument("names", nargs="+", metavar="NAME", help="who gets a new password")
+    parser.add_argument(
+        "--remove", action="store_true", help="forget these learners; their files are kept"
+    )
+    options = parser.parse_args(arguments)
+    folder = hub_settings.folder()
+    accounts = Accounts(folder / "private" / "accounts.json")
     try:
-        if len(names) != 1:
-            raise ValueError("Name one learner: python -m workshop.accounts NAME")
-        accounts = Accounts(hub_settings.read().private / "accounts.json")
-        if names[0] not in accounts.known():
-            raise ValueError(f"Nobody is called {names[0]}.")
-        password = getpass.getpass(f"New password of {names[0]}: ")
-        if getpass.getpass("The same again: ") != password:
-            raise ValueError("These were two different passwords: nothing was changed.")
-        accounts.change(names[0], password)
+        for name in options.names:
+            if options.remove:
+                print(_forget(accounts, name, folder))
+            else:
+                print(_renew(accounts, name))
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{names[0]} signs in with the new password from now on.")
     return 0
+
+
+def _renew(accounts: Accounts, name: str) -> str:
+    """Asks for a new password of a learner."""
+    if name not in accounts.known():
+        raise ValueError(f"Nobody is called {name}.")
+    password = getpass.getpass(f"New password of {name}: ")
+    if getpass.getpass("The same again: ") != password:
+        raise ValueError("These were two different passwords: nothing was changed.")
+    accounts.change(name, password)
+    return f"{name} signs in with the new password from now on."
+
+
+def _forget(accounts: Accounts, name: str, folder: Path) -> str:
+    """Removes a learner's account and Unix user, and puts their files aside."""
+    from workshop import seats
+
+    accounts.remove(name)
+    if os.geteuid() == 0:
+        seats.remove_unix_user(name)
+    aside = folder / "removed" / f"{name} {datetime.now():%Y-%m-%d %H.%M.%S}"
+    aside.parent.mkdir(mode=0o700, exist_ok=True)
+    home = folder / "homes" / name
+    if home.exists():
+        home.rename(aside)
+    return f"{name} is forgotten; their files, if any, are in {aside}."
 
 
 if __name__ == "__main__":

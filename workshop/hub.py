@@ -10,9 +10,11 @@ import compileall
 import contextlib
 import ctypes
 import os
+import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -21,10 +23,11 @@ from pathlib import Path
 import psutil
 
 from mbm_lab import lab, place
-from workshop import hub_settings, proxy, seats
+from workshop import hub_settings, limits, proxy, seats
 from workshop.hub_settings import Settings
 
 CONFIG = Path(__file__).with_name("jupyterhub_config.py")
+START = "import workshop, jupyterhub.app; jupyterhub.app.main()"
 
 DIE_WITH_PARENT, ADOPT_ORPHANS = 1, 36  # from <linux/prctl.h>
 
@@ -36,19 +39,22 @@ class Hub:
         """Starts it; `wait_until_up` says when it serves."""
         self.settings = settings
         self.log = settings.private / "logs" / "hub.log"
+        self.run = secrets.token_hex(8)  # in the environment of all that belongs to this server
         libc = ctypes.CDLL(None)
-        libc.prctl(ADOPT_ORPHANS, 1)  # what learners leave running comes to us, to be ended
+        libc.prctl(ADOPT_ORPHANS, 1)  # what learners leave behind comes to us, not to all
         with open(self.log, "ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "jupyterhub", "-f", str(CONFIG)],
+                [sys.executable, "-c", START, "-f", str(CONFIG)],
                 cwd=settings.private,
-                env=environ | {"PYTHONPATH": str(place.COURSE)},
+                env=environ | {"PYTHONPATH": str(place.COURSE), seats.RUN: self.run},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
                 preexec_fn=lambda: libc.prctl(DIE_WITH_PARENT, signal.SIGTERM),
             )
+        self.ended = threading.Event()
+        threading.Thread(target=self._bury, daemon=True).start()
 
     def wait_until_up(self, seconds: float = 120) -> None:
         """Returns when the login page is there; raises RuntimeError if it does not come."""
@@ -69,22 +75,32 @@ class Hub:
 
     def end(self) -> None:
         """Ends it, all learners' servers, and whatever they left running."""
-        running = psutil.Process().children(recursive=True)
         if self.process.poll() is None:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(timeout=60)
-        running += psutil.Process().children(recursive=True)
-        mine = {p for p in running if p.is_running() and self._is_of_it(p)}
-        for process in mine:
+        if self.settings.root:
+            for uid in limits.unix_users(self.settings.homes):
+                seats.end_all(uid)
+        left = [process for process in psutil.process_iter() if self._is_of_it(process)]
+        for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(mine, timeout=5)
+        psutil.wait_procs(left, timeout=5)
+        self.ended.set()
+
+    def _bury(self) -> None:
+        """Takes leave of orphans that have ended, which would otherwise count as processes."""
+        while not self.ended.wait(1):
+            for child in psutil.Process().children():
+                with contextlib.suppress(psutil.Error, ChildProcessError):
+                    if child.pid != self.process.pid and child.status() == psutil.STATUS_ZOMBIE:
+                        os.waitpid(child.pid, os.WNOHANG)
 
     def _is_of_it(self, process: psutil.Process) -> bool:
         """Whether a process is the hub or was started by it, however indirectly."""
-        with contextlib.suppress(psutil.Error):
-            return process.pid == self.process.pid or "JUPYTERHUB_" in str(process.environ())
+        with contextlib.suppress(psutil.Error, OSError):
+            return process.environ().get(seats.RUN) == self.run
         return False
 
 

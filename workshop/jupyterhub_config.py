@@ -64,13 +64,13 @@ c.Spawner.args = [
 ]
 
 # What watches.
+known = {name: value for name, value in os.environ.items() if name.startswith("MBM_")}
+known["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+culler = [sys.executable, "-m", "jupyterhub_idle_culler", f"--timeout={settings.idle}"]
 c.JupyterHub.services = [
-    {"name": "guard", "command": [sys.executable, "-m", "workshop.limits"],
-     "environment": {name: value for name, value in os.environ.items() if name.startswith("MBM_")}
-     | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}},
-    {"name": "idle", "command": [
-        sys.executable, "-m", "jupyterhub_idle_culler", f"--timeout={settings.idle}"]},
-]  # fmt: skip
+    {"name": "guard", "command": [sys.executable, "-m", "workshop.limits"], "environment": known},
+    {"name": "idle", "command": culler, "environment": known},
+]
 c.JupyterHub.load_roles = [
     {
         "name": "ends-idle-servers",

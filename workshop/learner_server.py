@@ -6,13 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-# jsonschema would make a parser of web addresses with this, if it is there, in two or three seconds
-# of each server's start; nothing that Jupyter checks needs it.
-sys.modules.setdefault("rfc3987_syntax", None)
-
-from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager  # noqa: E402
-from tornado import web  # noqa: E402
-from traitlets import Int  # noqa: E402
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from tornado import web
+from traitlets import Int
 
 
 class FewKernels(AsyncMappingKernelManager):

@@ -79,7 +79,7 @@ def learners(names: dict[int, str] | None = None) -> dict[str, dict[int, Session
             continue
         with contextlib.suppress(OSError, ValueError, IndexError):
             name = _learner(entry, names)
-            if name is None:
+            if name is None or _state(entry) == "Z":
                 continue
             number = os.getsid(int(entry.name))
             session = found[name].setdefault(number, Session(number))
@@ -97,6 +97,11 @@ def _learner(process: Path, names: dict[int, str] | None) -> str | None:
         if variable.startswith(prefix):
             return variable.removeprefix(prefix).decode()
     return None
+
+
+def _state(process: Path) -> str:
+    """The letter of what a process does: Z if it has ended, and nobody has asked how."""
+    return (process / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def pss(pid: int) -> int:
@@ -237,7 +242,8 @@ def main() -> None:
     names = (lambda: unix_users(settings.homes)) if settings.root else None
     guard = Guard(settings.memory, names)
     _be_nice(os.getpid(), -5)  # it must get its turn when others take all
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked, lambda *_: sys.exit(0))
     while True:
         for sentence in guard.look():
             print(sentence, flush=True)

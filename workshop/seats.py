@@ -19,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,7 +31,8 @@ from workshop.accounts import PREFIX
 from workshop.hub_settings import Settings
 
 # Of what every learner's programs find around them, this is taken over from the server's.
-KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "MBM_DATA_HOME", "MBM_DEVICE", "TZ")
+RUN = "MBM_HUB_RUN"  # names the run of the server to which a process belongs
+KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "MBM_DATA_HOME", "MBM_DEVICE", RUN, "TZ")
 
 # From <linux/mount.h> and <sched.h>.
 NEW_VIEW = 0x20000
@@ -200,7 +202,8 @@ def remove_unix_user(name: str) -> None:
     """Removes the Unix user of a learner, and ends their processes; the home stays."""
     if _exists(PREFIX + name):
         end_all(pwd.getpwnam(PREFIX + name).pw_uid)
-        subprocess.run(["userdel", PREFIX + name], check=True, stderr=subprocess.DEVNULL)
+        command = ["userdel", "--force", PREFIX + name]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
 
 
 def _exists(user: str) -> bool:
@@ -222,8 +225,7 @@ def end_all(uid: int) -> None:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, what)
-        with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        time.sleep(0.02)
 
 
 def make_folders(settings: Settings) -> None:

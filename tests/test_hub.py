@@ -458,6 +458,7 @@ class ShortLesson(rehearse.Learner):
         request = rehearse.HTTPRequest(
             f"ws{self.browser.url.removeprefix('http')}{path}?{query}",
             headers={"Cookie": self.browser.cookies(path), "Origin": self.browser.url},
+            ssl_options=self.browser.context,
         )
         socket = await websocket_connect(request)
         await socket.write_message(json.dumps(["stdin", command + "\r"]))
@@ -472,7 +473,9 @@ class ShortLesson(rehearse.Learner):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ROOT, reason="only root can give each learner a Unix user")
-def test_the_hub_keeps_learners_apart_and_one_ones_mistakes_from_the_others(monkeypatch, capsys):
+def test_the_hub_keeps_learners_apart_and_one_ones_mistakes_from_the_others(
+    monkeypatch, capsys, tmp_path
+):
     try:
         proxy.install()
     except OSError as error:
@@ -481,13 +484,16 @@ def test_the_hub_keeps_learners_apart_and_one_ones_mistakes_from_the_others(monk
         pytest.skip(str(error))
     monkeypatch.setattr(rehearse, "Learner", ShortLesson)
     names = rehearse.learner_names(3)
+    made, key, _ = certificate.make(["127.0.0.1"], tmp_path)
     variables = VARIABLES | {"MBM_HUB_MEMORY_MB": "450", "MBM_HUB_KERNELS": "2"}
+    variables |= {"MBM_HUB_CERTIFICATE": str(made), "MBM_HUB_KEY": str(key)}
     with rehearse.own_hub(names, **variables) as running:
         folder = running.settings.folder
+        url = running.settings.url
+        assert url.startswith("https://127.0.0.1:")
         asyncio.run(_keeps_apart(running.settings, names))
-        both = asyncio.run(
-            rehearse.rehearse(running.settings.url, CODE, "short", names, loop=True, hog=True)
-        )
+        visit = rehearse.rehearse(url, CODE, "short", names, True, True, str(made))
+        both = asyncio.run(visit)
         assert [account.failures for account in both] == [[], [], []]
         assert both[0].done > both[0].first_cell > 0
         assert both[1].fate.startswith("looped for")
@@ -509,16 +515,19 @@ def test_the_hub_keeps_learners_apart_and_one_ones_mistakes_from_the_others(monk
 
 async def _keeps_apart(settings, names):
     """Doors that must be shut are tried, and those that must open."""
-    ann, ben, cleo = (ShortLesson(name, settings.url) for name in names)
+    trusting = str(settings.certificate)
+    ann, ben, cleo = (ShortLesson(name, settings.url, trusting) for name in names)
     assert await ann.sign_in() == 403
     assert b"type the room&#39;s code" in ann.page
     assert await ann.sign_in("no code of it") == 403
     assert b"not the room&#39;s code" in ann.page
     assert await ann.sign_in(CODE) == 200
-    thief = ShortLesson(names[0], settings.url)
+    thief = ShortLesson(names[0], settings.url, trusting)
     assert await thief.sign_in(CODE, password="another one") == 403
     assert b"not the password" in thief.page
-    forged = ShortLesson(names[2], settings.url)  # a form that was not made by the login page
+    forged = ShortLesson(
+        names[2], settings.url, trusting
+    )  # a form that was not made by the login page
     forged.browser.xsrf = lambda path: "forged"
     assert await forged.sign_in(CODE) == 403
     assert await ben.sign_in(CODE) == 200

@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip("jupyterhub", reason="JupyterHub is not installed: make test installs it")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the hub runs on Linux")
 
+import zmq  # noqa: E402
 from cryptography import x509  # noqa: E402
 from tornado.websocket import websocket_connect  # noqa: E402
 
@@ -547,6 +548,17 @@ async def _keeps_apart(settings, names):
     file = settings.homes / ben.name / "my_lessons" / "secret.txt"
     assert file.read_text() == secret
     assert stat.S_IMODE((settings.homes / ben.name).stat().st_mode) == 0o700
+
+    # By listening to what goes between a server and its kernel.
+    found = (settings.homes / ben.name).glob(".local/share/jupyter/runtime/kernel-*.json")
+    told = json.loads(next(found).read_text())
+    with zmq.Context() as context, context.socket(zmq.SUB) as ear:
+        ear.linger = 0
+        ear.subscribe(b"")
+        ear.connect(f"tcp://127.0.0.1:{told['iopub_port']}")
+        await asyncio.sleep(0.3)
+        await ben.run("print('for ben alone')")
+        assert ear.poll(300) == 0
 
     # By the file browser: one's own server does not leave its folder, and another's is shut.
     for path in (f"../{ben.name}/my_lessons/secret.txt", f"..%2F{ben.name}%2Fmy_lessons"):

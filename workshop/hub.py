@@ -61,7 +61,7 @@ class Hub:
         import ssl
 
         trusting = ssl._create_unverified_context()  # only to see whether it is there
-        host = self.settings.address.replace("0.0.0.0", "127.0.0.1").replace("::", "[::1]")
+        host = self.settings.address.replace("0.0.0.0", "127.0.0.1")
         scheme = "https" if self.settings.certificate else "http"
         page = f"{scheme}://{host}:{self.settings.port}/hub/health"
         until = time.monotonic() + seconds
@@ -132,14 +132,22 @@ def running(environ: dict[str, str] | None = None) -> Iterator[Hub]:
         hub.end()
 
 
-def main() -> int:
-    """Serves until Ctrl+C; returns the exit status."""
+def end_when_asked() -> None:
+    """Makes Ctrl+C, and being asked to end, a KeyboardInterrupt; asking again changes nothing."""
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def end(number: int, frame: object) -> None:
+        for name in asked:
+            signal.signal(name, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for name in asked:
         signal.signal(name, end)
+
+
+def main() -> int:
+    """Serves until Ctrl+C; returns the exit status."""
+    end_when_asked()
     try:
         settings = hub_settings.read()
         if not settings.root:
@@ -149,6 +157,8 @@ def main() -> int:
             print(f"\nIt serves at {settings.url}")
             if hub_settings.is_loopback(settings.address):
                 print("Only this computer reaches it; workshop/README.md says how to open it.")
+            if settings.root:
+                print("Each learner is a Unix user of their own, and can only read the course.")
             print("The instructor signs in as `instructor`; learners sign up with the room's code.")
             print(f"Logs are in {hub.log.parent}. Press Ctrl+C here to end.", flush=True)
             hub.process.wait()

@@ -64,8 +64,8 @@ class Settings:
     def url(self) -> str:
         """The address to type into a browser."""
         scheme = "https" if self.certificate else "http"
-        host = socket.gethostname() if self.address in ("0.0.0.0", "::") else self.address
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+        host = socket.gethostname() if self.address == "0.0.0.0" else self.address
+        return f"{scheme}://{host}:{self.port}"
 
 
 def read(environ: Mapping[str, str] = os.environ, root: bool | None = None) -> Settings:
@@ -163,6 +163,11 @@ def _number(environ: Mapping[str, str], name: str, standard: int, least: int, mo
 
 def _check_address(settings: Settings) -> None:
     """Only this computer may connect without HTTPS, or to a server that is not root's."""
+    if ":" in settings.address:
+        raise ValueError(
+            f"The hub serves IPv4 addresses only, such as 127.0.0.1, not {settings.address}: let "
+            "MBM_HUB_ADDRESS name one."
+        )
     if is_loopback(settings.address):
         return
     if not settings.root:

@@ -18,7 +18,6 @@ import os
 import pwd
 import secrets
 import shutil
-import signal
 import ssl
 import statistics
 import sys
@@ -478,7 +477,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Rehearses, and prints what was seen; returns 1 if anything failed."""
     options = _options(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    hub.end_when_asked()
     lesson = lessons.find_lesson(options.lesson).stem
     names = learner_names(options.learners)
     base = 0
@@ -492,6 +491,9 @@ def main(arguments: list[str] | None = None) -> int:
             accounts = asyncio.run(
                 rehearse(url, code, lesson, names, options.loop, options.hog, options.certificate)
             )
+        except KeyboardInterrupt:
+            print("The rehearsal was stopped.", file=sys.stderr)
+            return 1
         except (ValueError, OSError, RuntimeError) as error:
             print(error, file=sys.stderr)
             return 1

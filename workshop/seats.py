@@ -275,7 +275,7 @@ class Seat(LocalProcessSpawner):
         """Ends the learner's server, and whatever they have left running."""
         await super().stop(now)
         if self.settings.root and _exists(PREFIX + self.user.name):
-            end_all(pwd.getpwnam(PREFIX + self.user.name).pw_uid)
+            await asyncio.to_thread(end_all, pwd.getpwnam(PREFIX + self.user.name).pw_uid)
 
     def make_preexec_fn(self, name: str) -> Callable[[], None]:
         """What the learner's server does before it is the learner's."""

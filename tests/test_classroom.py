@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 import socket
 
 import pytest
 
-from mbm_lab import __main__, __version__, classroom, doctor, lab, lessons
+from mbm_lab import __main__, __version__, classroom, doctor, lab, lessons, place
 
 
 def only(findings, ok):
@@ -25,9 +26,18 @@ def test_disk_and_memory_for_a_laptop_and_for_a_server():
     only(classroom.check_memory(0, 4e9), True)
     only(classroom.check_memory(0, 1e9), None)
     only(classroom.check_memory(12, 24e9), True)
-    found = only(classroom.check_memory(30, 24e9), False)
-    assert found.todo.startswith("22 learners fit")
+    found = only(classroom.check_memory(30, 16e9), False)
+    assert found.todo.startswith("23 learners fit")
     assert only(classroom.check_memory(1, 1e9), False).todo.startswith("0 learners fit")
+
+
+def test_memory_is_asked_for_as_the_rehearsal_has_measured_it():
+    text = (place.COURSE / "workshop" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (\d+) GB \| \d+ s \|", text, re.MULTILINE)
+    assert [int(learners) for learners, _ in rows] == [12, 30, 100]
+    for learners, measured in rows:
+        asked = classroom.SERVER_GB + int(learners) * classroom.LEARNER_GB
+        assert float(measured) - 0.5 <= asked <= 1.1 * float(measured) + 0.5
 
 
 def test_a_missing_or_empty_model_is_named_with_its_lesson(tmp_path):

@@ -348,7 +348,7 @@ def run_tests(tree: Path, files: Sequence[str], seconds: float | None = None) ->
     so many seconds has failed, too."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "--color=no"]
     settings = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}  # no code of before
-    settings |= {"OMP_NUM_THREADS": "1", "MBM_DEVICE": "cpu"}
+    settings |= {"OMP_NUM_THREADS": "1", "MBM_DEVICE": "cpu", "PYTEST_ADDOPTS": ""}
     with open(tree / "output.txt", "w+", encoding="utf-8") as output:
         try:
             code = subprocess.run(

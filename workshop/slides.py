@@ -29,9 +29,9 @@ SIDE, ABOVE, BELOW, TITLE = 36, 24, 40, 76
 """What is left free at the sides, above and below (where the number stands); a title's height."""
 GAP = 20
 """Between two parts of a slide."""
-TEXTS, AIRY = (30, 34, 38, 42), 0.65
+TEXTS, AIRY = (30, 34, 38, 42, 48, 54), 0.65
 """Letters of text in pixels: the larger ones where they fill no more than this share of a slide."""
-LEAST_PRINTED, LEAST_CODE, MOST, MOST_BESIDE = 18, 20, 38, 30
+LEAST_PRINTED, LEAST_CODE, MOST, MOST_BESIDE = 18, 20, 48, 30
 """Letters in pixels: the smallest of what is printed, and of code; the largest of both, alone and
 with a figure."""
 EQUATION = 1.5

@@ -26,7 +26,7 @@ def address(serve, course):
         "text/plain": "a slider",
     }
     cell = new_code_cell("1", outputs=[new_output("display_data", data=data)])
-    (course / "my_lessons").mkdir()
+    (course / "my_lessons").mkdir(exist_ok=True)
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     notebook = new_notebook(cells=[cell], metadata={"kernelspec": kernel})
     nbformat.write(notebook, course / "my_lessons" / "saved.ipynb")

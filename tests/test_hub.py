@@ -510,7 +510,7 @@ def test_the_hub_keeps_learners_apart_and_one_ones_mistakes_from_the_others(
     assert running.process.poll() is not None
     for name in names:
         with pytest.raises(KeyError):
-            pwd.getpwnam(accounts.PREFIX + name)
+            pwd.getpwnam(hub_settings.PREFIX + name)
     assert not set(names) & set(limits.learners())
 
 
@@ -600,7 +600,7 @@ print(os.environ.get("MBM_HUB_CODE"), os.environ.get("MBM_HUB_PASSWORD"), os.get
 
     # By a terminal.
     shown = await ann.type_in_terminal(f"cat {file}; id -un; echo the-''end", "the-end")
-    assert f"{accounts.PREFIX}{ann.name}" in shown
+    assert f"{hub_settings.PREFIX}{ann.name}" in shown
     assert "Permission denied" in shown
     assert secret not in shown
 
@@ -623,6 +623,6 @@ print(os.environ.get("MBM_HUB_CODE"), os.environ.get("MBM_HUB_PASSWORD"), os.get
 
 def running_pid(name: str) -> int:
     """A process of this learner."""
-    user = pwd.getpwnam(accounts.PREFIX + name)
+    user = pwd.getpwnam(hub_settings.PREFIX + name)
     found = limits.learners({user.pw_uid: name})[name]
     return next(pid for session in found.values() for pid in session.pids)

@@ -30,10 +30,9 @@ from jupyterhub.auth import Authenticator
 from tornado import web
 
 from mbm_lab import atomic
-from workshop import hub_settings
+from workshop import hub_settings, seats
 
 INSTRUCTOR = "instructor"
-PREFIX = "mbm-"  # of learners' Unix users, so that none is another user of the computer
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST_NAME, LONGEST_PASSWORD = 20, 200
@@ -69,7 +68,7 @@ def check_password(password: str) -> None:
 def unix_user_exists(name: str) -> bool:
     """Whether a learner of this name has, or once had, a Unix user and so perhaps files."""
     try:
-        pwd.getpwnam(PREFIX + name)
+        pwd.getpwnam(hub_settings.PREFIX + name)
     except KeyError:
         return False
     return True
@@ -301,8 +300,6 @@ def _renew(accounts: Accounts, name: str) -> str:
 
 def _forget(accounts: Accounts, name: str, folder: Path) -> str:
     """Removes a learner's account and Unix user, and puts their files aside."""
-    from workshop import seats
-
     accounts.remove(name)
     if os.geteuid() == 0:
         seats.remove_unix_user(name)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mbm_lab import place
 
+PREFIX = "mbm-"  # of learners' Unix users, so that none is another user of the computer
 ROOM_CODE, PASSWORD = "MBM_HUB_CODE", "MBM_HUB_PASSWORD"
 SHORTEST_CODE, SHORTEST_PASSWORD = 6, 8
 

@@ -38,7 +38,7 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from mbm_lab import lessons
 from workshop import hub, hub_settings, limits, seats
-from workshop.accounts import PREFIX
+from workshop.hub_settings import PREFIX
 
 SLOWEST_CELL = 900.0  # seconds
 SLOWEST_START = 300.0

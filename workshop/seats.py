@@ -27,8 +27,7 @@ from jupyterhub.spawner import LocalProcessSpawner
 
 from mbm_lab import lab, place
 from workshop import limits
-from workshop.accounts import PREFIX
-from workshop.hub_settings import Settings
+from workshop.hub_settings import PREFIX, Settings
 
 # Of what every learner's programs find around them, this is taken over from the server's.
 RUN = "MBM_HUB_RUN"  # names the run of the server to which a process belongs

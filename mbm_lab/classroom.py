@@ -7,7 +7,6 @@ internet.
 
 import json
 import shutil
-import socket
 import sys
 import webbrowser
 from collections.abc import Callable
@@ -181,22 +180,14 @@ def check_views(folder: Path | None = None, notebooks: Path = lessons.NOTEBOOKS)
 def check_network(address: str | None = "unknown") -> list[Finding]:
     """Whether this computer is in a network, and its address there. Both are in order: the course
     needs no network, but a server for others does."""
-    address = own_address() if address == "unknown" else address
+    if address == "unknown":
+        from mbm_lab import lab
+
+        address = lab.own_address()
     if address is None:
         says = "none: lessons need none; a server or a poll for others does"
         return [Finding("network", True, says)]
     return [Finding("network", True, f"this computer is {address} in it")]
-
-
-def own_address() -> str | None:
-    """This computer's address in its network, or None without one. Nothing is sent: a socket of
-    this kind only asks the system which way it would take."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        try:
-            asking.connect(("192.0.2.1", 9))  # an address for documentation: nobody is there
-            return asking.getsockname()[0]
-        except OSError:
-            return None
 
 
 def check_stick(folder: Path) -> list[Finding]:

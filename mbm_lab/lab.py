@@ -81,6 +81,24 @@ def choose_port(port: int | None, ip: str = "127.0.0.1") -> int:
     raise ValueError("No port from 8888 to 8987 is free: name another one with --port.")
 
 
+def free_port() -> int:
+    """A port of this computer on which nothing serves, chosen by the system."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def own_address() -> str | None:
+    """This computer's address in its network, or None without one. Nothing is sent: a socket of
+    this kind only asks the system which way it would take."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect(("192.0.2.1", 9))  # an address for documentation: nobody is there
+            return asking.getsockname()[0]
+        except OSError:
+            return None
+
+
 def is_free(port: int, ip: str = "127.0.0.1") -> bool:
     """Whether a server can listen on this port."""
     with socket.socket() as server:

@@ -19,8 +19,8 @@ c = get_config()  # noqa: F821
 # Where it is reached. Only browsers come from outside; the rest stays on this computer.
 c.JupyterHub.bind_url = f"{settings.url.split(':')[0]}://{settings.address}:{settings.port}"
 c.JupyterHub.hub_ip = "127.0.0.1"
-c.JupyterHub.hub_port = hub_settings.free_port()
-c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{hub_settings.free_port()}"
+c.JupyterHub.hub_port = lab.free_port()
+c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{lab.free_port()}"
 c.ConfigurableHTTPProxy.command = proxy.command()
 c.ConfigurableHTTPProxy.pid_file = str(settings.private / "proxy.pid")
 if settings.certificate:

@@ -36,8 +36,8 @@ import psutil
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from mbm_lab import lessons
-from workshop import hub, hub_settings, limits, seats
+from mbm_lab import lab, lessons
+from workshop import hub, limits, seats
 from workshop.hub_settings import PREFIX
 
 SLOWEST_CELL = 900.0  # seconds
@@ -435,7 +435,7 @@ def own_hub(names: list[str], **variables: str) -> Iterator[hub.Hub]:
         "MBM_HUB_CODE": secrets.token_hex(6),
         "MBM_HUB_PASSWORD": secrets.token_hex(12),
         "MBM_HUB_FOLDER": str(folder),
-        "MBM_HUB_PORT": str(hub_settings.free_port()),
+        "MBM_HUB_PORT": str(lab.free_port()),
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MBM_HUB_")}
     limits_kept = ("MBM_HUB_MEMORY_MB", "MBM_HUB_KERNELS")

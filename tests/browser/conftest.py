@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import symtable
 import sys
@@ -11,7 +10,7 @@ import sys
 import nbformat
 import pytest
 
-from mbm_lab import lessons, place
+from mbm_lab import lab, lessons, place
 from mbm_lab.bench import CHROMIUM
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -132,13 +131,6 @@ def widgets_together(notebooks):
     return together
 
 
-def free_port() -> int:
-    """A port that the system chooses: two of these tests may start servers at the same time."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def serve(course, tmp_path_factory):
     """Starts `mbm-lab lab` or `mbm-lab playground` on that copy; gives the address it prints."""
@@ -153,7 +145,7 @@ def serve(course, tmp_path_factory):
     servers = []
 
     def start(command: str) -> str:
-        port = free_port()
+        port = lab.free_port()
         arguments = [sys.executable, "-m", "mbm_lab", command, "--no-browser", "--port", str(port)]
         server = subprocess.Popen(
             arguments, cwd=course, env=environment, stdout=subprocess.PIPE, text=True

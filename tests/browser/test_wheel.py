@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mbm_lab import place
-from tests.browser.conftest import free_port
+from mbm_lab import lab, place
 from tests.browser.jupyter import code_cells, run_all
 
 pytestmark = [
@@ -93,7 +92,7 @@ def test_the_course_unfolds_and_lesson_00_runs_in_jupyterlab(
     (mine / "my_lessons" / "04_fusion.ipynb").write_text("mine")  # is not a lesson, and stays
     command = [environment / "bin" / "mbm-lab", "lab", mine, "--no-browser"]
     server = subprocess.Popen(
-        [*command, "--port", str(free_port())], cwd=tmp_path, env=surroundings(tmp_path),
+        [*command, "--port", str(lab.free_port())], cwd=tmp_path, env=surroundings(tmp_path),
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

@@ -7,8 +7,10 @@ Every modality ends as one tensor whose first dimension counts the examples: ima
 from __future__ import annotations
 
 import html
+import io
 import json
 import logging
+import math
 import re
 import unicodedata
 import warnings
@@ -25,7 +27,7 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from mbm_lab import atomic
+from mbm_lab import atomic, endings
 
 IMAGE_SIZE = 64
 """Height and width, in pixels, of the images that the course's models see."""
@@ -87,7 +89,7 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow says of odd files that it can read
-            with Image.open(path, formats=_image_formats()) as image:
+            with Image.open(path, formats=picture_kinds()) as image:
                 if image.width * image.height > LARGEST_IMAGE:
                     raise _too_large(path, image.width * image.height)
                 tags = set(image.tag_v2) if image.format == "TIFF" else set()
@@ -128,11 +130,16 @@ def _too_large(path: Path, pixels: int) -> UnreadableError:
     )
 
 
+PICTURE_KINDS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""The kinds of pictures that are read, as Pillow calls them, whatever a file's name ends with. (Of
+others, some start another program: Ghostscript, for EPS.)"""
+
+
 @cache
-def _image_formats() -> list[str]:
-    """Pillow's formats, without those that start another program."""
+def picture_kinds() -> list[str]:
+    """PICTURE_KINDS, those of them that Pillow can read on this computer."""
     Image.init()
-    return [name for name in Image.ID if name not in ("EPS", "WMF", "HDF5", "BUFR", "GRIB")]
+    return [name for name in PICTURE_KINDS if name in Image.OPEN]
 
 
 def read_image(path: str | Path) -> Tensor:
@@ -210,7 +217,11 @@ def _in_8_bits(values: np.ndarray) -> np.ndarray:
 
 
 def crop_square(image: Tensor) -> Tensor:
-    """Cuts the largest centred square out of (..., H, W)."""
+    """Cuts the largest centred square out of (..., H, W).
+
+    Raises ValueError for what has no height and width, and where the colours stand last.
+    """
+    _check_picture(image, "crop_square", "(..., H, W)", 2)
     height, width = image.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -218,7 +229,21 @@ def crop_square(image: Tensor) -> Tensor:
 
 
 def resize(image: Tensor, size: int) -> Tensor:
-    """Resizes a (3, H, W) uint8 image to (3, size, size), averaging when it shrinks."""
+    """Resizes a (3, H, W) uint8 image to (3, size, size), averaging when it shrinks.
+
+    Raises ValueError for another shape or another kind of numbers, and for a size below 1.
+    """
+    _check_picture(image, "resize", "(3, H, W)", 3, channels=3)
+    if image.ndim != 3:
+        raise ValueError(f"resize takes one picture, (3, H, W), and got {tuple(image.shape)}: give "
+                         "one after the other.")  # fmt: skip
+    if image.dtype != torch.uint8:
+        raise ValueError(
+            f"resize takes the bytes that read_image gives, uint8 from 0 to 255, and got "
+            f"{_kind(image)}: resize first, and then divide by 255."
+        )
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"The size {size!r} is no number of pixels: give a whole number from 1.")
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     picture = picture.resize((size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
@@ -236,7 +261,19 @@ def load_image(path: str | Path, size: int = IMAGE_SIZE) -> Tensor:
 def normalise(
     images: Tensor, mean: Sequence[float] = PIXEL_MEAN, std: Sequence[float] = PIXEL_STD
 ) -> Tensor:
-    """Shifts and scales each colour of (..., 3, H, W) to about mean 0 and standard deviation 1."""
+    """Shifts and scales each colour of (..., 3, H, W) to about mean 0 and standard deviation 1.
+
+    Raises ValueError for bytes from 0 to 255, for another shape, and for a standard deviation that
+    is not above 0.
+    """
+    _check_picture(images, "normalise", "(..., 3, H, W)", 3, channels=len(mean))
+    if not images.is_floating_point():
+        raise ValueError(
+            f"normalise needs fractions between 0 and 1, and got {_kind(images)}: convert them "
+            "with images.float() / 255."
+        )
+    if len(std) != len(mean) or not all(one > 0 for one in std):
+        raise ValueError(f"The standard deviations are {std}: give one above 0 for each colour.")
     mean_, std_ = (torch.tensor(v, dtype=images.dtype, device=images.device) for v in (mean, std))
     return (images - mean_[:, None, None]) / std_[:, None, None]
 
@@ -246,13 +283,52 @@ def augment(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tenso
 
     One move is drawn for the whole batch, which is fast, and different for every batch. A mirrored
     face has the same expression, so the target stays true: augmentation must never change the
-    answer.
+    answer. Raises ValueError for bytes from 0 to 255, for another shape, and for a reach below 0.
     """
+    _check_picture(images, "augment", "(B, 3, H, W)", 4)
+    if images.ndim != 4:
+        raise ValueError(f"augment takes a batch (B, 3, H, W), and got {tuple(images.shape)}: give "
+                         "one batch of pictures.")  # fmt: skip
+    if not images.is_floating_point():
+        raise ValueError(
+            f"augment needs fractions between 0 and 1, and got {_kind(images)}: convert them with "
+            "images.float() / 255."
+        )
+    if not isinstance(reach, int) or reach < 0:
+        raise ValueError(f"The reach {reach!r} is no number of pixels: give a whole number from 0.")
     padded = torch.nn.functional.pad(images, (reach, reach, reach, reach), mode="replicate")
     height, width = images.shape[-2:]
     top, left = torch.randint(0, 2 * reach + 1, (2,), generator=generator).tolist()
     moved = padded[..., top : top + height, left : left + width]
     return moved.flip(-1) if torch.rand((), generator=generator) < 0.5 else moved
+
+
+def _check_picture(
+    image: Tensor, who: str, shape: str, dimensions: int, channels: int | None = None
+) -> None:
+    """Raises ValueError for what is no tensor of pictures, (..., channels, H, W)."""
+    if not isinstance(image, Tensor):
+        raise ValueError(f"{who} needs a tensor {shape}, and got {type(image).__name__}: read a "
+                         "file with read_image, or convert it with torch.as_tensor.")  # fmt: skip
+    own = tuple(image.shape)
+    if image.ndim < dimensions or 0 in own[-2:]:
+        raise ValueError(f"{who} needs pictures {shape} with at least one pixel, and got {own}: "
+                         "check where they come from.")  # fmt: skip
+    colours = own[-3] if image.ndim > 2 else None
+    last = own[-1] == (channels or 3) and colours not in (1, 3, channels)
+    if last and image.ndim > 2 or channels is not None and colours != channels:
+        cure = (
+            f"put the colours before height and width with {'image' if dimensions < 4 else 'images'}"
+            f".permute({', '.join(map(str, (*range(image.ndim - 3), -1, -3, -2)))})"
+            if own[-1] == (channels or 3)
+            else f"check that there are {channels} colours"
+        )
+        raise ValueError(f"{who} needs pictures {shape}, and got {own}: {cure}.")
+
+
+def _kind(values: Tensor) -> str:
+    """What kind of numbers a tensor holds: uint8, float64, …"""
+    return str(values.dtype).removeprefix("torch.")
 
 
 # --- Texts
@@ -323,10 +399,25 @@ def longest_match(text: str, words: Collection[str]) -> list[str]:
 
 @cache
 def _jieba():
+    """jieba's cutter, its dictionary read from the package.
+
+    Left to itself jieba reads a copy of it from the folder for temporary files, which anyone on
+    the computer may have written, and executes what `marshal` makes of it. Without the copy it is
+    as fast (a second).
+    """
     import jieba
 
     jieba.setLogLevel(logging.WARNING)
-    return jieba
+    cutter = jieba.Tokenizer()
+    with cutter.get_dict_file() as file:
+        entries = [line.split(" ", 2) for line in file.read().decode().split("\n") if line]
+    often = {word: int(count) for word, count, _ in entries}
+    for word in list(often):
+        for end in range(1, len(word)):
+            often.setdefault(word[:end], 0)  # the beginning of a word
+    cutter.FREQ, cutter.total = often, sum(int(count) for _, count, _ in entries)
+    cutter.initialized = True
+    return cutter
 
 
 def segment(text: str, language: str = "en") -> list[str]:
@@ -532,11 +623,11 @@ def read_audio(
     """Reads a sound file (wav, flac, ogg, opus, mp3 …) into (T,) float32 samples between -1 and 1.
 
     Any rate is converted to SAMPLE_RATE: T counts the samples afterwards. Of several channels the
-    mean is taken. say: is told so, in a sentence. rate: the samples a second that are expected, of
-    which nothing is said.
+    mean is taken. Whole numbers of 16 bits are divided by 32,768. say: is told so, in a sentence.
+    rate: the samples a second that are expected, of which nothing is said.
 
     Raises FileNotFoundError when there is none, ValueError when it cannot be read, is empty, cut
-    off, silent or longer than an hour, or holds what is no number.
+    off (`endings`), silent or longer than an hour, or holds what is no number or far above 1.
     """
     path = Path(path)
     if not path.is_file():
@@ -549,15 +640,20 @@ def read_audio(
                               "anew from its source")  # fmt: skip
     if not samples.any():
         raise UnreadableError(path, "is silent, all of its samples are 0: record it anew")
+    if (loudest := np.abs(samples).max()) > 2:  # a little above 1 is usual where it was packed
+        if not 255 < loudest <= 32_768 or (samples % 1).any():
+            raise UnreadableError(path, f"has samples up to {loudest:,.0f}, and 1 is the loudest "
+                                  "that there is: divide all of them by one number, and write it "
+                                  "anew")  # fmt: skip
+        say(f"{path} has samples up to {loudest:,.0f}, as numbers of 16 bits: they are divided by "
+            "32,768.")  # fmt: skip
+        samples = samples / np.float32(32_768)
     if samples.shape[1] > 1:
         mean = samples.mean(1, keepdims=True, dtype=np.float32)
         opposed = not mean.any()  # one channel is the other, upside down
         what = "the first is taken, since they cancel out" if opposed else "their mean is taken"
         say(f"{path} has {samples.shape[1]} channels: {what}.")
         samples = samples[:, :1] if opposed else mean
-    if (loudest := np.abs(samples).max()) > 2:  # a little above 1 is usual where it was packed
-        say(f"{path} has samples up to {loudest:,.0f}: they are scaled to 1.")
-        samples = samples / loudest
     if own_rate != rate:
         say(f"{path} has {own_rate:,} samples a second: it is resampled to {SAMPLE_RATE:,}.")
     if own_rate != SAMPLE_RATE:
@@ -565,6 +661,10 @@ def read_audio(
 
         samples = resample_poly(samples, SAMPLE_RATE, own_rate)  # cancels what both share
     return torch.from_numpy(samples[:, 0].astype(np.float32, copy=False))
+
+
+SOUND_KINDS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "OGG", "MP3")
+"""The kinds of sound files that are read, as soundfile calls them."""
 
 
 def _samples(path: Path) -> tuple[np.ndarray, int]:
@@ -575,8 +675,13 @@ def _samples(path: Path) -> tuple[np.ndarray, int]:
     try:
         with open(path, "rb") as file:
             start = file.read(64)
-        with soundfile.SoundFile(path) as file:
+        if (why := endings.sound_fault(path)) is not None:
+            raise UnreadableError(path, why)
+        with soundfile.SoundFile(_source(path)) as file:
             rate, pieces, count = file.samplerate, [], 0
+            if file.format not in SOUND_KINDS:
+                raise UnreadableError(path, f"is a sound file of the kind {file.format}, which is "
+                                      "not read: save it as wav or flac")  # fmt: skip
             if not 1_000 <= rate <= 1_000_000:
                 raise UnreadableError(path, f"says that it has {rate:,} samples a second, which no "
                                       "sound has: write it anew from its source")  # fmt: skip
@@ -602,26 +707,25 @@ def _samples(path: Path) -> tuple[np.ndarray, int]:
         raise UnreadableError(
             path, "is not a readable sound file: replace it by a whole wav, flac, ogg or mp3"
         ) from error
-    if _cut_off(path) or count < promised / 2 and promised < 1 << 40:
-        raise UnreadableError(path, "is cut off, its header promises more sound: fetch it again")
+    if count < promised < 1 << 40:  # of a stream the decoder "promises" more than any disk holds
+        raise UnreadableError(
+            path,
+            f"is cut off, its header promises more sound ({promised:,} samples) than it holds "
+            f"({count:,} samples): fetch it again",
+        )
     channels = pieces[0].shape[1] if pieces else 1
     return (np.concatenate(pieces) if pieces else np.zeros((0, channels), np.float32)), rate
 
 
-def _cut_off(path: Path) -> bool:
-    """Whether a wav file ends before its header says. (A stream's header says the largest number,
-    or 0.)"""
-    with open(path, "rb") as file:
-        if file.read(4) != b"RIFF":
-            return False
-        file.seek(12)
-        while len(head := file.read(8)) == 8:
-            promised = int.from_bytes(head[4:], "little")
-            if head[:4] == b"data":
-                held = path.stat().st_size - file.tell()
-                return promised < 0x7FFF_0000 and held < 0.99 * promised
-            file.seek(promised + promised % 2, 1)
-    return False
+def _source(path: Path) -> str | io.BytesIO:
+    """What soundfile is to read: the file, or its bytes with the length that its writer did not
+    fill in."""
+    unfilled = endings.stream_data(path)
+    if unfilled is None:
+        return str(path)
+    data = bytearray(path.read_bytes())
+    data[unfilled.start - 4 : unfilled.start] = unfilled.promised.to_bytes(4, "little")
+    return io.BytesIO(bytes(data))
 
 
 def mel_filters(n_mels: int, n_fft: int, sample_rate: int = SAMPLE_RATE) -> Tensor:
@@ -629,8 +733,11 @@ def mel_filters(n_mels: int, n_fft: int, sample_rate: int = SAMPLE_RATE) -> Tens
     ear.
 
     mel(f) = 2595 · log10(1 + f / 700), f in hertz (O'Shaughnessy, 1987). Returns (n_mels, n_fft //
-    2 + 1).
+    2 + 1). Raises ValueError for a number below 1.
     """
+    for name, value in (("n_mels", n_mels), ("n_fft", n_fft), ("sample_rate", sample_rate)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}: give a whole number from 1.")
     top = 2595 * np.log10(1 + sample_rate / 2 / 700)
     edges = 700 * (
         10 ** (torch.linspace(0, float(top), n_mels + 2, dtype=torch.float64) / 2595) - 1
@@ -641,22 +748,53 @@ def mel_filters(n_mels: int, n_fft: int, sample_rate: int = SAMPLE_RATE) -> Tens
     return torch.minimum(rising, falling).clamp(min=0).float()
 
 
+LOUDEST = 255.0
+"""A sample above this was never between -1 and 1: it is a whole number of 8 or 16 bits."""
+
+
+def check_sound(sound: Tensor, who: str, least: int = 1) -> None:
+    """Raises ValueError for what is no sound as `read_audio` gives it: (T,) float32, at least so
+    many samples. who: the function that needs it."""
+    if not isinstance(sound, Tensor):
+        raise ValueError(f"{who} needs a tensor of samples, and got {type(sound).__name__}: convert "
+                         "it with torch.as_tensor(samples).float().")  # fmt: skip
+    if sound.ndim != 1 or len(sound) < least:
+        cure = "take the mean of its channels" if sound.ndim == 2 else "take a longer part of it"
+        raise ValueError(
+            f"{who} needs one channel of at least {least} samples, and got a tensor of shape "
+            f"{tuple(sound.shape)}: {cure}."
+        )
+    if sound.dtype != torch.float32:
+        whole = not sound.is_floating_point() and not sound.is_complex()
+        bits = sound.element_size() * 8
+        cure = f".float() / {2 ** (bits - 1):,}".replace(",", "_") if whole else ".float()"
+        raise ValueError(f"{who} needs float32 samples between -1 and 1, and got {_kind(sound)}: "
+                         f"convert it with sound{cure}.")  # fmt: skip
+    if len(sound) and not (loudest := sound.abs().max().item()) <= LOUDEST:
+        if not math.isfinite(loudest):
+            place = int((~sound.isfinite()).nonzero()[0])
+            raise ValueError(f"{who} got a sound that is no number at sample {place:,} "
+                             f"({sound[place].item()}): find out where it comes from.")  # fmt: skip
+        raise ValueError(f"{who} needs samples between -1 and 1, and got some up to {loudest:,.0f}: "
+                         "divide them by 32_768, if they had 16 bits.")  # fmt: skip
+
+
 def log_mel(waveform: Tensor, n_mels: int = 40, n_fft: int = 400, hop: int = 160) -> Tensor:
     """Turns (T,) samples into the logarithm of the energy in n_mels bands every 10 ms.
 
     Windows of n_fft = 400 samples (25 ms) start every hop = 160 samples (10 ms): (n_mels, 1 + T //
     hop). A floor of 1e-6 keeps the logarithm of silence finite.
-    Raises ValueError when the sound is shorter than one window.
+    Raises ValueError when the sound is shorter than one window, no float32, no number somewhere or
+    far above 1, and for a number of bands or samples below 1.
     """
-    if waveform.ndim != 1 or len(waveform) < n_fft:
-        raise ValueError(
-            f"log_mel needs one channel of at least {n_fft} samples, and got a "
-            f"tensor of shape {tuple(waveform.shape)}."
-        )
+    filters = mel_filters(n_mels, n_fft)
+    if not isinstance(hop, int) or hop < 1:
+        raise ValueError(f"hop is {hop!r}: give a whole number from 1.")
+    check_sound(waveform, "log_mel", n_fft)
     here = waveform.device
     window = torch.hann_window(n_fft, device=here)
     spectrum = torch.stft(waveform, n_fft, hop, window=window, return_complex=True)
-    return (mel_filters(n_mels, n_fft).to(here) @ spectrum.abs().square() + 1e-6).log()
+    return (filters.to(here) @ spectrum.abs().square() + 1e-6).log()
 
 
 def pitch(waveform: Tensor, low: int = 60, high: int = 400) -> float:
@@ -664,14 +802,20 @@ def pitch(waveform: Tensor, low: int = 60, high: int = 400) -> float:
 
     waveform: (T,) samples. In each stretch the sound is compared with itself, moved by the time of
     one swing (autocorrelation); the time that fits best is taken. low, high: where to look, in
-    hertz. Raises ValueError when the sound is silent, or shorter than 50 ms.
+    hertz. Raises ValueError when the sound is silent, or shorter than 50 ms, or not as `log_mel`
+    needs it.
     """
+    if not 0 < low < high <= SAMPLE_RATE // 2:
+        raise ValueError(f"pitch looks between {low} and {high} hertz: give low below high, and "
+                         f"both between 1 and {SAMPLE_RATE // 2:,}.")  # fmt: skip
+    check_sound(waveform, "pitch", 0)
     size = SAMPLE_RATE // 20
     stretches = waveform.unfold(0, size, size) if len(waveform) >= size else waveform[None, :0]
     energy = stretches.square().mean(1)  # (stretches,)
     stretches = stretches[energy > 0.1 * energy.mean()]
     if stretches.numel() == 0:
-        raise ValueError("pitch needs at least 50 ms of sound that is not silent.")
+        raise ValueError("pitch needs at least 50 ms of sound that is not silent: take another "
+                         "part of it.")  # fmt: skip
     spectrum = torch.fft.rfft(stretches - stretches.mean(1, keepdim=True), 2 * size)
     likeness = torch.fft.irfft(spectrum.abs() ** 2)  # (stretches, 2 * size): by how far it is moved
     shortest, longest = SAMPLE_RATE // high, SAMPLE_RATE // low
@@ -682,13 +826,29 @@ def pitch(waveform: Tensor, low: int = 60, high: int = 400) -> float:
 # --- Video
 
 
+MOST_FRAMES = 10_000
+MOST_FILMED = 2_000_000_000
+"""Frames, and pixels of all frames together, of the longest film that is read."""
+
+
 def read_clip(path: str | Path, size: int = IMAGE_SIZE) -> Tensor:
     """Reads an animated image (webp, gif, png) into (T, 3, size, size) float32 in [0, 1].
 
-    Raises as `read_image` does.
+    Raises as `read_image` does, and ValueError for a film of more than 10,000 frames, or of more
+    than 2,000 megapixels in all.
     """
     frames = []
     with _opened(path) as film:
+        if (why := endings.film_fault(Path(path))) is not None:
+            raise UnreadableError(path, why)
+        count = getattr(film, "n_frames", 1)
+        if count > MOST_FRAMES or count * film.width * film.height > MOST_FILMED:
+            raise UnreadableError(
+                path,
+                f"has {count:,} frames of {film.width:,} × {film.height:,} pixels, and films of up "
+                f"to {MOST_FRAMES:,} frames and {MOST_FILMED // 10**6:,} megapixels in all are "
+                "read: shorten it, or make it smaller",
+            )
         for frame in ImageSequence.Iterator(film):
             pixels = torch.from_numpy(np.array(_as_rgb(_upright(frame)))).permute(2, 0, 1)
             frames.append(resize(crop_square(pixels), size))

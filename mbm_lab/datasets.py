@@ -9,9 +9,9 @@ All loaders give the same kinds of things: pictures (N, 3, 64, 64) in [0, 1], so
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import math
+import os
 import re
 import zlib
 from collections.abc import Sequence
@@ -19,12 +19,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from mbm_lab import downloads, place, postcards, preprocessing
+from mbm_lab import beside, downloads, place, postcards, preprocessing
 from mbm_lab.tables import load_table as load_table  # one's own table, lesson 12
 
 DATA = place.COURSE / "data"
@@ -62,9 +61,24 @@ class Postcards:
 
     def subset(self, indices: Sequence[int] | Tensor) -> Postcards:
         """The cards at these indices, in this order."""
-        indices = torch.as_tensor(indices, dtype=None if len(indices) else torch.long)
+        try:
+            indices = torch.as_tensor(indices, dtype=None if len(indices) else torch.long)
+        except (TypeError, ValueError, RuntimeError):
+            indices = torch.empty(0)
+        whole = not (indices.is_floating_point() or indices.is_complex())
+        if not whole or indices.ndim != 1:
+            raise ValueError("subset takes places in the data, such as [0, 2], or True and False "
+                             "for each card: give a list, or a tensor (n,), of these.")  # fmt: skip
         if indices.dtype == torch.bool:
+            if len(indices) != len(self):
+                raise ValueError(f"The mask has {len(indices):,} values for {len(self):,} cards: "
+                                 "give one for each card.")  # fmt: skip
             indices = indices.nonzero()[:, 0]
+        indices = indices.long()
+        outside = indices[(indices < -len(self)) | (indices >= len(self))]
+        if len(outside):
+            raise ValueError(f"There is no card {outside[0].item():,} among {len(self):,}: give "
+                             f"places from 0 to {len(self) - 1:,}.")  # fmt: skip
 
         def take(values: Tensor | list | None) -> Tensor | list | None:
             if isinstance(values, list):
@@ -74,6 +88,9 @@ class Postcards:
         return Postcards(**{field.name: take(getattr(self, field.name)) for field in fields(self)})
 
     def __getitem__(self, which: slice) -> Postcards:
+        if not isinstance(which, slice):
+            raise TypeError(f"Several cards are taken at once: write cards[3:4] or "
+                            f"cards.subset([3]), not cards[{which!r}].")  # fmt: skip
         return self.subset(range(*which.indices(len(self))))
 
 
@@ -186,7 +203,17 @@ def paint(cards: Sequence[postcards.Card]) -> Tensor:
 
 
 def as_pictures(images: Tensor) -> Tensor:
-    """Grey images (N, 1, H, W) as the course's pictures: (N, 3, 64, 64)."""
+    """Grey images (N, 1, H, W), fractions, as the course's pictures: (N, 3, 64, 64).
+
+    Raises ValueError for another shape or whole numbers.
+    """
+    if images.ndim != 4 or images.shape[1] != 1 or 0 in images.shape:
+        raise ValueError(f"as_pictures needs grey images (N, 1, H, W), and got "
+                         f"{tuple(images.shape)}: add the missing dimension with images[:, None], "
+                         "or take the mean of the colours.")  # fmt: skip
+    if not images.is_floating_point():
+        raise ValueError(f"as_pictures needs fractions between 0 and 1, and got {images.dtype}: "
+                         "convert them with images.float() / 255.")  # fmt: skip
     size = (preprocessing.IMAGE_SIZE, preprocessing.IMAGE_SIZE)
     return nn.functional.interpolate(images, size, mode="bilinear").expand(-1, 3, -1, -1)
 
@@ -220,47 +247,76 @@ def load_mnist(split: str = "train", root: str | Path | None = None) -> tuple[Te
     (N, 1, 28, 28) float32 in [0, 1], white on black, and their digits (N,) int64; `as_pictures`
     brings images to the course's size. Lesson 12.
 
-    Raises FileNotFoundError when they are not here, ValueError for an unknown split and for a file
-    that is damaged.
+    Raises FileNotFoundError when they are not here, ValueError for an unknown split, for a file
+    that is damaged, and for images or digits that are not MNIST's.
     """
     if split not in MNIST_FILES:
         raise ValueError(f'Unknown split {split!r}: MNIST has "train" and "test".')
     root = Path(root or downloads.path("mnist"))
-    images = _read_idx(root / f"{MNIST_FILES[split]}-images-idx3-ubyte.gz")
-    digits = _read_idx(root / f"{MNIST_FILES[split]}-labels-idx1-ubyte.gz")
-    if images.ndim != 3 or digits.ndim != 1 or len(images) != len(digits):
+    kinds = ("images-idx3", "labels-idx1")
+    files = [root / f"{MNIST_FILES[split]}-{kind}-ubyte.gz" for kind in kinds]
+    images, digits = (_read_idx(file, dims) for file, dims in zip(files, (3, 1), strict=True))
+    again = "remove the files and type `mbm-lab data get mnist`"
+    if len(images) != len(digits) or len(images) == 0:
         raise ValueError(
             f"The images {tuple(images.shape)} and the digits {tuple(digits.shape)} in {root} do "
-            "not belong together: remove the files and type `mbm-lab data get mnist`."
+            f"not belong together: {again}."
+        )
+    if images.shape[1:] != (28, 28):
+        raise ValueError(
+            f"{files[0]} holds images of {images.shape[1]} × {images.shape[2]} pixels, and those "
+            f"of MNIST have 28 × 28: {again}."
+        )
+    if (highest := int(digits.max())) > 9:
+        raise ValueError(
+            f"{files[1]} says that image {int(digits.argmax())} shows a {highest}, and digits go "
+            f"from 0 to 9: {again}."
         )
     return images[:, None].float().div_(255), digits.long()
 
 
+MOST_UNPACKED = 200_000_000
+"""Bytes that a file of these data sets may have when it is unpacked; the largest has 47 million."""
+
+
 def _gunzip(path: Path) -> bytes:
-    """What a gzip file holds. Raises FileNotFoundError without it, ValueError when it is none."""
+    """What a gzip file holds.
+
+    Raises FileNotFoundError without it, ValueError when it is none, is cut off, is damaged (the
+    checksum within tells), or holds far too much.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}: fetch the data set again.")
-    try:
-        return gzip.decompress(path.read_bytes())
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise ValueError(
-            f"{path} is not a whole gzip file: remove it and fetch the data set again with "
-            "`mbm-lab data get`."
-        ) from None
+    packed, parts, room = path.read_bytes(), [], MOST_UNPACKED
+    again = "remove it and fetch the data set again with `mbm-lab data get`"
+    while packed:
+        member = zlib.decompressobj(wbits=31)  # a gzip file may have several, one behind the other
+        try:
+            parts.append(member.decompress(packed, room + 1))
+        except zlib.error:
+            parts, member = [], None
+        room -= len(parts[-1]) if parts else 0
+        if room < 0:
+            raise ValueError(f"{path} holds more than {MOST_UNPACKED // 10**6} MB: {again}.")
+        if member is None or not member.eof:
+            raise ValueError(f"{path} is not a whole gzip file: {again}.")
+        packed = member.unused_data.lstrip(b"\0")
+    return b"".join(parts)
 
 
-def _read_idx(path: Path) -> Tensor:
+def _read_idx(path: Path, dimensions: int) -> Tensor:
     """Reads a gzipped IDX file of bytes: two zeros, the kind 8, the number of dimensions, each
     dimension in four bytes, and then the values. Returns uint8."""
     data = _gunzip(path)
-    dimensions = data[3] if len(data) > 3 else 0
-    start = 4 + 4 * dimensions
+    again = "remove it and fetch the data set again with `mbm-lab data get`"
+    own = data[3] if len(data) > 3 else 0
+    start = 4 + 4 * own
     shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4)]
     if data[:3] != b"\0\0\x08" or len(data) != start + math.prod(shape):
-        raise ValueError(
-            f"{path} is not a whole IDX file of bytes: remove it and fetch the data set again with "
-            "`mbm-lab data get`."
-        )
+        raise ValueError(f"{path} is not a whole IDX file of bytes: {again}.")
+    if own != dimensions:
+        raise ValueError(f"{path} has {own} dimensions and should have {dimensions}, as if images "
+                         f"and digits were swapped: {again}.")  # fmt: skip
     return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=start).view(shape)
 
 
@@ -292,20 +348,25 @@ def load_spoken_digits(split: str = "train", root: str | Path | None = None) -> 
     if split not in ("train", "test", "all"):
         raise ValueError(f'Unknown split {split!r}: use "train", "test" or "all".')
     folder = Path(root or downloads.path("fsdd")) / "recordings"
-    files = sorted(folder.glob("*.wav"))
+    files = sorted(file for file in folder.glob("*.wav") if not file.name.startswith("."))
     if not files:
         raise FileNotFoundError(f"There are no recordings in {folder}: fetch the data set again.")
     names, sounds, digits, speakers = [], [], [], []
     for file in files:
         found = FSDD_NAME.fullmatch(file.name)
         if not found:
-            raise ValueError(f"{file} should be named as 7_theo_12.wav is: digit, speaker, number.")
+            raise ValueError(f"{file} should be named as 7_theo_12.wav is: digit, speaker, number. "
+                             "Rename it, or move it away.")  # fmt: skip
         if split != "all" and (int(found[3]) in FSDD_TEST) != (split == "test"):
             continue
         names.append(file.stem)
         sounds.append(preprocessing.read_audio(file, FSDD_RATE))
         digits.append(int(found[1]))
         speakers.append(found[2])
+    if not names:
+        which = "the first five" if split == "test" else "all but the first five"
+        raise FileNotFoundError(f"There are no recordings for {split!r} in {folder} ({which} of "
+                                "each digit and speaker): fetch the data set again.")  # fmt: skip
     return SpokenDigits(names, sounds, torch.tensor(digits), speakers)
 
 
@@ -316,6 +377,8 @@ SAMPLE_RECORDINGS = {"train": range(5, 11), "val": range(11, 13), "test": range(
 """The numbers of the sample's recordings, of each digit by each speaker: FSDD's own split."""
 SAMPLE_PICTURES = {"train": 72, "val": 12, "test": 36}
 """So many pictures of each digit; those of "test" are from MNIST's test files, in its order."""
+SAMPLE_HASH = "f7354daf87d5248d41d4431043bb20b5d91de04b5c8fd3a74b591f982204044c"
+"""`_sample_hash` of the sample."""
 SAMPLE_GAP = 160
 """Samples of silence behind each recording, so that none leaks into the next."""
 
@@ -335,15 +398,22 @@ def load_digit_sample(
     if split not in SAMPLE_PICTURES:
         raise ValueError(f'Unknown split {split!r}: the sample has "train", "val" and "test".')
     root = Path(root)
-    sheet = preprocessing.read_image(root / "written.webp")[0].float() / 255  # a row for each digit
-    with open(root / "spoken.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    lengths = [int(row["samples"]) + SAMPLE_GAP for row in rows]  # 8,000 a second
+    anew = "get the course anew"
+    pixels = preprocessing.read_image(root / "written.webp")[0]  # a row for each digit
+    text = preprocessing.read_text(root / "spoken.csv")
+    rows = [row for row in csv.DictReader(text.splitlines()) if None not in row.values()]
+    known = [row for row in rows if _is_sample_row(row)]
+    lengths = [int(row["samples"]) + SAMPLE_GAP for row in known]  # 8,000 a second
     sound = preprocessing.read_audio(root / "spoken.ogg", FSDD_RATE)
     times = preprocessing.SAMPLE_RATE // FSDD_RATE
     wide = sum(SAMPLE_PICTURES.values())
-    if sheet.shape != (10 * 28, wide * 28) or len(sound) != times * sum(lengths):
-        raise ValueError(f"The files in {root} do not belong together: get the course anew.")
+    right = pixels.shape == (10 * 28, wide * 28) and len(lengths) == len(rows)
+    if not right or len(sound) != times * sum(lengths):
+        raise ValueError(f"The files in {root} do not belong together: {anew}.")
+    if _sample_hash(pixels, rows) != SAMPLE_HASH:
+        raise ValueError(f"The files in {root} are not those of the course, something in "
+                         f"written.webp or spoken.csv is another: {anew}.")  # fmt: skip
+    sheet = pixels.float() / 255
     tiles = sheet.view(10, 28, wide, 28).permute(0, 2, 1, 3)  # (10, wide, 28, 28)
     before = list(SAMPLE_PICTURES).index(split)
     first = sum(list(SAMPLE_PICTURES.values())[:before])
@@ -364,6 +434,20 @@ def load_digit_sample(
     return images.reshape(-1, 1, 28, 28), digits, spoken
 
 
+def _is_sample_row(row: dict[str, str]) -> bool:
+    """Whether a line of spoken.csv tells digit, speaker, number, and how many samples there are."""
+    name, samples = row.get("name") or "", row.get("samples") or ""
+    return bool(FSDD_NAME.fullmatch(f"{name}.wav") and re.fullmatch(r"[0-9]{1,9}", samples))
+
+
+def _sample_hash(pixels: Tensor, rows: list[dict[str, str]]) -> str:
+    """SHA-256 of the written digits' pixels and of which recordings there are: files of pictures
+    and tables have no checksum of their own. (A page of an Ogg file has.)"""
+    sha = hashlib.sha256(pixels.numpy().tobytes())
+    sha.update("".join(f"{row['name']},{row['samples']}\n" for row in rows).encode())
+    return sha.hexdigest()
+
+
 def write_digit_sample(
     folder: str | Path, mnist: str | Path | None = None, fsdd: str | Path | None = None
 ) -> None:
@@ -375,7 +459,11 @@ def write_digit_sample(
     `load_mnist` and `load_spoken_digits`, OSError when the folder cannot be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    names = ("written.webp", "spoken.csv", "spoken.ogg")
+    for there in (folder, *(folder / name for name in names)):
+        if os.path.lexists(there) and there.is_dir() != (there == folder):
+            what = "no folder" if there == folder else "a folder"
+            raise FileExistsError(f"{there} is {what}: name another folder, or move it away.")
     strips = []
     for split, count in SAMPLE_PICTURES.items():
         images, digits = load_mnist("test" if split == "test" else "train", mnist)
@@ -384,7 +472,6 @@ def write_digit_sample(
         strips.append(torch.stack(rows).permute(0, 2, 1, 3).reshape(10 * 28, count * 28))
     grey = (torch.cat(strips, 1) * 15).round().byte() * 17
     sheet = Image.fromarray(grey.numpy())
-    sheet.save(folder / "written.webp", lossless=True, quality=100, method=6)
     spoken = load_spoken_digits("all", fsdd)
     numbers = {number for chosen in SAMPLE_RECORDINGS.values() for number in chosen}
     lines, sounds, gap = ["name,samples"], [], np.zeros(SAMPLE_GAP, np.float32)
@@ -394,11 +481,17 @@ def write_digit_sample(
             samples = sound[::times][:FSDD_RATE].numpy()
             lines.append(f"{name},{len(samples)}")
             sounds += [samples, gap]
-    (folder / "spoken.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    soundfile.write(
-        folder / "spoken.ogg", np.concatenate(sounds), FSDD_RATE,
-        format="OGG", subtype="OPUS", compression_level=0.99,
-    )  # fmt: skip
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with beside.folder(folder / "sample") as made:
+            sheet.save(made / "written.webp", lossless=True, quality=100, method=6)
+            (made / "spoken.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            postcards.write_sound(np.concatenate(sounds), made / "spoken.ogg", 0.99, FSDD_RATE)
+            for name in names:
+                os.replace(made / name, folder / name)
+    except OSError as error:
+        raise OSError(f"The sample could not be written into {folder} ({error.strerror or error}): "
+                      "make room, or name another folder.") from None  # fmt: skip
 
 
 # --- Sentences in two languages
@@ -414,8 +507,8 @@ def load_multi30k(
 
     root: the folder of the gzipped files; `downloads.path` finds it. Lesson 12.
 
-    Raises FileNotFoundError when they are not here, ValueError for an unknown split and for a file
-    that is damaged.
+    Raises FileNotFoundError when they are not here, ValueError for an unknown split, for a file
+    that is damaged, and for an empty line.
     """
     if split not in MULTI30K_FILES:
         raise ValueError(f'Unknown split {split!r}: Multi30k has "train", "val" and "test".')
@@ -431,7 +524,19 @@ def load_multi30k(
 
 
 def _read_sentences(path: Path) -> list[str]:
+    """The lines of a gzipped text, cut at line feeds and nowhere else: a line may hold other signs
+    that end lines elsewhere, and the other language's line does not."""
     try:
-        return _gunzip(path).decode().splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text: fetch the data set again.") from None
+        text = _gunzip(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 text (byte {error.start:,} is wrong): fetch the data set again."
+        ) from None
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            raise ValueError(
+                f"Line {number:,} of {path} is empty, where a sentence should be: fetch the data "
+                "set again, or take this line out in both languages."
+            )
+    return lines

@@ -6,24 +6,34 @@ A data set lies in a folder of its own, in the layout in which its publisher giv
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
+import lzma
 import os
-import tempfile
+import re
+import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import pooch
 import requests
+
+from mbm_lab import beside, place
 
 RECORDINGS = Path(__file__).with_name("fsdd.sha256.gz")
 """The SHA-256 of each of the 3,000 published recordings, as `sha256sum` writes them."""
 
 STALLED = 30.0
 """Seconds without a single byte after which a server is given up."""
+MARGIN = 2
+"""A file of more than twice the megabytes of its whole data set is not the published one."""
+LONGEST_RECORDING = 1_000_000
+"""Bytes of an entry that are unpacked; the longest published recording has 36,568."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +102,17 @@ DATA_SETS = {
 }
 
 
-def home() -> Path:
-    """The folder that holds the data sets: MBM_DATA_HOME, or the user's cache directory.
+FLICKR8K_CAPTIONS = ("captions.txt", "Flickr8k.token.txt")
+"""The file of captions: as it is often passed on, and as in the authors' own package."""
 
-    Raises ValueError when that is a file.
+
+def home() -> Path:
+    """The folder that holds the data sets: MBM_DATA_HOME (as `place.named` reads it), or the user's
+    cache directory.
+
+    Raises ValueError when that is a file, or not a whole path.
     """
-    folder = Path(os.environ.get("MBM_DATA_HOME") or pooch.os_cache("mbm-lab")).expanduser()
+    folder = place.named("MBM_DATA_HOME") or Path(pooch.os_cache("mbm-lab"))
     if os.path.lexists(folder) and not folder.is_dir():
         raise ValueError(f"{folder} is no folder: let MBM_DATA_HOME name a folder for data sets.")
     return folder
@@ -115,8 +130,8 @@ def find(name: str) -> Path | None:
     known = data_set(name)
     if name == "flickr8k":  # a part of the photographs will do
         folders = [home() / "flickr8k", home() / "flickr8k-sample"]
-        whole = [one for one in folders if (one / "captions.txt").is_file()]
-        return whole[0] if whole else None
+        whole = (f for f in folders if any((f / one).is_file() for one in FLICKR8K_CAPTIONS))
+        return next(whole, None)
     folder = home() / name
     if name == "fsdd":
         here = any((folder / "recordings").glob("*.wav"))
@@ -132,7 +147,8 @@ def how_to_get(name: str) -> str:
         return f"type `mbm-lab data get {name}` in a terminal ({known.megabytes} MB)"
     return (
         "ask its authors for it (University of Illinois, Flickr8k), and unpack it so that the "
-        f"folder Images and the file captions.txt lie in {home() / name}"
+        f"folder Images and the file captions.txt lie in {home() / name}; or the folder "
+        "Flicker8k_Dataset and the file Flickr8k.token.txt, as they come"
     )
 
 
@@ -174,6 +190,7 @@ def get(name: str, agree: Callable[[str], bool]) -> Path:
     known = data_set(name)
     folder = find(name)
     if folder is not None:
+        beside.remove_remains(home() / name)
         return folder
     if not known.address:
         raise ValueError(f"No program may fetch {name}: {how_to_get(name)}.")
@@ -181,21 +198,29 @@ def get(name: str, agree: Callable[[str], bool]) -> Path:
     if not agree(terms):
         raise ValueError(f"{name} was not fetched, because you did not agree to its licence.")
     folder = home() / name
+    _check_way(folder)
+    most = MARGIN * known.megabytes * 1_000_000
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent) as beside:
-            fetched = Path(beside)
+        with beside.folder(folder) as fetched:
             if known.hashes:
                 for file, published in known.hashes.items():
                     if not (folder / file).is_file():
-                        _fetch(known.address + file, fetched / file, published, folder)
+                        _fetch(known.address + file, fetched / file, published, folder, most)
             else:
                 archive = fetched / "archive.zip"
-                _fetch(known.address, archive, None, folder)
+                _fetch(known.address, archive, None, folder, most)
                 _unpack_recordings(archive, fetched)
+            made = not folder.exists()
             folder.mkdir(exist_ok=True)
-            for file in fetched.iterdir():
-                os.replace(file, folder / file.name)
+            try:
+                for file in fetched.iterdir():
+                    os.replace(file, folder / file.name)
+            except OSError:
+                if made:
+                    with contextlib.suppress(OSError):  # some files are there already
+                        folder.rmdir()
+                raise
     except OSError as error:
         if error.errno is None:  # a download's own sentence
             raise
@@ -206,12 +231,50 @@ def get(name: str, agree: Callable[[str], bool]) -> Path:
     return folder
 
 
-def _fetch(address: str, file: Path, published: str | None, folder: Path) -> None:
-    """Downloads one file and verifies it; on any failure nothing is left."""
+def _check_way(folder: Path) -> None:
+    """Raises ValueError when something else is where a data set is to lie."""
+    recordings = folder / "recordings"
+    for there in (folder, recordings):
+        if os.path.lexists(there) and not there.is_dir():
+            raise ValueError(f"{there} is no folder: move it away, and then try again.")
+    if recordings.is_dir() and any(recordings.iterdir()):
+        raise ValueError(
+            f"{recordings} holds no recordings but other things: move it away, and then try again."
+        )
+
+
+class _TooMuchError(Exception):
+    """A server sends more than there can be."""
+
+
+class _Bounded:
+    """A file that is written no further than `most` bytes."""
+
+    def __init__(self, file: BinaryIO, most: int):
+        self.file, self.left = file, most
+
+    def write(self, piece: bytes) -> None:
+        self.left -= len(piece)
+        if self.left < 0:
+            raise _TooMuchError
+        self.file.write(piece)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _fetch(address: str, file: Path, published: str | None, folder: Path, most: int) -> None:
+    """Downloads one file of at most so many bytes and verifies it; on any failure nothing is left.
+    """
     by_hand = f"or download it with a browser into {folder}"
     if published is None:
         by_hand = f"or download and unpack it so that its folder recordings lies in {folder}"
-    load = pooch.HTTPDownloader(progressbar=True, timeout=STALLED)
+    over_http = pooch.HTTPDownloader(progressbar=True, timeout=STALLED)
+
+    def load(url: str, output: str, _: object) -> None:
+        with open(output, "wb") as whole:
+            over_http(url, _Bounded(whole, most), None)
+
     pooch.get_logger().setLevel("ERROR")
     try:
         pooch.retrieve(address, published, file.name, file.parent, downloader=load)
@@ -225,6 +288,11 @@ def _fetch(address: str, file: Path, published: str | None, folder: Path) -> Non
             f"{address} could not be fetched whole: there is no connection, or the server stopped "
             f"sending. Nothing is left of it. Try again, {by_hand}."
         ) from None
+    except _TooMuchError:
+        raise ValueError(
+            f"{address} sends more than {most // 1_000_000} MB, which is not the published file, "
+            f"and was given up. Nothing is left of it. Try again later, {by_hand}."
+        ) from None
     except ValueError:  # pooch: the hash is another
         raise ValueError(
             f"What {address} sent is not the published file (its hash differs), and was thrown "
@@ -233,29 +301,58 @@ def _fetch(address: str, file: Path, published: str | None, folder: Path) -> Non
 
 
 def _unpack_recordings(archive: Path, folder: Path) -> None:
-    """Takes the recordings out of an archive, verifies each of them, and throws the archive away.
+    """Takes the published recordings out of an archive, verifies each of them, and throws the
+    archive away. Nothing else of it is unpacked, and of no entry more than a recording can have.
 
-    Raises ValueError when it is no whole archive, and when a recording is missing or changed.
+    Raises ValueError when it is no whole archive, and when a recording is missing, changed, there
+    twice, or one too many.
     """
     lines = gzip.decompress(RECORDINGS.read_bytes()).decode().splitlines()
     published = dict(reversed(line.split("  ")) for line in lines)  # name: SHA-256
     target = folder / "recordings"
     target.mkdir()
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            for inside in packed.namelist():
-                if inside.endswith(".wav") and "/recordings/" in inside:
-                    (target / Path(inside).name).write_bytes(packed.read(inside))
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"What the server sent for the recordings is not a whole zip archive ({error}), and "
-            "was thrown away. Try again."
-        ) from None
+    wrong, found = set(), set()
+    for name, data in _recordings(archive, published):
+        if name in found or hashlib.sha256(data).hexdigest() != published.get(name):
+            wrong.add(name)
+        else:
+            (target / name).write_bytes(data)
+        found.add(name)
     archive.unlink()
-    found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in target.iterdir()}
-    wrong = sorted(n for n in published.keys() | found.keys() if published.get(n) != found.get(n))
-    if wrong:
+    if wrong := sorted(wrong | (published.keys() - found)):
         raise ValueError(
             f"{len(wrong):,} of {len(published):,} recordings are missing or not the published "
-            f"ones, the first is {wrong[0]}; all were thrown away. Try again."
+            f"ones, the first is {_printable(wrong[0])}; all were thrown away. Try again."
         )
+
+
+def _printable(name: str) -> str:
+    return re.sub(r"[^ -~]", "?", name)[:80]
+
+
+def _recordings(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """The recordings in a zip archive, one after the other: name, and what it holds, cut off behind
+    LONGEST_RECORDING, and nothing of those that are not wanted or come again. Raises ValueError
+    when it is no whole archive."""
+    seen = set()
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for entry in packed.infolist():
+                inside = re.fullmatch(r"[^/]+/recordings/([^/\\]+\.wav)", entry.filename)
+                if not inside:
+                    continue
+                data, name = b"", inside[1]
+                if name in wanted and name not in seen:
+                    with packed.open(entry) as file:
+                        data = file.read(LONGEST_RECORDING)
+                seen.add(name)
+                yield name, data
+    except (
+        zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error, OSError, ValueError,
+        NotImplementedError, RuntimeError,  # a compression that is not known; encrypted
+    ) as error:  # fmt: skip
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(
+            f"What the server sent for the recordings is not a whole zip archive ({reason}), and "
+            "was thrown away. Try again."
+        ) from None

@@ -60,7 +60,8 @@ def film_fault(path: Path) -> str | None:
     between two frames, a png with a part whose checksum is another. Half a sentence, or None."""
     data = path.read_bytes()
     if data[:6] in (b"GIF87a", b"GIF89a"):
-        return None if _gif_ends(data) else "is cut off, its last frames are missing: fetch it again"
+        ends = _gif_ends(data)
+        return None if ends else "is cut off, its last frames are missing: fetch it again"
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return _png(data)
     return None

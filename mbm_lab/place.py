@@ -35,5 +35,26 @@ def home(named: str | None = None, here: Path | None = None) -> Path:
     return Path.home() / "mbm-lab"
 
 
+def named(variable: str) -> Path | None:
+    """The place that an environment variable names, whole; None when it is not set, or empty.
+
+    "~" is the home folder, "~eva" another one's; "$HOME" and quotation marks are understood, too.
+    Raises ValueError when the place depends on where one is: a terminal and a notebook are in
+    different folders.
+    """
+    said = os.environ.get(variable, "").strip()
+    if len(said) > 1 and said[0] == said[-1] and said[0] in "\"'":
+        said = said[1:-1].strip()
+    if not said:
+        return None
+    path = Path(os.path.expandvars(said)).expanduser()
+    if not path.is_absolute():
+        raise ValueError(
+            f"{variable} is {said!r}, which means another place in each folder: write it from the "
+            f"beginning, such as {Path.home() / path.name}."
+        )
+    return path
+
+
 HOME = home(os.environ.get("MBM_HOME"))
 """The learner's folder, for this run."""

@@ -274,6 +274,8 @@ def normalise(
         )
     if len(std) != len(mean) or not all(one > 0 for one in std):
         raise ValueError(f"The standard deviations are {std}: give one above 0 for each colour.")
+    if images.device.type == "cpu" and not torch.compiler.is_compiling():
+        _check_fractions(images, "normalise")
     mean_, std_ = (torch.tensor(v, dtype=images.dtype, device=images.device) for v in (mean, std))
     return (images - mean_[:, None, None]) / std_[:, None, None]
 
@@ -318,12 +320,23 @@ def _check_picture(
     last = own[-1] == (channels or 3) and colours not in (1, 3, channels)
     if last and image.ndim > 2 or channels is not None and colours != channels:
         cure = (
-            f"put the colours before height and width with {'image' if dimensions < 4 else 'images'}"
-            f".permute({', '.join(map(str, (*range(image.ndim - 3), -1, -3, -2)))})"
+            "put the colours before height and width with "
+            f"{'image' if dimensions < 4 else 'images'}.permute({', '.join(map(str, (*range(image.ndim - 3), -1, -3, -2)))})"
             if own[-1] == (channels or 3)
             else f"check that there are {channels} colours"
         )
         raise ValueError(f"{who} needs pictures {shape}, and got {own}: {cure}.")
+
+
+def _check_fractions(images: Tensor, who: str) -> None:
+    """Raises ValueError for a forgotten division by 255. The first and the last picture are looked
+    at, which costs nothing beside a model. (Noise may reach far beyond 1.)"""
+    if not len(images):
+        return
+    for one in (images[0], images[-1]) if images.ndim > 3 else (images,):
+        if one.numel() and (brightest := one.detach().max().item()) > 16:
+            raise ValueError(f"{who} needs fractions between 0 and 1, and got pixels up to "
+                             f"{brightest:,.0f}: divide them by 255.")  # fmt: skip
 
 
 def _kind(values: Tensor) -> str:
@@ -521,16 +534,21 @@ def _join(pieces: list[str], pair: tuple[str, str]) -> list[str]:
 class Vocabulary:
     """Numbers for words: word ↔ index, with indices 0 to 3 kept for the special words.
 
-    Raises ValueError when the words do not begin with these.
+    Raises ValueError when the words do not begin with these, and when one comes twice.
     """
 
     def __init__(self, words: Sequence[str]):
-        if tuple(words[:4]) != SPECIAL_WORDS:
+        if isinstance(words, str) or tuple(words[:4]) != SPECIAL_WORDS:
             raise ValueError(
-                f"A vocabulary begins with the special words {', '.join(SPECIAL_WORDS)}."
+                f"A vocabulary begins with the special words {', '.join(SPECIAL_WORDS)}: make it "
+                "with Vocabulary.build."
             )
         self.words = list(words)
         self.index = {word: i for i, word in enumerate(self.words)}
+        if len(self.index) < len(self.words):
+            twice = Counter(self.words).most_common(1)[0][0]
+            raise ValueError(f"The word {twice!r} is in the vocabulary twice: make it with "
+                             "Vocabulary.build, so that each word has one number.")  # fmt: skip
 
     @classmethod
     def build(cls, sentences: Iterable[Sequence[str]], min_count: int = 1) -> Vocabulary:
@@ -549,7 +567,12 @@ class Vocabulary:
         return [self.index.get(word, UNK) for word in sentence]
 
     def decode(self, indices: Sequence[int]) -> list[str]:
-        """Indices back to words, without padding."""
+        """Indices back to words, without padding. Raises ValueError for a number without a word."""
+        for i in indices:
+            if not 0 <= i < len(self.words):
+                raise ValueError(f"There is no word with the number {int(i)} among "
+                                 f"{len(self.words):,}: load the vocabulary that belongs to the "
+                                 "model.")  # fmt: skip
         return [self.words[i] for i in indices if i != PAD]
 
     def save(self, path: str | Path) -> None:
@@ -566,13 +589,17 @@ class Vocabulary:
 
         Raises FileNotFoundError when there is no file, ValueError when it is not such a list.
         """
+        text = read_text(path)
         try:
-            words = json.loads(read_text(path))
-        except json.JSONDecodeError:
+            words = json.loads(text)
+        except (ValueError, RecursionError):  # no JSON; or brackets within brackets, without end
             words = None
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise ValueError(f"{path} is not a JSON list of words: replace it by a whole copy.")
-        return cls(words)
+        try:
+            return cls(words)
+        except ValueError as error:
+            raise ValueError(f"{path} is no vocabulary. {error}") from None
 
 
 def pad(sequences: Sequence[Sequence[int]]) -> Tensor:
@@ -756,12 +783,13 @@ def check_sound(sound: Tensor, who: str, least: int = 1) -> None:
     """Raises ValueError for what is no sound as `read_audio` gives it: (T,) float32, at least so
     many samples. who: the function that needs it."""
     if not isinstance(sound, Tensor):
-        raise ValueError(f"{who} needs a tensor of samples, and got {type(sound).__name__}: convert "
-                         "it with torch.as_tensor(samples).float().")  # fmt: skip
+        raise ValueError(f"{who} needs a tensor of samples, and got {type(sound).__name__}: "
+                         "convert it with torch.as_tensor(samples).float().")  # fmt: skip
     if sound.ndim != 1 or len(sound) < least:
         cure = "take the mean of its channels" if sound.ndim == 2 else "take a longer part of it"
+        enough = f"at least {least} samples" if least else "samples"
         raise ValueError(
-            f"{who} needs one channel of at least {least} samples, and got a tensor of shape "
+            f"{who} needs one channel of {enough}, and got a tensor of shape "
             f"{tuple(sound.shape)}: {cure}."
         )
     if sound.dtype != torch.float32:
@@ -775,8 +803,8 @@ def check_sound(sound: Tensor, who: str, least: int = 1) -> None:
             place = int((~sound.isfinite()).nonzero()[0])
             raise ValueError(f"{who} got a sound that is no number at sample {place:,} "
                              f"({sound[place].item()}): find out where it comes from.")  # fmt: skip
-        raise ValueError(f"{who} needs samples between -1 and 1, and got some up to {loudest:,.0f}: "
-                         "divide them by 32_768, if they had 16 bits.")  # fmt: skip
+        raise ValueError(f"{who} needs samples between -1 and 1, and got some up to "
+                         f"{loudest:,.0f}: divide them by 32_768, if they had 16 bits.")  # fmt: skip
 
 
 def log_mel(waveform: Tensor, n_mels: int = 40, n_fft: int = 400, hop: int = 160) -> Tensor:

@@ -86,7 +86,17 @@ def sound_pictures(sounds: Sequence[Tensor], snr_db: float, seed: int | str = 0)
 
     The first second of each, with noise `snr_db` decibels weaker than the voice (lesson 09). Each
     log-mel is scaled to mean 0.5 and standard deviation 0.25, about what pictures have.
+    Raises ValueError for what is no sound, or silent.
     """
+    if not math.isfinite(snr_db):
+        raise ValueError(f"The signal-to-noise ratio is {snr_db}: give a number of decibels.")
+    if len(sounds) == 0:
+        raise ValueError("There are no sounds to make pictures of: give at least one.")
+    for place, sound in enumerate(sounds):
+        preprocessing.check_sound(sound, "sound_pictures")
+        if not sound.any():
+            raise ValueError(f"Sound {place} is silent, and no noise is weaker than that: leave it "
+                             "out.")  # fmt: skip
     generator = stream("noise over sounds", seed)
     length = int(SECONDS * preprocessing.SAMPLE_RATE)
     mels = []
@@ -102,7 +112,15 @@ def noisy_pictures(images: Tensor, sd: float, seed: int | str = 0) -> Tensor:
     """Grey images (N, 1, 28, 28) in noise as pictures (N, 3, 64, 64).
 
     sd: the noise's standard deviation. Each is scaled to mean 0.5 and standard deviation 0.25.
+    Raises ValueError for whole numbers, for another shape, and for noise below 0.
     """
+    if images.ndim != 4 or not images.is_floating_point():
+        raise ValueError(
+            f"noisy_pictures needs fractions (N, 1, H, W), and got {images.dtype} of shape "
+            f"{tuple(images.shape)}: convert them with images.float() / 255."
+        )
+    if not 0 <= sd < math.inf:
+        raise ValueError(f"The noise's standard deviation is {sd}: give a number from 0.")
     noise = torch.randn(images.shape, generator=stream("noise over pictures", seed))
     noisy = images + sd * noise
     mean, scale = noisy.mean((1, 2, 3), keepdim=True), noisy.std((1, 2, 3), keepdim=True)
@@ -133,6 +151,8 @@ def pair_digits(
         (images, written), spoken = datasets.load_mnist(split), datasets.load_spoken_digits(split)
     else:
         images, written, spoken = datasets.load_digit_sample(split)
+    if not isinstance(repeats, int) or repeats < 1:
+        raise ValueError(f"repeats is {repeats!r}: give a whole number from 1.")
     own = f"{split} {seed}"
     generator = stream("pairing", own)
     digits = spoken.digits.repeat(repeats)
@@ -140,6 +160,9 @@ def pair_digits(
     for digit in range(10):
         wanted = digits == digit
         found = (written == digit).nonzero()[:, 0]
+        if wanted.any() and not len(found):
+            raise ValueError(f"No picture shows the digit {digit}, which is spoken: fetch the data "
+                             "set again.")  # fmt: skip
         order = found[torch.randperm(len(found), generator=generator)]
         places[wanted] = order[torch.arange(int(wanted.sum())) % len(order)]  # again, if too few
     sounds = spoken.sounds * repeats  # each time in other noise
@@ -445,7 +468,11 @@ def _trained(
 
 def example_table(count: int = 450, seed: int = 0) -> Path:
     """Writes `count` postcards into a new folder, as a table of one's own could be: cards.csv with
-    the columns photo, message and mood, beside it the pictures in `photos`."""
+    the columns photo, message and mood, beside it the pictures in `photos`. Raises ValueError for
+    more than there are."""
+    there = len(datasets.load_postcards("test", parts=()))
+    if not isinstance(count, int) or not 1 <= count <= there:
+        raise ValueError(f"count is {count!r}: give a whole number from 1 to {there}.")
     folder = Path(tempfile.mkdtemp(prefix="mbm-table-"))
     (folder / "photos").mkdir()
     cards = datasets.load_postcards("test", parts=()).cards

@@ -12,15 +12,14 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 from pathlib import Path
 
-from mbm_lab import atomic, lessons
+from mbm_lab import atomic, lessons, place
 
 
 def path() -> Path:
     """`my_lessons/progress.json`, or the file that the variable MBM_PROGRESS names."""
-    return Path(os.environ.get("MBM_PROGRESS") or lessons.MY_LESSONS / "progress.json")
+    return place.named("MBM_PROGRESS") or lessons.MY_LESSONS / "progress.json"
 
 
 def load() -> dict[str, dict]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
+from collections import Counter
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -10,7 +13,8 @@ import numpy as np
 import soundfile
 from tqdm.auto import tqdm
 
-from mbm_lab.postcards.cards import NOTED, Card, course_cards
+from mbm_lab import beside
+from mbm_lab.postcards.cards import NOTED, SPLITS, Card, course_cards
 from mbm_lab.postcards.painting import clip, picture
 from mbm_lab.postcards.voices import SPEECH_RATE, spoken_note, synthesizer, voice
 
@@ -30,11 +34,17 @@ def has_note(card: Card) -> bool:
     return int(index) < NOTED.get(card.split, 0)
 
 
-def write_sound(samples: np.ndarray, path: Path, level: float) -> None:
-    """Writes (T,) samples as Opus; a higher level, from 0 to 1, makes a smaller file."""
-    soundfile.write(
-        path, samples, SPEECH_RATE, format="OGG", subtype="OPUS", compression_level=level
-    )
+def write_sound(
+    samples: np.ndarray, path: Path, level: float, rate: int = SPEECH_RATE
+) -> None:
+    """Writes (T,) samples as Opus; a higher level, from 0 to 1, makes a smaller file.
+
+    Raises OSError when it cannot be written. (It is made in memory, since the library that makes it
+    does not see that a disk is full.)
+    """
+    made = io.BytesIO()
+    soundfile.write(made, samples, rate, format="OGG", subtype="OPUS", compression_level=level)
+    Path(path).write_bytes(made.getvalue())
 
 
 def write_cards(cards: list[Card], path: Path) -> None:
@@ -58,13 +68,14 @@ def build(out: str | Path, cards: list[Card] | None = None) -> None:
     yet.
 
     Writes images/*.png, voices/*.ogg and notes/*.ogg (Opus), clips/*.webp (lossless), captions.txt
-    and cards.csv.
-    Without espeak-ng it stops before it writes anything.
+    and cards.csv. They are made in a folder beside, which then takes its place: whole or not at
+    all. Without espeak-ng it stops before it writes anything.
 
-    Raises FileExistsError when `out` exists and is not empty, FileNotFoundError without espeak-ng.
+    Raises FileExistsError when `out` exists and is not empty, FileNotFoundError without espeak-ng,
+    OSError when the folder cannot be written.
     """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    out = Path(out).absolute()
+    if os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} already exists and is not empty: name a new folder.")
     cards = course_cards() if cards is None else cards
     if any(card.voice for card in cards) and synthesizer() is None:
@@ -72,8 +83,25 @@ def build(out: str | Path, cards: list[Card] | None = None) -> None:
             "Writing the voices needs the program espeak-ng: install it (for example "
             "`sudo apt install espeak-ng`), then try again."
         )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with beside.folder(out) as made:
+            whole = made / out.name
+            _write_all(whole, cards)
+            if out.is_dir():
+                out.rmdir()  # it is empty
+            whole.rename(out)
+    except OSError as error:
+        raise OSError(
+            f"The postcards could not be written into {out} ({error.strerror or error}), and "
+            "nothing is left of them: make room, or name another folder."
+        ) from error
+
+
+def _write_all(out: Path, cards: list[Card]) -> None:
+    """Writes all files of these cards into a new folder."""
     for folder in ("images", "voices", "notes", "clips"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+        (out / folder).mkdir(parents=True)
     for card in tqdm(cards, desc="postcards", unit="card"):
         picture(card).save(out / "images" / f"{card.name}.png", optimize=True)
         if card.voice:
@@ -107,23 +135,56 @@ def read_cards(folder: str | Path) -> list[Card]:
     rows = _read_table(folder / "cards.csv", CARD_COLUMNS)
     lines = _read_table(folder / "captions.txt", CAPTION_COLUMNS)
     captions = {line["image"]: line["caption"] for line in lines}
-    casts = {"seen": lambda text: text == "True", "width": int, "height": int}
-    casts |= dict.fromkeys(
-        ("mood", "expression", "sentiment", "tone", "face_x", "face_y", "face_radius"), float
-    )
-    for column, kind in CLIP_COLUMNS.items():  # empty when there is no clip
-        casts[column] = lambda text, kind=kind: kind(text) if text else None
+    for path, names in (
+        (folder / "cards.csv", [row["name"] for row in rows]),
+        (folder / "captions.txt", [line["image"] for line in lines]),
+    ):
+        if len(set(names)) < len(names):
+            twice = Counter(names).most_common(1)[0][0]
+            raise ValueError(f"{path} names {twice} twice: remove one of its lines.")
     cards = []
-    for row in rows:
+    for number, row in enumerate(rows, 2):
         caption = captions.get(f"{row['name']}.png", "")
         if not caption.strip():
             raise ValueError(
                 f"{folder / 'captions.txt'} has no caption for {row['name']}.png, which cards.csv "
                 "lists: restore the file, or rebuild the data with `mbm-lab postcards --out DIR`."
             )
-        factors = {column: casts.get(column, str)(row[column]) for column in CARD_COLUMNS}
+        factors = {}
+        for column in CARD_COLUMNS:
+            try:
+                factors[column] = _cast(column, row[column])
+            except ValueError:
+                raise ValueError(
+                    f"{folder / 'cards.csv'}, row {number} ({row['name']}), cannot have "
+                    f"{row[column][:40]!r} as {column}: restore the file, or rebuild the data with "
+                    "`mbm-lab postcards --out DIR`."
+                ) from None
         cards.append(Card(**factors, caption=caption))
     return cards
+
+
+CASTS = {"width": int, "height": int} | dict.fromkeys(
+    ("mood", "expression", "sentiment", "tone", "face_x", "face_y", "face_radius"), float
+)
+
+
+def _cast(column: str, text: str) -> object:
+    """What stands in a cell of cards.csv. Raises ValueError for what cannot stand there."""
+    if column == "seen":
+        return ("False", "True").index(text) == 1
+    if column == "split" and text not in (*SPLITS, "fresh"):
+        raise ValueError
+    if column in CLIP_COLUMNS:  # empty when there is no clip
+        return CLIP_COLUMNS[column](text) if text else None
+    value = CASTS.get(column, str)(text)
+    if isinstance(value, float) and not abs(value) <= (1 if column in RATINGS else 10_000):
+        raise ValueError
+    return value
+
+
+RATINGS = ("mood", "expression", "sentiment", "tone")
+"""The columns with numbers between -1 and 1."""
 
 
 def _read_table(path: Path, columns: list[str]) -> list[dict[str, str]]:
@@ -139,7 +200,8 @@ def _read_table(path: Path, columns: list[str]) -> list[dict[str, str]]:
             reader = csv.DictReader(file, strict=True)
             if reader.fieldnames != columns:
                 raise ValueError(
-                    f"{path} does not have the columns of the postcards: {', '.join(columns)}."
+                    f"{path} does not have the columns of the postcards: {', '.join(columns)}. "
+                    "Restore it."
                 )
             for row in reader:
                 if None in row or None in row.values():
@@ -151,5 +213,5 @@ def _read_table(path: Path, columns: list[str]) -> list[dict[str, str]]:
     except UnicodeDecodeError:
         raise ValueError(f'{path} is not UTF-8 text: save it as "UTF-8".') from None
     except csv.Error as error:
-        raise ValueError(f'{path} has a quote " in the wrong place: {error}.') from None
+        raise ValueError(f'{path} has a quote " in the wrong place: {error}. Repair it.') from None
     return rows

@@ -257,7 +257,7 @@ def load_mnist(split: str = "train", root: str | Path | None = None) -> tuple[Te
     files = [root / f"{MNIST_FILES[split]}-{kind}-ubyte.gz" for kind in kinds]
     images, digits = (_read_idx(file, dims) for file, dims in zip(files, (3, 1), strict=True))
     again = "remove the files and type `mbm-lab data get mnist`"
-    if len(images) != len(digits) or len(images) == 0:
+    if len(images) != len(digits):
         raise ValueError(
             f"The images {tuple(images.shape)} and the digits {tuple(digits.shape)} in {root} do "
             f"not belong together: {again}."
@@ -314,6 +314,8 @@ def _read_idx(path: Path, dimensions: int) -> Tensor:
     shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4)]
     if data[:3] != b"\0\0\x08" or len(data) != start + math.prod(shape):
         raise ValueError(f"{path} is not a whole IDX file of bytes: {again}.")
+    if len(data) == start:
+        raise ValueError(f"{path} holds no values: {again}.")
     if own != dimensions:
         raise ValueError(f"{path} has {own} dimensions and should have {dimensions}, as if images "
                          f"and digits were swapped: {again}.")  # fmt: skip
@@ -398,7 +400,7 @@ def load_digit_sample(
     if split not in SAMPLE_PICTURES:
         raise ValueError(f'Unknown split {split!r}: the sample has "train", "val" and "test".')
     root = Path(root)
-    anew = "get the course anew"
+    anew = "download the course again"
     pixels = preprocessing.read_image(root / "written.webp")[0]  # a row for each digit
     text = preprocessing.read_text(root / "spoken.csv")
     rows = [row for row in csv.DictReader(text.splitlines()) if None not in row.values()]

@@ -121,7 +121,7 @@ def home() -> Path:
 def data_set(name: str) -> DataSet:
     """The data set of this name. Raises ValueError for an unknown one."""
     if name not in DATA_SETS:
-        raise ValueError(f'There is no data set "{name}": there are {", ".join(DATA_SETS)}.')
+        raise ValueError(f'There is no data set "{name}": choose one of {", ".join(DATA_SETS)}.')
     return DATA_SETS[name]
 
 
@@ -196,7 +196,8 @@ def get(name: str, agree: Callable[[str], bool]) -> Path:
         raise ValueError(f"No program may fetch {name}: {how_to_get(name)}.")
     terms = f"{name}: {known.what}.\nFrom: {known.source}.\nLicence: {known.licence}."
     if not agree(terms):
-        raise ValueError(f"{name} was not fetched, because you did not agree to its licence.")
+        raise ValueError(f"{name} was not fetched, because you did not agree to its licence: type "
+                         "yes (or add --agree), if you do.")  # fmt: skip
     folder = home() / name
     _check_way(folder)
     most = MARGIN * known.megabytes * 1_000_000

@@ -47,7 +47,7 @@ def named(variable: str) -> Path | None:
         said = said[1:-1].strip()
     if not said:
         return None
-    path = Path(os.path.expandvars(said)).expanduser()
+    path = Path(os.path.expanduser(os.path.expandvars(said)))
     if not path.is_absolute():
         raise ValueError(
             f"{variable} is {said!r}, which means another place in each folder: write it from the "

@@ -310,22 +310,22 @@ def _check_picture(
 ) -> None:
     """Raises ValueError for what is no tensor of pictures, (..., channels, H, W)."""
     if not isinstance(image, Tensor):
-        raise ValueError(f"{who} needs a tensor {shape}, and got {type(image).__name__}: read a "
+        raise ValueError(f"{who} needs a tensor {shape}, and got {_what(image)}: read a "
                          "file with read_image, or convert it with torch.as_tensor.")  # fmt: skip
     own = tuple(image.shape)
     if image.ndim < dimensions or 0 in own[-2:]:
         raise ValueError(f"{who} needs pictures {shape} with at least one pixel, and got {own}: "
                          "check where they come from.")  # fmt: skip
-    colours = own[-3] if image.ndim > 2 else None
-    last = own[-1] == (channels or 3) and colours not in (1, 3, channels)
-    if last and image.ndim > 2 or channels is not None and colours != channels:
-        cure = (
-            "put the colours before height and width with "
-            f"{'image' if dimensions < 4 else 'images'}.permute({', '.join(map(str, (*range(image.ndim - 3), -1, -3, -2)))})"
-            if own[-1] == (channels or 3)
-            else f"check that there are {channels} colours"
-        )
-        raise ValueError(f"{who} needs pictures {shape}, and got {own}: {cure}.")
+    if image.ndim == 2:
+        return
+    last = own[-1] == (channels or 3) and own[-3] not in (1, 3, channels)
+    if last:
+        order = ", ".join(map(str, (*range(image.ndim - 3), -1, -3, -2)))
+        raise ValueError(f"{who} needs pictures {shape}, and got {own}: put the colours before "
+                         f"height and width, with permute({order}).")  # fmt: skip
+    if channels is not None and own[-3] != channels:
+        raise ValueError(f"{who} needs pictures {shape}, and got {own}: give them {channels} "
+                         "colours.")  # fmt: skip
 
 
 def _check_fractions(images: Tensor, who: str) -> None:
@@ -337,6 +337,11 @@ def _check_fractions(images: Tensor, who: str) -> None:
         if one.numel() and (brightest := one.detach().max().item()) > 16:
             raise ValueError(f"{who} needs fractions between 0 and 1, and got pixels up to "
                              f"{brightest:,.0f}: divide them by 255.")  # fmt: skip
+
+
+def _what(value: object) -> str:
+    """What is no tensor, in words."""
+    return "None" if value is None else type(value).__name__
 
 
 def _kind(values: Tensor) -> str:
@@ -363,7 +368,7 @@ def read_text(path: str | Path) -> str:
             'save it as "UTF-8" in your editor.'
         ) from error
     if not text.strip():
-        raise ValueError(f"{path} is empty: it should hold a sentence.")
+        raise ValueError(f"{path} is empty: write a text into it, or name another file.")
     return text
 
 
@@ -390,7 +395,7 @@ def clean(text: str) -> str:
     text = HTML_CODE.sub(lambda code: html.unescape(code[0]), HTML_TAG.sub(" ", text))
     text = re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip().lower()
     if not text:
-        raise ValueError("The text is empty: it should hold at least one word.")
+        raise ValueError("The text is empty: write at least one word.")
     return text
 
 
@@ -608,7 +613,7 @@ def pad(sequences: Sequence[Sequence[int]]) -> Tensor:
     T is the longest length. Raises ValueError when there is no sequence or one is empty.
     """
     if not sequences or any(len(sequence) == 0 for sequence in sequences):
-        raise ValueError("Cannot pad an empty sequence: every text needs at least one word.")
+        raise ValueError("Cannot pad an empty sequence: give every text at least one word.")
     tokens = torch.full((len(sequences), max(map(len, sequences))), PAD, dtype=torch.long)
     for row, sequence in zip(tokens, sequences, strict=True):
         row[: len(sequence)] = torch.as_tensor(sequence)
@@ -783,7 +788,7 @@ def check_sound(sound: Tensor, who: str, least: int = 1) -> None:
     """Raises ValueError for what is no sound as `read_audio` gives it: (T,) float32, at least so
     many samples. who: the function that needs it."""
     if not isinstance(sound, Tensor):
-        raise ValueError(f"{who} needs a tensor of samples, and got {type(sound).__name__}: "
+        raise ValueError(f"{who} needs a tensor of samples, and got {_what(sound)}: "
                          "convert it with torch.as_tensor(samples).float().")  # fmt: skip
     if sound.ndim != 1 or len(sound) < least:
         cure = "take the mean of its channels" if sound.ndim == 2 else "take a longer part of it"
@@ -803,8 +808,10 @@ def check_sound(sound: Tensor, who: str, least: int = 1) -> None:
             place = int((~sound.isfinite()).nonzero()[0])
             raise ValueError(f"{who} got a sound that is no number at sample {place:,} "
                              f"({sound[place].item()}): find out where it comes from.")  # fmt: skip
-        raise ValueError(f"{who} needs samples between -1 and 1, and got some up to "
-                         f"{loudest:,.0f}: divide them by 32_768, if they had 16 bits.")  # fmt: skip
+        raise ValueError(
+            f"{who} needs samples between -1 and 1, and got some up to {loudest:,.0f}: divide them "
+            "by 32_768, if they had 16 bits."
+        )
 
 
 def log_mel(waveform: Tensor, n_mels: int = 40, n_fft: int = 400, hop: int = 160) -> Tensor:

@@ -495,7 +495,7 @@ def _moves(path: Path) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=preprocessing.picture_kinds()) as image:
             return getattr(image, "n_frames", 1) > 1
     except (OSError, SyntaxError, ValueError):
         return False

@@ -66,8 +66,16 @@ def read_aloud(card: Card, text: str) -> np.ndarray:
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:
     """Changes the sample rate of (T,) samples to SPEECH_RATE, first removing what that cannot
-    carry.
+    carry. Raises ValueError for what is no sound of one channel in fractions, and for a rate below
+    1.
     """
+    if samples.ndim != 1 or samples.dtype.kind != "f":
+        raise ValueError(
+            f"resample needs one channel (T,) of fractions, and got {samples.dtype} of shape "
+            f"{samples.shape}: take one channel, and divide by 32_768 if it has 16 bits."
+        )
+    if not isinstance(rate, int) or rate < 1:
+        raise ValueError(f"The rate is {rate!r} samples a second: give a whole number from 1.")
     if rate == SPEECH_RATE:
         return samples
     from scipy.signal import resample_poly

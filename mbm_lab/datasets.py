@@ -460,7 +460,7 @@ def write_digit_sample(
     Everything else is as published. Existing files of these names are replaced. Raises as
     `load_mnist` and `load_spoken_digits`, OSError when the folder cannot be written.
     """
-    folder = Path(folder)
+    folder = Path(os.path.expanduser(folder)).absolute()
     names = ("written.webp", "spoken.csv", "spoken.ogg")
     for there in (folder, *(folder / name for name in names)):
         if os.path.lexists(there) and there.is_dir() != (there == folder):

@@ -638,6 +638,9 @@ def text_to_tensor(texts: Sequence[str], vocabulary: Vocabulary, language: str =
 
 LONGEST_SOUND = 3600.0
 """Seconds of the longest sound that is read."""
+MOST_SAMPLES = 400_000_000
+"""Samples in all channels of the largest sound that is read: an hour in stereo at 48,000 a second
+has 346 million."""
 
 OTHER_SOUNDS = [
     (rb".{4}ftyp", "m4a, mp4 or another kind of Apple's"),
@@ -722,6 +725,10 @@ def _samples(path: Path) -> tuple[np.ndarray, int]:
                 count += len(piece)
                 if count > LONGEST_SOUND * rate:
                     raise UnreadableError(path, "is longer than an hour: cut it into pieces")
+                if count * piece.shape[1] > MOST_SAMPLES:
+                    raise UnreadableError(path, f"has more than {MOST_SAMPLES // 10**6} million "
+                                          "samples in all channels: cut it into pieces, or save it "
+                                          "with fewer samples a second")  # fmt: skip
             promised = file.frames
     except PermissionError:
         why = "may not be read: allow yourself to read it (its permissions forbid it)"

@@ -48,3 +48,20 @@ def test_the_variable_names_it_for_the_lessons_kernels(monkeypatch):
     monkeypatch.setenv("MBM_HOME", "/somewhere/mine")
     done = subprocess.run(command, cwd=place.COURSE, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()) == Path("/somewhere/mine")
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [("~/sets", "sets"), ("$HOME/sets", "sets"), ('"~/sets"', "sets"), (" ~ ", ""), ("", None)],
+)
+def test_a_variable_names_a_place_as_a_shell_would(installed, monkeypatch, said, wanted):
+    monkeypatch.setenv("MBM_DATA_HOME", said)
+    named = place.named("MBM_DATA_HOME")
+    assert named == (None if wanted is None else installed / wanted)
+
+
+@pytest.mark.parametrize("said", ["sets", "./sets", "~nobody_at_all/sets", "$NOT_SET_AT_ALL/sets"])
+def test_a_place_that_depends_on_where_one_is_is_refused(monkeypatch, said):
+    monkeypatch.setenv("MBM_DATA_HOME", said)
+    with pytest.raises(ValueError, match="MBM_DATA_HOME is .*another place in each folder"):
+        place.named("MBM_DATA_HOME")

@@ -74,7 +74,7 @@ def build(out: str | Path, cards: list[Card] | None = None) -> None:
     Raises FileExistsError when `out` exists and is not empty, FileNotFoundError without espeak-ng,
     OSError when the folder cannot be written.
     """
-    out = Path(out).absolute()
+    out = Path(os.path.expanduser(out)).absolute()
     if os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} already exists and is not empty: name a new folder.")
     cards = course_cards() if cards is None else cards

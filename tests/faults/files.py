@@ -725,7 +725,8 @@ def samples_and_cards(rng: random.Random) -> Iterator[Fault]:
                     lambda _, w=which: few().subset(w))  # fmt: skip
     yield Fault("the data of the course", "one card by its number", lambda _: few()[1], ("[1]",))
     for what, which, count in [("nothing", [], 0), ("a mask", [True, False, True], 2),
-                               ("from the end", [-1], 1), ("NumPy", np.array([2, 0]), 2)]:  # fmt: skip
+                               ("from the end", [-1], 1),
+                               ("NumPy", np.array([2, 0]), 2)]:  # fmt: skip
         yield Fault("the data of the course", f"subset of {what}",
                     lambda _, w=which: few().subset(w),
                     right=lambda read, c=count: len(read) == c)  # fmt: skip

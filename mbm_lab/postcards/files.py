@@ -148,7 +148,7 @@ def read_cards(folder: str | Path) -> list[Card]:
         if not caption.strip():
             raise ValueError(
                 f"{folder / 'captions.txt'} has no caption for {row['name']}.png, which cards.csv "
-                "lists: restore the file, or rebuild the data with `mbm-lab postcards --out DIR`."
+                "lists: repair the file, or draw the data anew with `mbm-lab postcards --out DIR`."
             )
         factors = {}
         for column in CARD_COLUMNS:
@@ -157,7 +157,7 @@ def read_cards(folder: str | Path) -> list[Card]:
             except ValueError:
                 raise ValueError(
                     f"{folder / 'cards.csv'}, row {number} ({row['name']}), cannot have "
-                    f"{row[column][:40]!r} as {column}: restore the file, or rebuild the data with "
+                    f"{row[column][:40]!r} as {column}: repair the file, or draw the data anew with "
                     "`mbm-lab postcards --out DIR`."
                 ) from None
         cards.append(Card(**factors, caption=caption))
@@ -191,7 +191,7 @@ def _read_table(path: Path, columns: list[str]) -> list[dict[str, str]]:
     """The rows of a CSV file that has these columns. Raises as `read_cards`."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing: it belongs to the postcards. Restore it, or rebuild the data with "
+            f"{path} is missing: it belongs to the postcards. Restore it, or draw the data anew with "
             "`mbm-lab postcards --out DIR`."
         )
     rows = []
@@ -201,7 +201,7 @@ def _read_table(path: Path, columns: list[str]) -> list[dict[str, str]]:
             if reader.fieldnames != columns:
                 raise ValueError(
                     f"{path} does not have the columns of the postcards: {', '.join(columns)}. "
-                    "Restore it."
+                    "Repair it."
                 )
             for row in reader:
                 if None in row or None in row.values():

@@ -486,7 +486,9 @@ def write_digit_sample(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with beside.folder(folder / "sample") as made:
-            sheet.save(made / "written.webp", lossless=True, quality=100, method=6)
+            postcards.write_picture(
+                sheet, made / "written.webp", lossless=True, quality=100, method=6
+            )
             (made / "spoken.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
             postcards.write_sound(np.concatenate(sounds), made / "spoken.ogg", 0.99, FSDD_RATE)
             for name in names:

@@ -469,17 +469,22 @@ def _trained(
 def example_table(count: int = 450, seed: int = 0) -> Path:
     """Writes `count` postcards into a new folder, as a table of one's own could be: cards.csv with
     the columns photo, message and mood, beside it the pictures in `photos`. Raises ValueError for
-    more than there are."""
+    more than there are, OSError when there is no room."""
     there = len(datasets.load_postcards("test", parts=()))
     if not isinstance(count, int) or not 1 <= count <= there:
         raise ValueError(f"count is {count!r}: give a whole number from 1 to {there}.")
     folder = Path(tempfile.mkdtemp(prefix="mbm-table-"))
-    (folder / "photos").mkdir()
-    cards = datasets.load_postcards("test", parts=()).cards
-    with (folder / "cards.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["photo", "message", "mood"])
-        for card in random.Random(seed).sample(cards, count):
-            shutil.copy(datasets.POSTCARDS / "images" / f"{card.name}.png", folder / "photos")
-            writer.writerow([f"{card.name}.png", card.message, f"{card.mood:.3f}"])
+    try:
+        (folder / "photos").mkdir()
+        cards = datasets.load_postcards("test", parts=()).cards
+        with (folder / "cards.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["photo", "message", "mood"])
+            for card in random.Random(seed).sample(cards, count):
+                shutil.copy(datasets.POSTCARDS / "images" / f"{card.name}.png", folder / "photos")
+                writer.writerow([f"{card.name}.png", card.message, f"{card.mood:.3f}"])
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise OSError(f"The table could not be written into {folder} ({error.strerror}): make room "
+                      "there.") from None  # fmt: skip
     return folder

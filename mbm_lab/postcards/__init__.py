@@ -70,6 +70,7 @@ from mbm_lab.postcards.files import (
     read_cards,
     write_captions,
     write_cards,
+    write_picture,
     write_sound,
 )
 from mbm_lab.postcards.painting import (
@@ -159,5 +160,6 @@ __all__ = [
     "with_voice",
     "write_captions",
     "write_cards",
+    "write_picture",
     "write_sound",
 ]

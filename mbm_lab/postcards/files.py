@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from PIL import Image
 from tqdm.auto import tqdm
 
 from mbm_lab import beside
@@ -45,6 +46,17 @@ def write_sound(
     made = io.BytesIO()
     soundfile.write(made, samples, rate, format="OGG", subtype="OPUS", compression_level=level)
     Path(path).write_bytes(made.getvalue())
+
+
+def write_picture(picture: Image.Image, path: Path, **options: object) -> None:
+    """Writes a picture, or film, of the kind that the file's name says; options: Pillow's.
+
+    Raises OSError when it cannot be written. (It is made in memory, since Pillow does not see that
+    the last piece of a file had no room.)
+    """
+    made = io.BytesIO()
+    picture.save(made, path.suffix.removeprefix("."), **options)
+    path.write_bytes(made.getvalue())
 
 
 def write_cards(cards: list[Card], path: Path) -> None:
@@ -103,14 +115,15 @@ def _write_all(out: Path, cards: list[Card]) -> None:
     for folder in ("images", "voices", "notes", "clips"):
         (out / folder).mkdir(parents=True)
     for card in tqdm(cards, desc="postcards", unit="card"):
-        picture(card).save(out / "images" / f"{card.name}.png", optimize=True)
+        write_picture(picture(card), out / "images" / f"{card.name}.png", optimize=True)
         if card.voice:
             write_sound(voice(card), out / "voices" / f"{card.name}.ogg", level=0.95)
         if has_note(card):
             write_sound(spoken_note(card), out / "notes" / f"{card.name}.ogg", level=1.0)
         if card.change:
             first, *rest = clip(card)
-            first.save(
+            write_picture(
+                first,
                 out / "clips" / f"{card.name}.webp",
                 save_all=True,
                 append_images=rest,
@@ -157,8 +170,8 @@ def read_cards(folder: str | Path) -> list[Card]:
             except ValueError:
                 raise ValueError(
                     f"{folder / 'cards.csv'}, row {number} ({row['name']}), cannot have "
-                    f"{row[column][:40]!r} as {column}: repair the file, or draw the data anew with "
-                    "`mbm-lab postcards --out DIR`."
+                    f"{row[column][:40]!r} as {column}: repair the file, or draw the data anew "
+                    "with `mbm-lab postcards --out DIR`."
                 ) from None
         cards.append(Card(**factors, caption=caption))
     return cards
@@ -191,8 +204,8 @@ def _read_table(path: Path, columns: list[str]) -> list[dict[str, str]]:
     """The rows of a CSV file that has these columns. Raises as `read_cards`."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing: it belongs to the postcards. Restore it, or draw the data anew with "
-            "`mbm-lab postcards --out DIR`."
+            f"{path} is missing: it belongs to the postcards. Restore it, or draw the data anew "
+            "with `mbm-lab postcards --out DIR`."
         )
     rows = []
     try:

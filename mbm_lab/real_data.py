@@ -473,8 +473,9 @@ def example_table(count: int = 450, seed: int = 0) -> Path:
     there = len(datasets.load_postcards("test", parts=()))
     if not isinstance(count, int) or not 1 <= count <= there:
         raise ValueError(f"count is {count!r}: give a whole number from 1 to {there}.")
-    folder = Path(tempfile.mkdtemp(prefix="mbm-table-"))
+    folder = Path(tempfile.gettempdir())
     try:
+        folder = Path(tempfile.mkdtemp(prefix="mbm-table-"))
         (folder / "photos").mkdir()
         cards = datasets.load_postcards("test", parts=()).cards
         with (folder / "cards.csv").open("w", encoding="utf-8", newline="") as file:
@@ -484,7 +485,8 @@ def example_table(count: int = 450, seed: int = 0) -> Path:
                 shutil.copy(datasets.POSTCARDS / "images" / f"{card.name}.png", folder / "photos")
                 writer.writerow([f"{card.name}.png", card.message, f"{card.mood:.3f}"])
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.name.startswith("mbm-table-"):
+            shutil.rmtree(folder, ignore_errors=True)
         raise OSError(f"The table could not be written into {folder} ({error.strerror}): make room "
                       "there.") from None  # fmt: skip
     return folder

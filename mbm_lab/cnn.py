@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import datasets, postcards, preprocessing
+from mbm_lab import arguments, datasets, postcards, preprocessing
 from mbm_lab.device import device_of
 
 # --- Convolution by hand
@@ -86,12 +86,14 @@ def _check_convolution(
 def compare(name: str, ours: Tensor, torchs: Tensor) -> str:
     """One line that says whether two results are the same: exactly, or up to rounding.
 
-    Raises ValueError when their shapes differ.
+    Raises ValueError when their shapes differ, or there is nothing to compare.
     """
     if ours.shape != torchs.shape:
         raise ValueError(
-            f"{name}: the shapes differ, {tuple(ours.shape)} and {tuple(torchs.shape)}."
+            f"{name}: the shapes differ, {tuple(ours.shape)} and {tuple(torchs.shape)}: check "
+            "padding, stride and the order of the dimensions."
         )
+    arguments.check_some("compare", ours)
     difference = (ours - torchs).abs().max().item()
     exact, close = torch.equal(ours, torchs), torch.allclose(ours, torchs, rtol=1e-4, atol=1e-5)
     return f"{name:20} exact: {exact!s:5}  close: {close!s:5}  largest difference: {difference:.0e}"
@@ -110,7 +112,8 @@ class ImageEncoder(nn.Module):
 
     last: what stands in the place of the tanh; lesson 06 says when another layer is better.
 
-    Raises ValueError when the images have another shape.
+    Raises ValueError when the images have another shape, are no fractions (uint8), hold NaN, or are
+    far outside of [0, 1], as where one forgot to divide by 255.
     """
 
     def __init__(self, dim: int = 32, last: nn.Module | None = None):
@@ -133,6 +136,7 @@ class ImageEncoder(nn.Module):
                 f"ImageEncoder needs images of shape (B, 3, {size}, {size}) and got "
                 f"{tuple(images.shape)}: load them with preprocessing.load_image."
             )
+        arguments.check_pictures("ImageEncoder", images)
         x = preprocessing.normalise(images)  # (B, 3, 64, 64)
         x = self.convolutions(x)  # (B, 32, 8, 8)
         x = self.project(x.flatten(1))  # (B, dim)

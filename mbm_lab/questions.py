@@ -13,7 +13,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import captioning, datasets, fusion, postcards, preprocessing, rnn, stored, training
+from mbm_lab import (
+    arguments,
+    captioning,
+    datasets,
+    fusion,
+    postcards,
+    preprocessing,
+    rnn,
+    stored,
+    training,
+)
 from mbm_lab.device import seeded
 from mbm_lab.preprocessing import PAD
 from mbm_lab.stored import Result
@@ -66,7 +76,8 @@ def ask(card: postcards.Card, place: int, rng: random.Random) -> Question:
 
 
 def ask_all(cards: datasets.Postcards, per_card: int = 5, seed: int = 0) -> list[Question]:
-    """`per_card` questions to each card."""
+    """`per_card` questions to each card. Raises ValueError when that is below 1."""
+    arguments.check_count("per_card", per_card, 1, 5)
     rng = random.Random(seed)
     places = [place for place in range(len(cards)) for _ in range(per_card)]
     return [ask(cards.cards[place], place, rng) for place in places]
@@ -123,8 +134,19 @@ def question_tensors(
     vocabulary: preprocessing.Vocabulary,
     answers: Sequence[str],
 ) -> Quiz:
-    """Questions about pictures with these features (N, 48) as tensors."""
+    """Questions about pictures with these features (N, 48) as tensors.
+
+    Raises ValueError when there is no question, when one is about a picture without features, and
+    when its answer is not among the answers.
+    """
+    arguments.check_lists("question_tensors", questions=questions)
+    arguments.check_lists("question_tensors", answers=answers)
     places = [question.place for question in questions]
+    arguments.check_places(
+        "question_tensors", torch.tensor(places), len(questions), len(features)
+    )
+    for question in questions:
+        arguments.check_choice("answer", question.answer, answers)
     tokens = preprocessing.text_to_tensor([question.text for question in questions], vocabulary)
     target = torch.tensor([answers.index(question.answer) for question in questions])
     kinds = [question.kind for question in questions]

@@ -91,6 +91,19 @@ def check_positive(name: str, value: object, such_as: float) -> None:
         )
 
 
+def check_number(name: str, value: object, such_as: float) -> None:
+    """Raises ArgumentError unless the value is a finite number."""
+    try:
+        good = not isinstance(value, bool | str) and math.isfinite(float(value))
+    except (TypeError, ValueError, RuntimeError):
+        good = False
+    if not good:
+        raise ArgumentError(
+            f"{name} is {kind(value).removeprefix('the number ')}: give a finite number, such as "
+            f"{such_as}."
+        )
+
+
 def check_switch(name: str, value: object) -> None:
     """Raises ArgumentError unless the value is True or False."""
     if not isinstance(value, bool):

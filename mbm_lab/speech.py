@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mbm_lab import captioning, datasets, postcards, preprocessing, stored, training
+from mbm_lab import arguments, captioning, datasets, postcards, preprocessing, stored, training
 from mbm_lab.device import device_of, seeded
 from mbm_lab.preprocessing import PAD
 from mbm_lab.stored import Result
@@ -104,13 +104,30 @@ def add_noise(waveform: Tensor, snr_db: float, generator: torch.Generator) -> Te
     The signal-to-noise ratio in decibels is 10 · log10(power of the sound / power of the noise): at
     0 dB both are equally strong.
     """
+    check_sound(waveform)
+    arguments.check_number("snr_db", snr_db, -10)
     power = waveform.square().mean()
     noise = torch.randn(waveform.shape, generator=generator)
     return waveform + noise * (power / 10 ** (snr_db / 10)).sqrt()
 
 
+def check_sound(waveform: Tensor) -> None:
+    """Raises ValueError unless this is the sound of one channel, (T,) fractions."""
+    arguments.check_tensor("The recording", waveform)
+    if waveform.ndim != 1 or not waveform.is_floating_point():
+        whole = "" if waveform.is_floating_point() else ", and waveform.float() / 32768 of int16"
+        raise arguments.ArgumentError(
+            f"A recording is one channel of samples between -1 and 1, (T,) as float32, and this is "
+            f"{arguments.dtype(waveform)} of shape {arguments.shape(waveform)}: load it with "
+            f"preprocessing.read_audio{whole}."
+        )
+    arguments.check_finite("The recording's samples", waveform)
+
+
 def check_recording(waveform: Tensor) -> None:
-    """Raises ValueError for a recording that is silent, or longer than training ever heard."""
+    """Raises ValueError for a recording that is silent, or longer than training ever heard; and
+    as `check_sound`."""
+    check_sound(waveform)
     seconds = len(waveform) / preprocessing.SAMPLE_RATE
     if seconds > LONGEST_SECONDS:
         raise ValueError(
@@ -128,8 +145,10 @@ def mels_of(waveforms: Sequence[Tensor]) -> dict[str, Tensor]:
     (N,)}.
 
     The powers are those whose logarithm is `preprocessing.log_mel`; "power" is the mean square of
-    each waveform, for adding noise. Raises as `check_recording` does.
+    each waveform, for adding noise. Raises ValueError when there is none, and as `check_recording`
+    does.
     """
+    arguments.check_lists("mels_of", waveforms=waveforms)
     for waveform in waveforms:
         check_recording(waveform)
     mels = [preprocessing.log_mel(waveform).exp() for waveform in waveforms]
@@ -295,8 +314,12 @@ WORD_KINDS = {
 def align(true: Sequence[str], written: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs (true word, written word) with the fewest errors; "" where one is missing.
 
-    Levenshtein's distance (1966): each wrong, missing or surplus word costs 1.
+    Levenshtein's distance (1966): each wrong, missing or surplus word costs 1. Raises ValueError
+    for a text, which must be cut into words first.
     """
+    for name, words in {"true": true, "written": written}.items():
+        if isinstance(words, str):
+            raise ValueError(f"align compares words, and {name} is a text: write {name}.split().")
     cost = [[i + j for j in range(len(written) + 1)] for i in range(len(true) + 1)]
     for i, a in enumerate(true, 1):
         for j, b in enumerate(written, 1):
@@ -320,7 +343,11 @@ def error_rates(written: Sequence[str], true: Sequence[str]) -> dict[str, float]
     """The word error rate, and for each kind of word the share that is wrong or missing.
 
     "all": by torchmetrics, wrong, missing and surplus words divided by the number of true words.
+    Raises ValueError unless there are as many true texts as written ones, with a word among them.
     """
+    arguments.check_texts("error_rates", written=written, true=true)
+    if not any(text.split() for text in true):
+        raise ValueError("error_rates counts errors in true words, and there is none: pass some.")
     from torchmetrics.functional.text import word_error_rate
 
     wrong, count = dict.fromkeys(WORD_KINDS, 0), dict.fromkeys(WORD_KINDS, 0)
@@ -367,8 +394,17 @@ def pace(waveform: Tensor, text: str) -> float:
 def best_weights(readings: Tensor, m: Tensor) -> Tensor:
     """The exact best weights of K readings (K, N) of the moods m (N,), and the intercept: (K + 1,).
 
-    Least squares, as `fusion.best_weights`, for any number of witnesses.
+    Least squares, as `fusion.best_weights`, for any number of witnesses. Raises ValueError for
+    other shapes, and for NaN (a voice without a pitch).
     """
+    arguments.check_tensor("readings", readings)
+    if readings.ndim != 2:
+        raise ValueError(
+            f"best_weights needs readings (K, N), one row a witness, and got "
+            f"{arguments.shape(readings)}: write torch.stack([f, g, …])."
+        )
+    for row in readings:
+        arguments.check_readings("best_weights", readings=row, m=m)
     columns = torch.cat([readings, torch.ones_like(readings[:1])]).double().T  # (N, K + 1)
     return torch.linalg.lstsq(columns, m.double()).solution
 
@@ -444,8 +480,10 @@ def recognise(
 ) -> list[str]:
     """Writes what was said in each recording, greedily; image (N, 48).
 
-    Raises ValueError for a recording that is silent or too long.
+    Raises ValueError for a recording that is silent or too long, and unless there are as many
+    pictures as recordings.
     """
+    arguments.check_rows("recognise", waveforms=waveforms, image=image)
     log_p = training.predict(model, mels_of(waveforms) | {"image": image})
     return [" ".join(vocabulary.decode(words)) for words in greedy_words(log_p)]
 
@@ -500,7 +538,10 @@ def picture_words(
 
 def paste(heard: Sequence[str], guesses: Sequence[dict[str, str]]) -> list[str]:
     """A rival without training: each thing that was heard gives way to the picture's word of the
-    same kind, "for ana hat and rain" to "for ana bat and rain"."""
+    same kind, "for ana hat and rain" to "for ana bat and rain". Raises ValueError unless there are as
+    many guesses as texts."""
+    arguments.check_texts("paste", heard=heard)
+    arguments.check_lists("paste", heard=heard, guesses=guesses)
     kind_of = {word: kind for kind, words in THINGS.items() for word in words}
     return [
         " ".join(guess[kind_of[word]] if word in kind_of else word for word in text.split())

@@ -140,8 +140,8 @@ def check_one_shape(function: str, **tensors: Tensor) -> None:
     for name, b in others:
         if a.shape != b.shape:
             raise ArgumentError(
-                f"{function} needs {' and '.join(tensors)} of one shape, and {first} has {shape(a)} "
-                f"and {name} has {shape(b)}: {_cure(first, a, name, b)}."
+                f"{function} needs {' and '.join(tensors)} of one shape, and {first} has "
+                f"{shape(a)} and {name} has {shape(b)}: {_cure(first, a, name, b)}."
             )
 
 
@@ -435,7 +435,7 @@ def check_others(
         )
     if checkpoint is not None and (not isinstance(checkpoint, str | Path) or not str(checkpoint)):
         raise ArgumentError(
-            f"checkpoint is {kind(checkpoint)}: name a folder, such as checkpoint=\"my_run\"."
+            f'checkpoint is {kind(checkpoint)}: name a folder, such as checkpoint="my_run".'
         )
 
 
@@ -604,7 +604,8 @@ def augmented(augment: Callable, batches: Iterable, generator: torch.Generator) 
 
 def unharmed(function: Callable) -> Callable:
     """A function whose first argument is a model: where it refuses something (ArgumentError), the
-    model has afterwards the weights, statistics and modes that it had before."""
+    model has afterwards the weights, statistics and modes that it had before, and the next random
+    numbers are those that would have come."""
 
     @functools.wraps(function)
     def careful(model, *args, **options):
@@ -612,6 +613,7 @@ def unharmed(function: Callable) -> Callable:
         modes = [(part, part.training) for part in parts]
         held = [*model.parameters(), *model.buffers()] if parts else []
         before = [(tensor, tensor.detach().clone()) for tensor in held]
+        drawn = torch.get_rng_state()
         try:
             return function(model, *args, **options)
         except ArgumentError:
@@ -620,6 +622,7 @@ def unharmed(function: Callable) -> Callable:
                     tensor.copy_(values)
             for part, mode in modes:
                 part.training = mode
+            torch.set_rng_state(drawn)
             raise
 
     return careful
@@ -698,7 +701,8 @@ def _loss_explained(output: object, target: Tensor) -> Iterator[None]:
         held = f" of {len(output)} things" if isinstance(output, tuple | list) else ""
         raise ArgumentError(
             f"The model returns {kind(output)}{held}, and the loss cannot use it "
-            f"({_short(error)}): let forward return one tensor, or write a loss that takes it apart."
+            f"({_short(error)}): let forward return one tensor, or write a loss that takes it "
+            "apart."
         ) from error
 
 

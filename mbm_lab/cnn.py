@@ -88,6 +88,8 @@ def compare(name: str, ours: Tensor, torchs: Tensor) -> str:
 
     Raises ValueError when their shapes differ, or there is nothing to compare.
     """
+    arguments.check_tensor(name, ours)
+    arguments.check_tensor(name, torchs)
     if ours.shape != torchs.shape:
         raise ValueError(
             f"{name}: the shapes differ, {tuple(ours.shape)} and {tuple(torchs.shape)}: check "

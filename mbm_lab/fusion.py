@@ -445,7 +445,8 @@ class MultimodalModel(nn.Module):
         for name in inputs:
             if name not in known:
                 raise ValueError(
-                    f'This model has no modality "{name}": it has {" and ".join(known)}.'
+                    f'This model has no modality "{name}": it has {" and ".join(known)}. '
+                    "Leave it out, or check its name."
                 )
         features = {name: self.encoders[name](inputs[name]) for name in known if name in inputs}
         missing = [name for name in known if name not in inputs]

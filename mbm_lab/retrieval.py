@@ -284,7 +284,7 @@ def recall(found: Tensor, captions: Sequence[str], wanted: Sequence[str], k: int
     if found.shape[1] < min(k, len(captions)):
         raise ValueError(
             f"recall among the first {k} needs as many found places, and got {found.shape[1]}: "
-            f"search with k={k}."
+            f"ask search for k={k}."
         )
     return torch.tensor(
         [

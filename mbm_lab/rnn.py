@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mbm_lab import datasets, postcards, preprocessing
+from mbm_lab import arguments, datasets, postcards, preprocessing
 from mbm_lab.device import device_of
 
 # --- By hand
@@ -138,14 +138,9 @@ class TextEncoder(nn.Module):
         ):
             raise ValueError(
                 "TextEncoder needs tokens of shape (B, T) with at least one word in every row, the "
-                f"padding after it; it got {tuple(tokens.shape)}."
+                f"padding after it; it got {tuple(tokens.shape)}. Leave empty rows out."
             )
-        if int(tokens.max()) >= self.embedding.num_embeddings:
-            raise ValueError(
-                f"A word has the number {int(tokens.max())}, but this TextEncoder knows "
-                f"{self.embedding.num_embeddings} words (numbered from 0): encode the "
-                "texts with the vocabulary that it was made for."
-            )
+        arguments.check_tokens("TextEncoder", tokens, self.embedding.num_embeddings)
         lengths = preprocessing.lengths(tokens)  # (B,)
         words = self.embedding(tokens)  # (B, T, 32)
         packed = pack_padded_sequence(words, lengths.cpu(), batch_first=True, enforce_sorted=False)

@@ -538,8 +538,8 @@ def picture_words(
 
 def paste(heard: Sequence[str], guesses: Sequence[dict[str, str]]) -> list[str]:
     """A rival without training: each thing that was heard gives way to the picture's word of the
-    same kind, "for ana hat and rain" to "for ana bat and rain". Raises ValueError unless there are as
-    many guesses as texts."""
+    same kind, "for ana hat and rain" to "for ana bat and rain". Raises ValueError unless there are
+    as many guesses as texts."""
     arguments.check_texts("paste", heard=heard)
     arguments.check_lists("paste", heard=heard, guesses=guesses)
     kind_of = {word: kind for kind, words in THINGS.items() for word in words}

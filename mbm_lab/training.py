@@ -242,6 +242,8 @@ def fit(
     arguments.check_optimizer(optimizer)
     arguments.check_others(one_cycle, resume, progress, augment, checkpoint)
     _check_data(inputs, targets, loss, val)
+    epochs, batch_size, seed = int(epochs), int(batch_size), int(seed)  # NumPy's numbers, too
+    learning_rate = float(learning_rate)
     if patience is not None and val is None:
         raise ValueError(
             "Early stopping needs validation data: pass val=(inputs, targets) along with patience."

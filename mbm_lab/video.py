@@ -48,7 +48,7 @@ def _check_length(frames: int) -> None:
     if frames < 2:
         raise ValueError(
             f"A film needs at least two frames, and this one has {frames}: in a single picture "
-            "nothing changes. Lesson 06 describes pictures."
+            "nothing changes. Take two or more; lesson 06 describes pictures."
         )
 
 
@@ -185,8 +185,8 @@ def shuffle_frames(frames: Tensor, seed: int = 0) -> Tensor:
     arguments.check_tensor("frames", frames)
     if frames.ndim < 3:
         raise ValueError(
-            f"shuffle_frames needs films (N, T, …), and got {tuple(frames.shape)}: for one film "
-            "write film[None]."
+            f"shuffle_frames needs films (N, T, …), and got {tuple(frames.shape)}: write "
+            "film[None] for one film."
         )
     generator = torch.Generator().manual_seed(seed)
     orders = torch.rand(frames.shape[:2], generator=generator).argsort(1)  # (N, T)

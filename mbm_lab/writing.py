@@ -192,13 +192,13 @@ def teacher_forcing(
     """
     if not captions:
         raise ValueError("teacher_forcing got no captions: pass at least one pair.")
-    for language, texts in captions:
-        arguments.check_texts(f"teacher_forcing ({language})", captions=texts)
     if len({len(texts) for _, texts in captions}) != 1:
         raise ValueError(
             "Every picture needs as many captions as the others: the lists differ in length, so "
             "fill them up or cut them."
         )
+    for _, texts in captions:
+        arguments.check_texts("teacher_forcing", captions=texts)
     rows = [
         [encode(text, language, vocabulary) for text in texts] for language, texts in captions
     ]  # K lists of N sentences

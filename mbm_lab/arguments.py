@@ -124,9 +124,9 @@ def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
 def check_tensor(name: str, value: object) -> None:
     """Raises ArgumentError unless the value is a tensor."""
     if not isinstance(value, Tensor):
-        raise ArgumentError(
-            f"{name} is {kind(value)} and must be a tensor: make one with torch.as_tensor(…)."
-        )
+        listed = isinstance(value, list | int | float) or hasattr(value, "__array__")
+        cure = "make one with torch.as_tensor(…)" if listed else "pass one"
+        raise ArgumentError(f"{name} is {kind(value)} and must be a tensor: {cure}.")
 
 
 def check_one_shape(function: str, **tensors: Tensor) -> None:
@@ -245,9 +245,10 @@ def check_tokens(function: str, tokens: Tensor, most: int, what: str = "word") -
         )
     if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < most:
         wrong = int(tokens.max()) if tokens.max() >= most else int(tokens.min())
+        known = "the vocabulary that the numbers came from" if what == "word" else f"another {what}"
         raise ArgumentError(
             f"{function} got a {what} with the number {wrong}, and there are {most}, numbered from "
-            "0: use those that the numbers came from."
+            f"0 to {most - 1}: use {known}."
         )
 
 
@@ -479,8 +480,10 @@ def check_examples(inputs: object, targets: object, what: str = "") -> None:
     check_tensor(f"{what}targets", targets)
     named = inputs if isinstance(inputs, dict) else {f"{what}inputs": inputs}
     for name, values in named.items():
-        if isinstance(values, Tensor) and values.ndim and len(values) != targets.numel() // max(
-            1, math.prod(targets.shape[1:])
+        if (
+            isinstance(values, Tensor)
+            and values.ndim
+            and len(values) != targets.numel() // max(1, math.prod(targets.shape[1:]))
         ):
             raise ArgumentError(
                 f"{name} has {len(values)} examples and the {what}targets have {len(targets)}: "
@@ -533,7 +536,7 @@ def check_readers(model: object, inputs: object, wanted: int | None = None) -> N
 def check_pair(pair: object, what: str) -> None:
     """Raises ArgumentError unless this is a pair, inputs and targets."""
     if not isinstance(pair, tuple | list) or len(pair) != 2:
-        found = f"{len(pair)} things" if isinstance(pair, tuple | list) else kind(pair)
+        found = f"of length {len(pair)}" if isinstance(pair, tuple | list) else kind(pair)
         raise ArgumentError(f"{what} is {found}: pass a pair, {what}=(inputs, targets).")
 
 
@@ -666,6 +669,15 @@ def watched(loss: Callable) -> Callable:
     return one_number
 
 
+def check_output(output: object) -> None:
+    """Raises ArgumentError unless a model's output is a tensor."""
+    if not isinstance(output, Tensor):
+        held = f" of {len(output)} things" if isinstance(output, tuple | list) else ""
+        raise ArgumentError(
+            f"The model returns {kind(output)}{held}: let its forward return one tensor."
+        )
+
+
 def check_value(value: object, output: object) -> None:
     """Raises ArgumentError unless a loss's value is one number that can be learned from."""
     if not isinstance(value, Tensor):
@@ -744,7 +756,8 @@ class Meeting(TorchFunctionMode):
         one, other = pair
         both = self.of.get(id(one)), self.of.get(id(other))
         if both == ({"target"}, {"output"}) and (
-            name in ONE_SIDED and (name != "kl_div" or one is self.target)
+            name in ONE_SIDED
+            and (name != "kl_div" or one is self.target)
             or name in ("cross_entropy", "nll_loss")
         ):
             raise ArgumentError(

@@ -76,8 +76,8 @@ def lent(model: nn.Module, device: torch.device | None = None) -> Iterator[torch
         device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
     except (RuntimeError, TypeError, AssertionError):
         raise ValueError(
-            f"device is {device!r}, which is not here: leave it out, or pass torch.device with cpu, "
-            "cuda or mps."
+            f"device is {device!r}, which this computer does not have: leave it out, or pass one "
+            'such as torch.device("cpu").'
         ) from None
     homes = [
         (module, name, tensor, tensor.data, tensor.grad)

@@ -114,7 +114,7 @@ def predict(
             x = to_device(take(inputs, index), there)
             with arguments.explained(model, x):
                 output = model(x)
-            arguments.check_tensor("What the model returns", output)
+            arguments.check_output(output)
             outputs.append(output.to(first.device))
     return torch.cat(outputs)
 

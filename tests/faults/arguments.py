@@ -359,8 +359,12 @@ def _parts() -> Iterator[Fault]:
                two_readers)  # fmt: skip
     yield part("fit_weights: a modality is missing", lambda m: fit_weights(m, {"image": X}, Y),
                ("sound",), two_readers)  # fmt: skip
-    yield part("fit_weights: no such model", lambda m: fit_weights(m, both, Y), ("MultimodalModel",))
-    yield part("readings: a tensor", lambda m: training.readings(m, X), ("dictionary",), two_readers)
+    yield part(
+        "fit_weights: no such model", lambda m: fit_weights(m, both, Y), ("MultimodalModel",)
+    )
+    yield part(
+        "readings: a tensor", lambda m: training.readings(m, X), ("dictionary",), two_readers
+    )
     yield part("lent: device", lambda m: lent(m, "gpu").__enter__(), ("gpu",))
 
 
@@ -394,8 +398,12 @@ def _legitimate() -> Iterator[Fault]:
     yield right("a model that is partly frozen",
                 lambda: nn.Sequential(nn.Linear(3, 2).requires_grad_(False), nn.Linear(2, 1),
                                       nn.Flatten(0)), X, Y)  # fmt: skip
-    yield right("a surplus modality that the model does not look at",
-                tells(lambda layer, x: layer(x["image"])[:, 0]), {"image": X, "sound": X}, Y)
+    yield right(
+        "a surplus modality that the model does not look at",
+        tells(lambda layer, x: layer(x["image"])[:, 0]),
+        {"image": X, "sound": X},
+        Y,
+    )
     yield right("tokens and pictures", tells(lambda layer, x: layer(x["a"])[:, 0] + x["b"].sum(1)),
                 {"a": X, "b": torch.ones(20, 4, dtype=torch.long)}, Y)  # fmt: skip
     yield right("a dictionary from augment", tells(lambda layer, x: layer(x["image"])[:, 0]), X, Y,
@@ -469,25 +477,43 @@ def _applications() -> Iterator[Fault]:
     decoder, words = (stored_model("captioner")[0].decoder, stored_model("captioner")[1])
     start = decoder.start(torch.zeros(1, captioning.FEATURES))
     for width in (0, -1, 1.5, "3", None):
-        yield asked(f"beam_search: width={width!r}",
-                    lambda w=width: writing.beam_search(decoder, start, width=w), ("width",))
+        yield asked(
+            f"beam_search: width={width!r}",
+            lambda w=width: writing.beam_search(decoder, start, width=w),
+            ("width",),
+        )
     for longest in (0, -1, 2.5):
-        yield asked(f"beam_search: longest={longest}",
-                    lambda n=longest: writing.beam_search(decoder, start, longest=n), ("longest",))
-        yield asked(f"greedy: longest={longest}",
-                    lambda n=longest: writing.greedy(decoder, start, longest=n), ("longest",))
+        yield asked(
+            f"beam_search: longest={longest}",
+            lambda n=longest: writing.beam_search(decoder, start, longest=n),
+            ("longest",),
+        )
+        yield asked(
+            f"greedy: longest={longest}",
+            lambda n=longest: writing.greedy(decoder, start, longest=n),
+            ("longest",),
+        )
     yield asked("greedy: an empty state",
                 lambda: writing.greedy(decoder, decoder.start(torch.zeros(0, 48))))  # fmt: skip
     yield asked("greedy: features for a state", lambda: writing.greedy(decoder, torch.zeros(1, 48)))
     yield asked("write in another language", lambda: writing.write(decoder, start, words, "fr"),
                 ("fr",))  # fmt: skip
-    yield asked("a word number beyond the vocabulary",
-                lambda: writing.read_out(torch.tensor([[5, 99_999]]), words, "en"), ("99999",))
-    yield asked("a negative word number",
-                lambda: writing.read_out(torch.tensor([[5, -2]]), words, "en"), ("-2",))
+    yield asked(
+        "a word number beyond the vocabulary",
+        lambda: writing.read_out(torch.tensor([[5, 99_999]]), words, "en"),
+        ("99999",),
+    )
+    yield asked(
+        "a negative word number",
+        lambda: writing.read_out(torch.tensor([[5, -2]]), words, "en"),
+        ("-2",),
+    )
     yield asked("teacher_forcing without captions", lambda: writing.teacher_forcing([], words))
-    yield asked("teacher_forcing of a text",
-                lambda: writing.teacher_forcing([("en", "a red face")], words), ("list",))
+    yield asked(
+        "teacher_forcing of a text",
+        lambda: writing.teacher_forcing([("en", "a red face")], words),
+        ("list",),
+    )
     yield asked("factor_in: another factor", lambda: captioning.factor_in("a red face", "color"),
                 ("color",))  # fmt: skip
     yield asked("factor_in: another language",
@@ -499,7 +525,9 @@ def _applications() -> Iterator[Fault]:
     found = torch.tensor([[0, 1, 2]])
     names = list("abcdef")
     for k in (0, -1, 1.5, 5):
-        yield asked(f"recall: k={k}", lambda k=k: retrieval.recall(found, names, ["a"], k), (str(k),))
+        yield asked(
+            f"recall: k={k}", lambda k=k: retrieval.recall(found, names, ["a"], k), (str(k),)
+        )
     yield asked("recall: fewer queries", lambda: retrieval.recall(found, names, ["a", "b"], 1))
     yield asked("recall: a negative place", lambda: retrieval.recall(found - 1, names, ["a"], 1),
                 ("-1",))  # fmt: skip
@@ -511,13 +539,19 @@ def _applications() -> Iterator[Fault]:
     yield asked("search: one vector", lambda: retrieval.search(gallery[0], gallery, 1), ("(48,)",))
     yield asked("search: leave_out of another length",
                 lambda: retrieval.search(gallery, gallery, 1, torch.tensor([0])), ("6",))  # fmt: skip
-    yield asked("compose: one text, several pictures",
-                lambda: retrieval.compose(gallery, gallery[:1], 0.5, 0.5), ("(6, 48)", "(1, 48)"))
+    yield asked(
+        "compose: one text, several pictures",
+        lambda: retrieval.compose(gallery, gallery[:1], 0.5, 0.5),
+        ("(6, 48)", "(1, 48)"),
+    )
     yield asked("an empty query", lambda: retrieval.query_tokens(" ", words), ("empty",))
     yield asked("phrases of nothing", lambda: retrieval.phrases(""), ("empty",))
     yield asked("variants: count=0", lambda: retrieval.variants("a", random.Random(0), 0), ("0",))
-    yield asked("redraw with an unknown weather",
-                lambda: retrieval.redraw(None, random.Random(0), weather="hail"), ("hail",))
+    yield asked(
+        "redraw with an unknown weather",
+        lambda: retrieval.redraw(None, random.Random(0), weather="hail"),
+        ("hail",),
+    )
     yield asked("questions: per_card=0", lambda: questions.ask_all([], 0), ("0",))
     question = questions.Question(7, "colour", "what colour is the face?", "red")
     for what, one, answers in (
@@ -525,8 +559,10 @@ def _applications() -> Iterator[Fault]:
         ("a negative place", question._replace(place=-1), ["red"]),
         ("an answer that is not there", question._replace(place=0), ["blue"]),
     ):
-        yield asked(f"questions: {what}",
-                    lambda o=one, a=answers: questions.question_tensors([o], gallery, words, a))
+        yield asked(
+            f"questions: {what}",
+            lambda o=one, a=answers: questions.question_tensors([o], gallery, words, a),
+        )
     yield asked("questions: none", lambda: questions.question_tensors([], gallery, words, ["a"]))
 
     yield asked("a film of one frame", lambda: video.frame_features(picture[:1][None]), ("two",))
@@ -545,8 +581,11 @@ def _applications() -> Iterator[Fault]:
         yield asked(f"recording: {what}", lambda one=recording: speech.mels_of([one]))
     yield asked("no recording", lambda: speech.mels_of([]))
     for snr in (float("nan"), "5", None):
-        yield asked(f"add_noise: {snr!r} dB",
-                    lambda snr=snr: speech.add_noise(sound, snr, torch.Generator()), ("snr_db",))
+        yield asked(
+            f"add_noise: {snr!r} dB",
+            lambda snr=snr: speech.add_noise(sound, snr, torch.Generator()),
+            ("snr_db",),
+        )
     yield asked("align of texts", lambda: speech.align("a b", ["a"]), ("split",))
     yield asked("best_weights: one reading", lambda: speech.best_weights(Y, Y), ("(20,)",))
     yield asked("best_weights: moods (N, 1)", lambda: speech.best_weights(X.T, Y[:, None]),
@@ -571,15 +610,22 @@ def _applications() -> Iterator[Fault]:
     yield asked("in_all_colours: no colour", lambda: translation.in_all_colours(["a bat"], ["b"]),
                 ("a bat",))  # fmt: skip
     ones = torch.ones(2, 3, 4)
-    yield asked("attend: mask of numbers",
-                lambda: translation.attend(ones[:, 0], ones, ones, ones[..., 0]), ("bool",))
-    yield asked("attend: another mask",
-                lambda: translation.attend(ones[:, 0], ones, ones, ones[..., 0].bool()[:, :2]))
+    yield asked(
+        "attend: mask of numbers",
+        lambda: translation.attend(ones[:, 0], ones, ones, ones[..., 0]),
+        ("bool",),
+    )
+    yield asked(
+        "attend: another mask",
+        lambda: translation.attend(ones[:, 0], ones, ones, ones[..., 0].bool()[:, :2]),
+    )
     yield asked("reader: tokens beyond the vocabulary",
                 lambda: rnn.TextEncoder(9)(torch.tensor([[4, 9]])), ("9",))  # fmt: skip
     yield asked("reader: a row without a word",
                 lambda: rnn.TextEncoder(9)(torch.tensor([[4], [0]])), ("word",))  # fmt: skip
-    yield asked("reader: negative tokens", lambda: rnn.TextEncoder(9)(torch.tensor([[-4]])), ("-4",))
+    yield asked(
+        "reader: negative tokens", lambda: rnn.TextEncoder(9)(torch.tensor([[-4]])), ("-4",)
+    )
     yield asked("reader: tokens as float", lambda: rnn.TextEncoder(9)(torch.tensor([[4.0]])),
                 ("float32",))  # fmt: skip
 

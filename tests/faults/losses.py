@@ -87,11 +87,17 @@ def _shapes() -> Iterator[Fault]:
     yield Fault("shapes in losses", "bce: (N, 1) and (N,)",
                 fit(gives(1), X, (Y > 0).float(), lambda o, t: F.binary_cross_entropy(
                     o.sigmoid(), t)))  # fmt: skip
-    yield Fault("shapes in losses", "bce with logits: (N, 1) and (N,)",
-                fit(gives(1), X, (Y > 0).float(), F.binary_cross_entropy_with_logits))
+    yield Fault(
+        "shapes in losses",
+        "bce with logits: (N, 1) and (N,)",
+        fit(gives(1), X, (Y > 0).float(), F.binary_cross_entropy_with_logits),
+    )
     weighed = torch.stack([Y, Y.abs()], 1)
-    yield Fault("shapes in losses", "a column of the targets against (N, 1)",
-                fit(gives(1), X, weighed, lambda o, t: ((o - t[:, 0]) ** 2 * t[:, 1:]).mean()))
+    yield Fault(
+        "shapes in losses",
+        "a column of the targets against (N, 1)",
+        fit(gives(1), X, weighed, lambda o, t: ((o - t[:, 0]) ** 2 * t[:, 1:]).mean()),
+    )
 
 
 def _kinds() -> Iterator[Fault]:
@@ -117,8 +123,12 @@ def _kinds() -> Iterator[Fault]:
     late[19] = 7
     yield Fault("targets of classes", "too large in a later batch",
                 fit(gives(3), X, late, F.cross_entropy), ("7", "0 to 2"))  # fmt: skip
-    yield Fault("targets of classes", "validation too large",
-                fit(gives(3), X, classes, F.cross_entropy, val=(X, classes + 1)), ("3",))
+    yield Fault(
+        "targets of classes",
+        "validation too large",
+        fit(gives(3), X, classes, F.cross_entropy, val=(X, classes + 1)),
+        ("3",),
+    )
     yield Fault("targets of classes", "one number an example",
                 fit(gives(), X, classes, F.cross_entropy), ("(8,)",))  # fmt: skip
     yield Fault("targets of classes", "one number an example, float",
@@ -175,7 +185,9 @@ def _legitimate() -> Iterator[Fault]:
     yield right("views as", gives(1), Y, lambda o, t: mse(o, t.view_as(o)))
     yield right("reads two of three columns", gives(3), Y, lambda o, t: mse(o[:, 1], t))
     yield right("quantiles", gives(3), Y, lambda o, t: (t[:, None] - o).relu().mean())
-    yield right("every pair on purpose", gives(), Y, lambda o, t: (o[:, None] - t[None]).abs().mean())
+    yield right(
+        "every pair on purpose", gives(), Y, lambda o, t: (o[:, None] - t[None]).abs().mean()
+    )
     yield right("does not look at the targets", gives(1), Y, lambda o, t: o.square().mean())
     yield right("(N, 1) both", gives(1), Y[:, None], nn.MSELoss())
     yield right("an example at a time", gives(1), Y, mse, batch_size=1)
@@ -190,8 +202,12 @@ def _legitimate() -> Iterator[Fault]:
                 nn.CrossEntropyLoss(ignore_index=2))  # fmt: skip
     yield right("nll", gives(3), classes, lambda o, t: F.nll_loss(o.log_softmax(1), t))
     yield right("shares as 0 or 1", gives(), (Y > 0).float(), nn.BCEWithLogitsLoss())
-    yield right("smoothed 0 or 1", gives(1), (Y > 0).float(),
-                lambda o, t: F.binary_cross_entropy_with_logits(o, 0.9 * t[:, None] + 0.05))
+    yield right(
+        "smoothed 0 or 1",
+        gives(1),
+        (Y > 0).float(),
+        lambda o, t: F.binary_cross_entropy_with_logits(o, 0.9 * t[:, None] + 0.05),
+    )
     yield right("kl_div", gives(3), X.softmax(1),
                 lambda o, t: F.kl_div(o.log_softmax(1), t, reduction="batchmean"))  # fmt: skip
     yield right("kl_div, reversed on purpose", gives(3), X.softmax(1),
@@ -264,14 +280,22 @@ def _scores() -> Iterator[Fault]:
             noises = {"f_noise": 0.3, "g_noise": 0.3, name: sd}
             yield Fault("scores", f"inverse_variance_weights: {name}={sd!r}",
                         lambda _, n=noises: fusion.inverse_variance_weights(**n), (name,))  # fmt: skip
-            yield Fault("scores", f"bayes_weights: {name}={sd!r}",
-                        lambda _, n=noises: fusion.bayes_weights(**n, mood_sd=0.3), (name,))
+            yield Fault(
+                "scores",
+                f"bayes_weights: {name}={sd!r}",
+                lambda _, n=noises: fusion.bayes_weights(**n, mood_sd=0.3),
+                (name,),
+            )
     for rate in (0, -1, float("nan"), "0.5"):
         yield Fault("scores", f"descend: learning_rate={rate!r}",
                     lambda _, r=rate: fusion.descend(F3, G3, M3, learning_rate=r),
                     ("learning_rate",))  # fmt: skip
-    yield Fault("scores", "standardise by sds of the rows",
-                lambda _: fusion.standardise(torch.rand(4, 4, 3), sd=torch.rand(4)), ("sd",))
+    yield Fault(
+        "scores",
+        "standardise by sds of the rows",
+        lambda _: fusion.standardise(torch.rand(4, 4, 3), sd=torch.rand(4)),
+        ("sd",),
+    )
     two = ["a red face beside a bat", "a calm face in the rain"]
     three = [*two, "a mouse"]
     by_texts = {
@@ -298,10 +322,18 @@ def _scores() -> Iterator[Fault]:
                 lambda _: speech.error_rates(two, ["", " "]))  # fmt: skip
     yield Fault("scores of sentences", "limit: fewer captions",
                 lambda _: captioning.limit(torch.rand(3, 3, 4, 4), two), ("3", "2"))  # fmt: skip
-    yield Fault("shapes in losses", "info_nce: scores (N, M)",
-                lambda _: retrieval.info_nce(torch.rand(4, 3), torch.arange(4)), ("(4, 3)",))
-    yield Fault("shapes in losses", "info_nce: targets (N, 1)",
-                lambda _: retrieval.info_nce(torch.rand(4, 4), torch.arange(4)[:, None]), ("(4, 1)",))
+    yield Fault(
+        "shapes in losses",
+        "info_nce: scores (N, M)",
+        lambda _: retrieval.info_nce(torch.rand(4, 3), torch.arange(4)),
+        ("(4, 3)",),
+    )
+    yield Fault(
+        "shapes in losses",
+        "info_nce: targets (N, 1)",
+        lambda _: retrieval.info_nce(torch.rand(4, 4), torch.arange(4)[:, None]),
+        ("(4, 1)",),
+    )
     yield Fault("shapes in losses", "pull_together: scores (N, M)",
                 lambda _: retrieval.pull_together(torch.rand(4, 3)), ("(4, 3)",))  # fmt: skip
     yield Fault("odd losses, right", "bleu of the same sentences",
@@ -316,5 +348,8 @@ def _drawn(rng: random.Random) -> Iterator[Fault]:
         count = rng.randint(2, 6)
         ours, theirs = rng.choice([((), (1,)), ((1,), ()), ((count,), (1,)), ((1,), (count,))])
         target = torch.rand(12, *theirs)
-        yield Fault("drawn", f"{number}: {what}: (N, {ours}) and (N, {theirs})",
-                    fit(gives(*ours), X[:12], target, loss, batch_size=rng.randint(2, 12)))
+        yield Fault(
+            "drawn",
+            f"{number}: {what}: (N, {ours}) and (N, {theirs})",
+            fit(gives(*ours), X[:12], target, loss, batch_size=rng.randint(2, 12)),
+        )

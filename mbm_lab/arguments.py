@@ -179,7 +179,18 @@ def check_readings(function: str, **tensors: Tensor) -> None:
     """As `check_vector`; and each number must be finite."""
     check_vector(function, **tensors)
     for name, tensor in tensors.items():
-        check_finite(f"The readings {name} of {function}", tensor)
+        check_finite(f"{function}: the readings {name}", tensor)
+
+
+def check_fractions(function: str, **tensors: Tensor) -> None:
+    """As `check_readings`; and the numbers must be fractions (float32)."""
+    check_readings(function, **tensors)
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise ArgumentError(
+                f"{function} needs fractions (float32), and {name} holds {dtype(tensor)}: write "
+                f"{name}.float()."
+            )
 
 
 def check_columns(function: str, values: Tensor, **tensors: Tensor) -> None:
@@ -218,9 +229,14 @@ def check_rows(function: str, **rows: object) -> None:
 
 
 def check_dims(function: str, **vectors: Tensor) -> None:
-    """Raises ArgumentError unless these are tensors (N, dim) with one dim."""
+    """Raises ArgumentError unless these are tensors (N, dim) of finite fractions, with one dim."""
     for name, tensor in vectors.items():
         check_tensor(name, tensor)
+        if not tensor.is_floating_point():
+            raise ArgumentError(
+                f"{function} needs vectors of fractions (float32), and {name} holds "
+                f"{dtype(tensor)}: write {name}.float()."
+            )
         if tensor.ndim != 2:
             row = "" if tensor.ndim != 1 else f", such as {name}[None]"
             raise ArgumentError(
@@ -233,6 +249,8 @@ def check_dims(function: str, **vectors: Tensor) -> None:
             f"{function} needs vectors of one length, and got {listed} numbers: pass vectors of "
             "one space."
         )
+    for name, tensor in vectors.items():
+        check_finite(f"{function}: the vectors {name}", tensor)
 
 
 def check_tokens(function: str, tokens: Tensor, most: int, what: str = "word") -> None:
@@ -289,8 +307,8 @@ def check_finite(name: str, values: Tensor) -> None:
         first = bad.nonzero()[0].tolist()
         where = f" in example {first[0]} (counted from 0)" if first else ""
         raise ArgumentError(
-            f"{name} hold {values[tuple(first)].item()}{where}: leave such examples out, or replace "
-            "the number, for example with torch.nan_to_num."
+            f"{name} hold {values[tuple(first)].item()}{where}: leave such examples out, or "
+            "replace the number, for example with torch.nan_to_num."
         )
 
 
@@ -842,8 +860,8 @@ def check_classes(name: str, scores: Tensor, target: Tensor, ignored: int = -100
         )
     if scores.ndim > 1 and scores.shape[1] == 1:
         raise ArgumentError(
-            f"{name} sees one class only, since the model returns {shape(scores)}, and would always "
-            "be 0: let the model return a score for each class, or use "
+            f"{name} sees one class only, since the model returns {shape(scores)}, and would "
+            "always be 0: let the model return a score for each class, or use "
             "binary_cross_entropy_with_logits."
         )
     if scores.ndim > 1 and target.ndim == scores.ndim and target.shape[1] == 1:

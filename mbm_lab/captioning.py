@@ -393,7 +393,11 @@ def image_features(images: Tensor, seed: int = 0) -> Tensor:
 
 
 def image_cells(encoder: cnn.ImageEncoder, images: Tensor) -> Tensor:
-    """The last map of an encoder, cell by cell: (N, 3, 64, 64) to (N, 64, 32)."""
+    """The last map of an encoder, cell by cell: (N, 3, 64, 64) to (N, 64, 32).
+
+    Raises ValueError for other shapes, and for pictures as `cnn.ImageEncoder` does.
+    """
+    cnn.check_shape("image_cells", images)
     arguments.check_pictures("image_cells", images)
     maps = training.predict(encoder.convolutions, preprocessing.normalise(images))  # (N, 32, 8, 8)
     return maps.flatten(2).transpose(1, 2)

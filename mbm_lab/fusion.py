@@ -100,7 +100,7 @@ def posterior_mean(
     the generator may draw. Raises ValueError when the two are not (N,) of one length, and when a
     standard deviation is not above 0.
     """
-    arguments.check_readings("posterior_mean", expression=expression, sentiment=sentiment)
+    arguments.check_fractions("posterior_mean", expression=expression, sentiment=sentiment)
     for name, sd in {"f_noise": f_noise, "g_noise": g_noise, "mood_sd": mood_sd}.items():
         arguments.check_positive(name, sd, 0.3)
     normal = torch.distributions.Normal(0.0, 1.0)
@@ -139,7 +139,9 @@ def error_surface(f: Tensor, g: Tensor, m: Tensor, alphas: Tensor, betas: Tensor
     Expands the square, so that the cards are visited once and not once for each pair. Raises
     ValueError when f, g and m are not (N,) of one length.
     """
-    arguments.check_vector("error_surface", f=f, g=g, m=m)
+    arguments.check_fractions("error_surface", f=f, g=g, m=m)
+    arguments.check_vector("error_surface", alphas=alphas)
+    arguments.check_vector("error_surface", betas=betas)
     f, g, m = f - f.mean(), g - g.mean(), m - m.mean()
     a, b = alphas[None, :], betas[:, None]
     return (
@@ -166,9 +168,9 @@ def descend(
     Each step moves against the slope of the mean squared error (Cauchy, 1847). f, g and m are taken
     as differences from their means, so that the intercept has no curvature of its own: the path
     arrives if the learning rate is less than `largest_rate`. Raises ValueError when f, g and m are
-    not (N,) of one length, and when the rate is not above 0.
+    not finite (N,) of one length, and when the rate is not above 0.
     """
-    arguments.check_vector("descend", f=f, g=g, m=m)
+    arguments.check_readings("descend", f=f, g=g, m=m)
     arguments.check_positive("learning_rate", learning_rate, 0.5)
     arguments.check_count("steps", steps, 0, 200)
     centred_f, centred_g, centred_m = (x.double() - x.double().mean() for x in (f, g, m))
@@ -193,7 +195,7 @@ def largest_rate(f: Tensor, g: Tensor) -> float:
     eigenvalue counts. A step multiplies the distance along that direction by 1 - rate · curvature,
     which is -1 there. Raises ValueError when f and g are not (N,) of one length.
     """
-    arguments.check_vector("largest_rate", f=f, g=g)
+    arguments.check_readings("largest_rate", f=f, g=g)
     curvature = 2 * torch.cov(torch.stack([f, g]).double(), correction=0)
     return 2 / float(torch.linalg.eigvalsh(curvature)[-1])
 
@@ -207,8 +209,9 @@ def random_search(
     Returns (tries, 2) and (tries,). The intercept of each is its best. Raises ValueError when f, g
     and m are not (N,) of one length.
     """
-    arguments.check_vector("random_search", f=f, g=g, m=m)
+    arguments.check_fractions("random_search", f=f, g=g, m=m)
     arguments.check_count("tries", tries, 1, 200)
+    arguments.check_seed(seed)
     points = 2 * torch.rand(tries, 2, generator=torch.Generator().manual_seed(seed)) - 1
     errors = [error_surface(f, g, m, a[None], b[None])[0, 0] for a, b in points]
     return points, torch.stack(errors)

@@ -128,12 +128,13 @@ class DualEncoder(nn.Module):
 
 def image_vectors(model: DualEncoder, features: Tensor) -> Tensor:
     """Features of pictures (N, 48) in a trained model's space: (N, dim), where the features are."""
-    with training.evaluating(model):
+    with training.evaluating(model), arguments.explained(model, features):
         return model.image(features.to(device_of(model))).to(features.device)
 
 
 def text_vectors(model: DualEncoder, tokens: Tensor) -> Tensor:
     """Texts as tokens (N, T) in a trained model's space: (N, dim), where the tokens are."""
+    arguments.check_tokens("text_vectors", tokens, model.g[0].embedding.num_embeddings)
     with training.evaluating(model):
         return model.text(tokens.to(device_of(model))).to(tokens.device)
 
@@ -208,6 +209,7 @@ def false_negatives(captions: Sequence[str], seed: int = 0) -> list[int]:
     captions than one batch takes.
     """
     arguments.check_texts("false_negatives", captions=captions)
+    arguments.check_seed(seed)
     if len(captions) < BATCH:
         raise ValueError(
             f"false_negatives looks at batches of {BATCH} captions, and got {len(captions)}: pass "
@@ -378,8 +380,10 @@ def draw_gallery(cards: datasets.Postcards, seed: int = 0) -> Gallery:
     """The cards; a twin of each, drawn anew with the same caption; and each one's wish come true.
 
     A wish changes the weather, the colour or the mood. So every query has its answer in the
-    gallery, beside the twin, which is the likeliest mistake.
+    gallery, beside the twin, which is the likeliest mistake. Raises ValueError for a seed that is
+    no whole number.
     """
+    arguments.check_seed(seed)
     rng = random.Random(seed)
     twins, answers, wishes = [], [], []
     for card in cards.cards:
@@ -422,6 +426,7 @@ def train_dual_encoder(
     """
     arguments.check_texts("train_dual_encoder", captions=captions)
     arguments.check_rows("train_dual_encoder", features=features, captions=captions)
+    arguments.check_seed(seed)
     rng = random.Random(seed)
     flat = [text for caption in captions for text in variants(caption, rng)]
     texts = preprocessing.text_to_tensor(flat, vocabulary).unflatten(0, (-1, VARIANTS))

@@ -42,8 +42,11 @@ def collapse(path: Sequence[int]) -> list[int]:
 def paths_of(target: Sequence[int], frames: int, words: int) -> list[tuple[int, ...]]:
     """All paths of `frames` numbers below `words` that say the target.
 
-    There are words ** frames paths to look at, so this is for small cases only.
+    There are words ** frames paths to look at, so this is for small cases only. Raises ValueError
+    when there is no frame or no word.
     """
+    arguments.check_count("frames", frames, 1, 4)
+    arguments.check_count("words", words, 1, 3)
     wanted = list(target)
     every = itertools.product(range(words), repeat=frames)
     return [path for path in every if collapse(path) == wanted]
@@ -55,7 +58,17 @@ def ctc_log_likelihood(log_p: Tensor, target: Sequence[int]) -> Tensor:
     log_p: (T, V), the log probability of every word at each frame. The forward recursion of Graves
     et al. (2006): a table over the target with a blank before, between and after its words, whose
     row t holds the log probability of all beginnings of paths that have reached each place.
+    Raises ValueError for another shape, and for words that log_p does not have.
     """
+    if log_p.ndim != 2 or len(log_p) == 0 or not log_p.is_floating_point():
+        raise ValueError(
+            f"ctc_log_likelihood needs log probabilities (T, V), and got {tuple(log_p.shape)} of "
+            f"{arguments.dtype(log_p)}: pass one recording's, such as log_p[0]."
+        )
+    if len(target) > 0:
+        arguments.check_tokens(
+            "ctc_log_likelihood", torch.as_tensor(target)[None], log_p.shape[1]
+        )
     places = [BLANK]
     for word in target:
         places += [word, BLANK]
@@ -76,8 +89,15 @@ def ctc_log_likelihood(log_p: Tensor, target: Sequence[int]) -> Tensor:
 def ctc_loss(log_p: Tensor, target: Tensor) -> Tensor:
     """nn.CTCLoss for whole batches: log_p (B, T, V), target (B, L) padded with 0.
 
-    The mean over the batch of -log p(target), each divided by its number of words.
+    The mean over the batch of -log p(target), each divided by its number of words. Raises
+    ValueError for other shapes, and for words that log_p does not have.
     """
+    if log_p.ndim != 3 or len(log_p) == 0 or len(log_p) != len(target):
+        raise ValueError(
+            f"ctc_loss needs log probabilities (B, T, V) and as many targets (B, L), and got "
+            f"{tuple(log_p.shape)} and {tuple(target.shape)}: pass as many of each."
+        )
+    arguments.check_tokens("ctc_loss", target, log_p.shape[2])
     frames = torch.full((len(log_p),), log_p.shape[1], dtype=torch.long)
     return nn.functional.ctc_loss(
         log_p.transpose(0, 1), target, frames, preprocessing.lengths(target), blank=BLANK,
@@ -86,7 +106,13 @@ def ctc_loss(log_p: Tensor, target: Tensor) -> Tensor:
 
 
 def greedy_words(log_p: Tensor) -> list[list[int]]:
-    """The likeliest number at each frame, collapsed: (B, T, V) to B lists of words."""
+    """The likeliest number at each frame, collapsed: (B, T, V) to B lists of words. Raises
+    ValueError for another shape."""
+    if log_p.ndim != 3:
+        raise ValueError(
+            f"greedy_words needs log probabilities (B, T, V), and got {tuple(log_p.shape)}: for "
+            "one recording, write log_p[None]."
+        )
     return [collapse(path) for path in log_p.argmax(2).tolist()]
 
 
@@ -284,7 +310,13 @@ def log_standardised(mel: Tensor, frames: Tensor) -> Tensor:
     deviation 1 over its frames (B,).
 
     This takes away the loudness, and a part of the voice and of the noise. Padding becomes 0.
+    Raises ValueError for other shapes.
     """
+    if mel.ndim != 3 or frames.shape != mel.shape[:1]:
+        raise ValueError(
+            f"log_standardised needs mel powers (B, 40, T) and frames (B,), and got "
+            f"{tuple(mel.shape)} and {tuple(frames.shape)}: pass what mels_of gives."
+        )
     inside = torch.arange(mel.shape[2], device=mel.device) < frames[:, None]  # (B, T)
     inside = inside[:, None].to(mel.dtype)  # (B, 1, T)
     count = frames[:, None, None].to(mel.dtype)
@@ -368,8 +400,14 @@ def pitch(waveform: Tensor) -> float:
     """The median pitch in hertz of a voice, (T,) samples, by autocorrelation; NaN without a voice.
 
     A voiced sound repeats itself: shifted by one period it looks the same. For each 40 ms the shift
-    with the largest correlation is taken (Rabiner, 1977), where it is above one half.
+    with the largest correlation is taken (Rabiner, 1977), where it is above one half. Raises
+    ValueError as `check_sound` does, and when the sound is shorter than 40 ms.
     """
+    check_sound(waveform)
+    if len(waveform) < 640:
+        raise ValueError(
+            f"pitch needs at least 640 samples (40 ms), and got {len(waveform)}: record more."
+        )
     size, rate = 640, preprocessing.SAMPLE_RATE
     pieces = waveform[: len(waveform) // size * size].view(-1, size)
     pieces = pieces - pieces.mean(1, keepdim=True)
@@ -385,8 +423,16 @@ def pitch(waveform: Tensor) -> float:
 
 
 def pace(waveform: Tensor, text: str) -> float:
-    """Letters a second, from the first loud moment of the (T,) samples to the last."""
+    """Letters a second, from the first loud moment of the (T,) samples to the last.
+
+    Raises ValueError when there is no such time, and for a text without letters.
+    """
+    check_sound(waveform)
+    if not isinstance(text, str) or not any(letter.isalpha() for letter in text):
+        raise ValueError(f"pace counts letters, and the text is {text!r}: pass what is said.")
     loud = (waveform.abs() > 0.01).nonzero()[:, 0]
+    if len(loud) < 2:
+        raise ValueError("pace hears no voice, the recording is silent: record it again.")
     seconds = (loud[-1] - loud[0]).item() / preprocessing.SAMPLE_RATE
     return sum(letter.isalpha() for letter in text) / seconds
 
@@ -483,6 +529,7 @@ def recognise(
     Raises ValueError for a recording that is silent or too long, and unless there are as many
     pictures as recordings.
     """
+    arguments.check_dims("recognise", image=image)
     arguments.check_rows("recognise", waveforms=waveforms, image=image)
     log_p = training.predict(model, mels_of(waveforms) | {"image": image})
     return [" ".join(vocabulary.decode(words)) for words in greedy_words(log_p)]
@@ -514,7 +561,9 @@ def retrain(seed: int, epochs: int = 130) -> list[stored.Model]:
 
 
 def noisy(cards: datasets.Postcards, snr_db: float, seed: int = 0) -> list[Tensor]:
-    """The cards' notes with white noise at this signal-to-noise ratio, each with its own."""
+    """The cards' notes with white noise at this signal-to-noise ratio, each with its own. Raises
+    ValueError as `add_noise` does, and for a seed that is no whole number."""
+    arguments.check_seed(seed)
     return [
         add_noise(note, snr_db, seeded_generator(f"{seed}/{name}/noise"))
         for name, note in zip(cards.names, cards.notes, strict=True)
@@ -524,7 +573,11 @@ def noisy(cards: datasets.Postcards, snr_db: float, seed: int = 0) -> list[Tenso
 def picture_words(
     model: WithPicture, image: Tensor, vocabulary: preprocessing.Vocabulary
 ) -> list[dict[str, str]]:
-    """The likeliest word of each kind for each picture, image (N, 48); the likeliest kind first."""
+    """The likeliest word of each kind for each picture, image (N, 48); the likeliest kind first.
+
+    Raises ValueError when these are no such features.
+    """
+    arguments.check_dims("picture_words", image=image)
     with training.evaluating(model):
         score = (model.usual + model.picture(image.to(device_of(model)))).cpu()
     guesses = []

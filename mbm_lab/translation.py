@@ -166,6 +166,7 @@ def translate(
     """Translates greedily: source (N, S), image (N, 48), to N sentences of `language`, whose words
     the vocabulary numbers. Raises ValueError unless there are as many pictures as sentences."""
     arguments.check_tokens("translate", source, model.read.num_embeddings)
+    arguments.check_dims("translate", image=image)
     arguments.check_rows("translate", source=source, image=image)
     here = device_of(model)
     with training.evaluating(model):
@@ -179,8 +180,10 @@ def trace(
     """What one sentence's translation looks at: source (1, S), image (1, 48), prefix (1, T).
 
     Returns the attention (T, S), and how far the picture moves the next word's probabilities at
-    each place, (T,): the share that moves to other words, from 0 to 1.
+    each place, (T,): the share that moves to other words, from 0 to 1. Raises ValueError unless
+    there is one row of each.
     """
+    _check_one("trace", model, source, image, prefix)
     attention, moved = [], []
     with lent(model, source.device), training.evaluating(model):
         state, blind = model.start(source, image), model.start(source, torch.zeros_like(image))
@@ -192,14 +195,31 @@ def trace(
     return torch.stack(attention), torch.stack(moved)
 
 
+def _check_one(
+    function: str, model: Translator, source: Tensor, image: Tensor, prefix: Tensor
+) -> None:
+    """Raises ValueError unless these are one sentence, its picture, and the translation's words."""
+    arguments.check_tokens(function, source, model.read.num_embeddings)
+    arguments.check_tokens(function, prefix, model.write.num_embeddings)
+    arguments.check_dims(function, image=image)
+    for name, rows in {"source": source, "image": image, "prefix": prefix}.items():
+        if len(rows) != 1:
+            raise ValueError(
+                f"{function} looks at one sentence, and {name} has {len(rows)} rows: pass "
+                f"{name}[:1]."
+            )
+
+
 @torch.no_grad()
 def cover(model: Translator, source: Tensor, image: Tensor, prefix: Tensor) -> Tensor:
     """What each English word is worth: source (1, S), image (1, 48), prefix (1, T + 1), whole.
 
     Each English word in turn is covered by <unk>. Returns (T, S): by how much log p of each word of
     the translation falls, in nats. Near 0: the translation does without it, whatever the attention
-    to it (Jain and Wallace, 2019, compare attention with such measures).
+    to it (Jain and Wallace, 2019, compare attention with such measures). Raises ValueError unless
+    there is one row of each.
     """
+    _check_one("cover", model, source, image, prefix)
     words, target = source.shape[1], prefix[0, 1:]
     covered = source.repeat(words + 1, 1)  # the last row stays as it is
     covered[range(words), range(words)] = UNK
@@ -213,7 +233,10 @@ def cover(model: Translator, source: Tensor, image: Tensor, prefix: Tensor) -> T
 
 
 def is_ambiguous(captions: Sequence[str]) -> Tensor:
-    """Whether each English caption has a word of AMBIGUOUS: (N,) bool."""
+    """Whether each English caption has a word of AMBIGUOUS: (N,) bool. Raises ValueError for one
+    text instead of several."""
+    if isinstance(captions, str):
+        raise ValueError("is_ambiguous needs a list of captions, and got one text: write [text].")
     return torch.tensor(
         [captioning.factor_in(caption, "object") in AMBIGUOUS for caption in captions]
     )

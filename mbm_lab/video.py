@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mbm_lab import (
     arguments,
     captioning,
+    cnn,
     datasets,
     postcards,
     preprocessing,
@@ -38,8 +39,15 @@ OPPOSITE = {"happier": "sadder", "sadder": "happier", "left": "right", "right": 
 def differences(frames: Tensor) -> Tensor:
     """What changes from each frame to the next: (T, …) to (T - 1, …).
 
-    Raises ValueError when there is only one frame, in which nothing can change.
+    Raises ValueError when there is only one frame, in which nothing can change, and for uint8,
+    which has no negative numbers.
     """
+    arguments.check_tensor("frames", frames)
+    if not frames.is_floating_point():
+        raise ValueError(
+            f"differences needs fractions (float32), and frames hold {arguments.dtype(frames)}: "
+            f"write {arguments.as_float('frames', frames)}."
+        )
     _check_length(len(frames))
     return frames[1:] - frames[:-1]
 
@@ -64,6 +72,7 @@ class FrameEncoder(nn.Module):
         self.convolutions = encoder.convolutions
 
     def forward(self, images: Tensor) -> Tensor:
+        cnn.check_shape("FrameEncoder", images)
         arguments.check_pictures("FrameEncoder", images)
         maps = self.convolutions(preprocessing.normalise(images))  # (B, 32, 8, 8)
         return nn.functional.avg_pool2d(maps, 2).flatten(1)  # (B, 512)
@@ -135,6 +144,8 @@ def summarise(model: Summariser, frames: Tensor, vocabulary: preprocessing.Vocab
 
     Raises ValueError when the films have one frame.
     """
+    arguments.check_tensor("frames", frames)
+    arguments.check_finite("The frames", frames)
     film = training.predict(model.encoder, frames).to(device_of(model.decoder))
     return writing.write(model.decoder, model.decoder.start(film), vocabulary, "en")
 
@@ -167,8 +178,10 @@ def turned_around(
 ) -> tuple[Tensor, list[str]]:
     """Every film four times, with true summaries: as it is, backwards, mirrored, both.
 
-    clips (N, T, 3, 64, 64) to features (4 N, T, 512) and 4 N sentences.
+    clips (N, T, 3, 64, 64) to features (4 N, T, 512) and 4 N sentences. Raises ValueError unless
+    there are as many cards as films.
     """
+    arguments.check_rows("turned_around", clips=clips, cards=cards)
     plain, mirror = frame_features(clips, seed), frame_features(clips.flip(-1), seed)
     features = torch.cat([plain, plain.flip(1), mirror, mirror.flip(1)])
     sentences = [
@@ -183,6 +196,7 @@ def turned_around(
 def shuffle_frames(frames: Tensor, seed: int = 0) -> Tensor:
     """Each film's frames in an order of its own: (N, T, …). Raises ValueError for one frame."""
     arguments.check_tensor("frames", frames)
+    arguments.check_seed(seed)
     if frames.ndim < 3:
         raise ValueError(
             f"shuffle_frames needs films (N, T, …), and got {tuple(frames.shape)}: write "

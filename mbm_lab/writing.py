@@ -144,6 +144,7 @@ def write(
 def build_vocabulary(captions: Captions, min_count: int = 1) -> preprocessing.Vocabulary:
     """The words that occur at least `min_count` times in these captions, numbered; the words of
     START come first. Lesson 06."""
+    arguments.check_count("min_count", min_count, 1, 1)
     starts = [[word] for word in START.values()]
     words = [preprocessing.tokenize(text, language) for language, texts in captions
              for text in texts]  # fmt: skip
@@ -211,13 +212,21 @@ def teacher_forcing(
 def next_word_loss(scores: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of the next word, averaged over the words that are not padding. Lesson 06.
 
-    scores (…, V), target (…).
+    scores (…, V), target (…). Raises ValueError for other shapes.
     """
+    if scores.ndim < 2 or scores.shape[:-1] != target.shape or target.dtype != torch.int64:
+        raise ValueError(
+            f"next_word_loss needs scores (…, V) and the next words' numbers (…) as int64, and got "
+            f"{tuple(scores.shape)} and {tuple(target.shape)} of {arguments.dtype(target)}: pass "
+            "what teacher_forcing gives."
+        )
     return nn.functional.cross_entropy(scores.flatten(0, -2), target.flatten(), ignore_index=PAD)
 
 
 def spell(words: Sequence[str], language: str) -> str:
-    """Words as one line: with spaces, or in Chinese without."""
+    """Words as one line: with spaces, or in Chinese without. Raises ValueError for another
+    language."""
+    arguments.check_choice("language", language, LANGUAGES)
     return "".join(words) if language == "zh" else " ".join(words)
 
 
@@ -235,7 +244,11 @@ def read_out(written: Tensor, vocabulary: preprocessing.Vocabulary, language: st
 
 
 def tidy(captions: Sequence[str], language: str) -> list[str]:
-    """Captions in the form in which a model writes them, so that the two can be compared."""
+    """Captions in the form in which a model writes them, so that the two can be compared.
+
+    Raises ValueError as `preprocessing.tokenize` does, and for one text instead of several.
+    """
+    arguments.check_texts("tidy", captions=captions)
     return [spell(preprocessing.tokenize(text, language), language) for text in captions]
 
 

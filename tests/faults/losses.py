@@ -38,8 +38,11 @@ def gives(*shape: int) -> Callable[[], nn.Module]:
     def made() -> nn.Module:
         torch.manual_seed(0)
         size = int(torch.tensor(shape).prod()) if shape else 1
-        return nn.Sequential(nn.Linear(3, size), nn.Unflatten(1, shape or (1,)),
-                             nn.Identity() if shape else nn.Flatten(0))  # fmt: skip
+        return nn.Sequential(
+            nn.Linear(3, size),
+            nn.Unflatten(1, shape or (1,)),
+            nn.Identity() if shape else nn.Flatten(0),
+        )
 
     return made
 
@@ -68,25 +71,58 @@ ELEMENTWISE = {
 def _shapes() -> Iterator[Fault]:
     n = 8
     for what, loss in ELEMENTWISE.items():
-        yield Fault("shapes in losses", f"{what}: (N,) and (N, 1)",
-                    fit(gives(), X, Y[:, None], loss), (f"({n},)", f"({n}, 1)"))  # fmt: skip
-        yield Fault("shapes in losses", f"{what}: (N, 1) and (N,)",
-                    fit(gives(1), X, Y, loss), (f"({n},)", f"({n}, 1)"))  # fmt: skip
-        yield Fault("shapes in losses", f"{what}: (N, N) and (N,)",
-                    fit(gives(n), X, Y, loss), (f"({n},)", f"({n}, {n})"))  # fmt: skip
-        yield Fault("shapes in losses", f"{what}: (N, 3) and (N, 1)",
-                    fit(gives(3), X, Y[:, None], loss), (f"({n}, 3)", f"({n}, 1)"))  # fmt: skip
-        yield Fault("shapes in losses", f"{what}: validation (N, 1)",
-                    fit(gives(), X, Y, loss, val=(X, Y[:, None])), ("(20,)", "(20, 1)"))  # fmt: skip
-    yield Fault("shapes in losses", "(N, 1) and (N, 3)", fit(gives(1), X, X, F.mse_loss),
-                ("(8, 1)", "(8, 3)"))  # fmt: skip
-    yield Fault("shapes in losses", "(N, 5, 1) and (N, 5)",
-                fit(gives(5, 1), X, torch.rand(20, 5), F.l1_loss))  # fmt: skip
-    yield Fault("shapes in losses", "(N, 4) and (N, 3)", fit(gives(4), X, X, F.mse_loss),
-                ("(8, 4)", "(8, 3)"))  # fmt: skip
-    yield Fault("shapes in losses", "bce: (N, 1) and (N,)",
-                fit(gives(1), X, (Y > 0).float(), lambda o, t: F.binary_cross_entropy(
-                    o.sigmoid(), t)))  # fmt: skip
+        yield Fault(
+            "shapes in losses",
+            f"{what}: (N,) and (N, 1)",
+            fit(gives(), X, Y[:, None], loss),
+            (f"({n},)", f"({n}, 1)"),
+        )
+        yield Fault(
+            "shapes in losses",
+            f"{what}: (N, 1) and (N,)",
+            fit(gives(1), X, Y, loss),
+            (f"({n},)", f"({n}, 1)"),
+        )
+        yield Fault(
+            "shapes in losses",
+            f"{what}: (N, N) and (N,)",
+            fit(gives(n), X, Y, loss),
+            (f"({n},)", f"({n}, {n})"),
+        )
+        yield Fault(
+            "shapes in losses",
+            f"{what}: (N, 3) and (N, 1)",
+            fit(gives(3), X, Y[:, None], loss),
+            (f"({n}, 3)", f"({n}, 1)"),
+        )
+        yield Fault(
+            "shapes in losses",
+            f"{what}: validation (N, 1)",
+            fit(gives(), X, Y, loss, val=(X, Y[:, None])),
+            ("(20,)", "(20, 1)"),
+        )
+    yield Fault(
+        "shapes in losses",
+        "(N, 1) and (N, 3)",
+        fit(gives(1), X, X, F.mse_loss),
+        ("(8, 1)", "(8, 3)"),
+    )
+    yield Fault(
+        "shapes in losses",
+        "(N, 5, 1) and (N, 5)",
+        fit(gives(5, 1), X, torch.rand(20, 5), F.l1_loss),
+    )
+    yield Fault(
+        "shapes in losses",
+        "(N, 4) and (N, 3)",
+        fit(gives(4), X, X, F.mse_loss),
+        ("(8, 4)", "(8, 3)"),
+    )
+    yield Fault(
+        "shapes in losses",
+        "bce: (N, 1) and (N,)",
+        fit(gives(1), X, (Y > 0).float(), lambda o, t: F.binary_cross_entropy(o.sigmoid(), t)),
+    )
     yield Fault(
         "shapes in losses",
         "bce with logits: (N, 1) and (N,)",
@@ -117,34 +153,61 @@ def _kinds() -> Iterator[Fault]:
             "nn.CrossEntropyLoss": nn.CrossEntropyLoss(label_smoothing=0.1),
             "nll_loss": lambda o, t: F.nll_loss(o.log_softmax(1), t),
         }.items():
-            yield Fault("targets of classes", f"{name}: {what}", fit(gives(3), X, target, loss),
-                        names)  # fmt: skip
+            yield Fault(
+                "targets of classes", f"{name}: {what}", fit(gives(3), X, target, loss), names
+            )
     late = classes.clone()
     late[19] = 7
-    yield Fault("targets of classes", "too large in a later batch",
-                fit(gives(3), X, late, F.cross_entropy), ("7", "0 to 2"))  # fmt: skip
+    yield Fault(
+        "targets of classes",
+        "too large in a later batch",
+        fit(gives(3), X, late, F.cross_entropy),
+        ("7", "0 to 2"),
+    )
     yield Fault(
         "targets of classes",
         "validation too large",
         fit(gives(3), X, classes, F.cross_entropy, val=(X, classes + 1)),
         ("3",),
     )
-    yield Fault("targets of classes", "one number an example",
-                fit(gives(), X, classes, F.cross_entropy), ("(8,)",))  # fmt: skip
-    yield Fault("targets of classes", "one number an example, float",
-                fit(gives(), X, Y, F.cross_entropy), ("(8,)",))  # fmt: skip
-    yield Fault("targets of classes", "one class only",
-                fit(gives(1), X, 0 * classes, F.cross_entropy), ("(8, 1)",))  # fmt: skip
+    yield Fault(
+        "targets of classes",
+        "one number an example",
+        fit(gives(), X, classes, F.cross_entropy),
+        ("(8,)",),
+    )
+    yield Fault(
+        "targets of classes",
+        "one number an example, float",
+        fit(gives(), X, Y, F.cross_entropy),
+        ("(8,)",),
+    )
+    yield Fault(
+        "targets of classes",
+        "one class only",
+        fit(gives(1), X, 0 * classes, F.cross_entropy),
+        ("(8, 1)",),
+    )
     yield Fault("targets of classes", "quantities", fit(gives(3), X, Y, F.cross_entropy), ("mse",))
     yes = (Y > 0).float()
     for what, target, names in (
-        ("int64", yes.long(), ("int64", "float()")), ("bool", yes.bool(), ("bool", "float()")),
-        ("-1 and 1", 2 * yes - 1, ("-1",)), ("0 to 255", 255 * yes, ("255",)),
-    ):  # fmt: skip
-        yield Fault("targets of yes and no", what,
-                    fit(gives(), X, target, F.binary_cross_entropy_with_logits), names)  # fmt: skip
-    yield Fault("targets of yes and no", "logits without with_logits",
-                fit(gives(), X, yes, F.binary_cross_entropy), ("with_logits",))  # fmt: skip
+        ("int64", yes.long(), ("int64", "float()")),
+        ("bool", yes.bool(), ("bool", "float()")),
+        ("-1 and 1", 2 * yes - 1, ("-1",)),
+        ("0 to 255", 255 * yes, ("255",)),
+    ):
+        yield Fault(
+            "targets of yes and no",
+            what,
+            fit(gives(), X, target, F.binary_cross_entropy_with_logits),
+            names,
+        )
+    yield Fault(
+        "targets of yes and no",
+        "logits without with_logits",
+        fit(gives(), X, yes, F.binary_cross_entropy),
+        ("with_logits",),
+    )
     for what, loss, target in (
         ("cross_entropy", lambda o, t: F.cross_entropy(t, o), classes),
         ("bce with logits", lambda o, t: F.binary_cross_entropy_with_logits(t, o), yes),
@@ -173,8 +236,9 @@ def _legitimate() -> Iterator[Fault]:
     classes = torch.arange(20) % 3
 
     def right(what: str, model: object, target: torch.Tensor, loss: Callable, **options):
-        return Fault("odd losses, right", what, fit(model, X, target, loss, **options),
-                     right=trained)  # fmt: skip
+        return Fault(
+            "odd losses, right", what, fit(model, X, target, loss, **options), right=trained
+        )
 
     mse = F.mse_loss
     yield right("takes the column itself", gives(1), Y, lambda o, t: mse(o[:, 0], t))
@@ -194,12 +258,21 @@ def _legitimate() -> Iterator[Fault]:
     yield right("cross-entropy", gives(3), classes, F.cross_entropy)
     yield right("cross-entropy where C is N", gives(8), classes, F.cross_entropy)
     yield right("cross-entropy of shares", gives(3), X.softmax(1), nn.CrossEntropyLoss())
-    yield right("cross-entropy at each place", gives(4, 5), torch.zeros(20, 5).long(),
-                F.cross_entropy)  # fmt: skip
-    yield right("cross-entropy with ignored targets", gives(3),
-                classes.masked_fill(classes == 1, -100), F.cross_entropy)  # fmt: skip
-    yield right("cross-entropy with another ignored target", gives(3), classes,
-                nn.CrossEntropyLoss(ignore_index=2))  # fmt: skip
+    yield right(
+        "cross-entropy at each place", gives(4, 5), torch.zeros(20, 5).long(), F.cross_entropy
+    )
+    yield right(
+        "cross-entropy with ignored targets",
+        gives(3),
+        classes.masked_fill(classes == 1, -100),
+        F.cross_entropy,
+    )
+    yield right(
+        "cross-entropy with another ignored target",
+        gives(3),
+        classes,
+        nn.CrossEntropyLoss(ignore_index=2),
+    )
     yield right("nll", gives(3), classes, lambda o, t: F.nll_loss(o.log_softmax(1), t))
     yield right("shares as 0 or 1", gives(), (Y > 0).float(), nn.BCEWithLogitsLoss())
     yield right(
@@ -208,28 +281,58 @@ def _legitimate() -> Iterator[Fault]:
         (Y > 0).float(),
         lambda o, t: F.binary_cross_entropy_with_logits(o, 0.9 * t[:, None] + 0.05),
     )
-    yield right("kl_div", gives(3), X.softmax(1),
-                lambda o, t: F.kl_div(o.log_softmax(1), t, reduction="batchmean"))  # fmt: skip
-    yield right("kl_div, reversed on purpose", gives(3), X.softmax(1),
-                lambda o, t: F.kl_div(t.log(), o.softmax(1), reduction="batchmean"))  # fmt: skip
+    yield right(
+        "kl_div",
+        gives(3),
+        X.softmax(1),
+        lambda o, t: F.kl_div(o.log_softmax(1), t, reduction="batchmean"),
+    )
+    yield right(
+        "kl_div, reversed on purpose",
+        gives(3),
+        X.softmax(1),
+        lambda o, t: F.kl_div(t.log(), o.softmax(1), reduction="batchmean"),
+    )
     yield right("mse, swapped", gives(), Y, lambda o, t: mse(t, o))
-    yield right("a weight a class", gives(3), classes,
-                nn.CrossEntropyLoss(weight=torch.ones(3)))  # fmt: skip
-    yield right("standardised by the targets' mean", gives(3), X,
-                lambda o, t: ((o - t.mean(0)) ** 2).mean())  # fmt: skip
+    yield right("a weight a class", gives(3), classes, nn.CrossEntropyLoss(weight=torch.ones(3)))
+    yield right(
+        "standardised by the targets' mean", gives(3), X, lambda o, t: ((o - t.mean(0)) ** 2).mean()
+    )
     yield right("whole numbers as quantities", gives(), classes, lambda o, t: mse(o, t.float()))
-    yield right("double targets, own loss", gives(), Y.double(),
-                lambda o, t: (o - t).square().mean())  # fmt: skip
-    yield right("contrastive", gives(8), torch.arange(16) // 2, retrieval.info_nce) if False else (
-        Fault("odd losses, right", "contrastive", fit(
-            lambda: Tells(lambda layer, x: layer(x) @ layer(x).T, nn.Linear(3, 4)), X,
-            torch.arange(20) // 2, retrieval.info_nce), right=trained))  # fmt: skip
-    yield Fault("odd losses, right", "pulled together", fit(
-        lambda: Tells(lambda layer, x: layer(x) @ layer(x).T, nn.Linear(3, 4)), X,
-        torch.arange(20), retrieval.pull_together), right=trained)  # fmt: skip
+    yield right(
+        "double targets, own loss", gives(), Y.double(), lambda o, t: (o - t).square().mean()
+    )
+    yield (
+        Fault(
+            "odd losses, right",
+            "contrastive",
+            fit(
+                lambda: Tells(lambda layer, x: layer(x) @ layer(x).T, nn.Linear(3, 4)),
+                X,
+                torch.arange(20) // 2,
+                retrieval.info_nce,
+            ),
+            right=trained,
+        )
+    )
+    yield Fault(
+        "odd losses, right",
+        "pulled together",
+        fit(
+            lambda: Tells(lambda layer, x: layer(x) @ layer(x).T, nn.Linear(3, 4)),
+            X,
+            torch.arange(20),
+            retrieval.pull_together,
+        ),
+        right=trained,
+    )
     yield right("the next word", gives(5, 9), torch.ones(20, 5).long(), writing.next_word_loss)
-    yield right("CTC", gives(6, 5), torch.ones(20, 2).long(),
-                lambda o, t: speech.ctc_loss(o.log_softmax(2), t))  # fmt: skip
+    yield right(
+        "CTC",
+        gives(6, 5),
+        torch.ones(20, 2).long(),
+        lambda o, t: speech.ctc_loss(o.log_softmax(2), t),
+    )
     yield right("a vector of one number", gives(), Y, lambda o, t: mse(o, t)[None])
 
 
@@ -257,29 +360,48 @@ def _scores() -> Iterator[Fault]:
     column = F3[:, None]
     for name, score in SCORES.items():
         for what, a, b in (
-            ("(N, 1) and (N,)", column, G3), ("(N,) and (N, 1)", G3, column),
-            ("(N,) and (1,)", G3, F3[:1]), ("(1,) and (N,)", F3[:1], G3),
-            ("(N, D) and (N,)", F3.expand(4, 4), G3), ("(N, 1) and (1, N)", column, G3[None]),
-            ("(N,) and (M,)", G3, F3[:3]), ("(N,) and ()", G3, F3[0]),
-        ):  # fmt: skip
+            ("(N, 1) and (N,)", column, G3),
+            ("(N,) and (N, 1)", G3, column),
+            ("(N,) and (1,)", G3, F3[:1]),
+            ("(1,) and (N,)", F3[:1], G3),
+            ("(N, D) and (N,)", F3.expand(4, 4), G3),
+            ("(N, 1) and (1, N)", column, G3[None]),
+            ("(N,) and (M,)", G3, F3[:3]),
+            ("(N,) and ()", G3, F3[0]),
+        ):
             shapes = tuple(str(tuple(one.shape)) for one in (a, b))
             names = shapes if name in ("r_squared", "mean_squared_error", "weighted_sum") else ()
-            yield Fault("shapes in scores", f"{name}: {what}", lambda _, s=score, a=a, b=b: s(a, b, M3),
-                        names)  # fmt: skip
+            yield Fault(
+                "shapes in scores",
+                f"{name}: {what}",
+                lambda _, s=score, a=a, b=b: s(a, b, M3),
+                names,
+            )
         if name not in ("weighted_sum",):
-            yield Fault("shapes in scores", f"{name}: nothing",
-                        lambda _, s=score: s(F3[:0], F3[:0], F3[:0]))  # fmt: skip
-        yield Fault("shapes in scores", f"{name}: a list",
-                    lambda _, s=score: s(F3.tolist(), G3, M3))  # fmt: skip
-    yield Fault("scores", "r_squared of equal targets",
-                lambda _: training.r_squared(F3, torch.ones(4)))  # fmt: skip
-    yield Fault("scores", "best_weights with NaN",
-                lambda _: fusion.best_weights(F3 / 0 * 0, G3, M3), ("f", "nan"))  # fmt: skip
+            yield Fault(
+                "shapes in scores", f"{name}: nothing", lambda _, s=score: s(F3[:0], F3[:0], F3[:0])
+            )
+        yield Fault(
+            "shapes in scores", f"{name}: a list", lambda _, s=score: s(F3.tolist(), G3, M3)
+        )
+    yield Fault(
+        "scores", "r_squared of equal targets", lambda _: training.r_squared(F3, torch.ones(4))
+    )
+    yield Fault(
+        "scores",
+        "best_weights with NaN",
+        lambda _: fusion.best_weights(F3 / 0 * 0, G3, M3),
+        ("f hold", "nan"),
+    )
     for name in ("f_noise", "g_noise"):
         for sd in (0, -0.3, "0.3", float("nan")):
             noises = {"f_noise": 0.3, "g_noise": 0.3, name: sd}
-            yield Fault("scores", f"inverse_variance_weights: {name}={sd!r}",
-                        lambda _, n=noises: fusion.inverse_variance_weights(**n), (name,))  # fmt: skip
+            yield Fault(
+                "scores",
+                f"inverse_variance_weights: {name}={sd!r}",
+                lambda _, n=noises: fusion.inverse_variance_weights(**n),
+                (name,),
+            )
             yield Fault(
                 "scores",
                 f"bayes_weights: {name}={sd!r}",
@@ -287,9 +409,12 @@ def _scores() -> Iterator[Fault]:
                 (name,),
             )
     for rate in (0, -1, float("nan"), "0.5"):
-        yield Fault("scores", f"descend: learning_rate={rate!r}",
-                    lambda _, r=rate: fusion.descend(F3, G3, M3, learning_rate=r),
-                    ("learning_rate",))  # fmt: skip
+        yield Fault(
+            "scores",
+            f"descend: learning_rate={rate!r}",
+            lambda _, r=rate: fusion.descend(F3, G3, M3, learning_rate=r),
+            ("learning_rate",),
+        )
     yield Fault(
         "scores",
         "standardise by sds of the rows",
@@ -299,29 +424,55 @@ def _scores() -> Iterator[Fault]:
     two = ["a red face beside a bat", "a calm face in the rain"]
     three = [*two, "a mouse"]
     by_texts = {
-        "bleu": writing.bleu, "exact": writing.exact, "error_rates": speech.error_rates,
-        "factors_right": captioning.factors_right, "text_limit": translation.text_limit,
+        "bleu": writing.bleu,
+        "exact": writing.exact,
+        "error_rates": speech.error_rates,
+        "factors_right": captioning.factors_right,
+        "text_limit": translation.text_limit,
         "paste": translation.paste,
-    }  # fmt: skip
+    }
     for name, score in by_texts.items():
         for what, written, true, named in (
-            ("fewer written", two, three, ("2", "3")), ("fewer true", three, two, ("2", "3")),
-            ("none", [], [], ()), ("none written", [], two, ()), ("a text", "abc", "abc", ("list",)),
-            ("a text and a list", "ab", two, ("list",)), ("None in it", ["a", None], two, ("None",)),
-            ("numbers", [1, 2], two, ()), ("None", None, two, ("None",)),
-        ):  # fmt: skip
-            yield Fault("scores of sentences", f"{name}: {what}",
-                        lambda _, s=score, w=written, t=true: s(w, t), named)  # fmt: skip
-    yield Fault("scores of sentences", "bleu: one true text too few",
-                lambda _: writing.bleu(two, [["a", "b"], ["a"]]), ("1 to 2",))  # fmt: skip
-    yield Fault("scores of sentences", "bleu: no true text",
-                lambda _: writing.bleu(two, [[], []]))  # fmt: skip
-    yield Fault("scores of sentences", "bleu: another language",
-                lambda _: writing.bleu(two, two, "klingon"), ("klingon",))  # fmt: skip
-    yield Fault("scores of sentences", "error_rates: no true word",
-                lambda _: speech.error_rates(two, ["", " "]))  # fmt: skip
-    yield Fault("scores of sentences", "limit: fewer captions",
-                lambda _: captioning.limit(torch.rand(3, 3, 4, 4), two), ("3", "2"))  # fmt: skip
+            ("fewer written", two, three, ("2", "3")),
+            ("fewer true", three, two, ("2", "3")),
+            ("none", [], [], ()),
+            ("none written", [], two, ()),
+            ("a text", "abc", "abc", ("list",)),
+            ("a text and a list", "ab", two, ("list",)),
+            ("None in it", ["a", None], two, ("None",)),
+            ("numbers", [1, 2], two, ()),
+            ("None", None, two, ("None",)),
+        ):
+            yield Fault(
+                "scores of sentences",
+                f"{name}: {what}",
+                lambda _, s=score, w=written, t=true: s(w, t),
+                named,
+            )
+    yield Fault(
+        "scores of sentences",
+        "bleu: one true text too few",
+        lambda _: writing.bleu(two, [["a", "b"], ["a"]]),
+        ("1 to 2",),
+    )
+    yield Fault("scores of sentences", "bleu: no true text", lambda _: writing.bleu(two, [[], []]))
+    yield Fault(
+        "scores of sentences",
+        "bleu: another language",
+        lambda _: writing.bleu(two, two, "klingon"),
+        ("klingon",),
+    )
+    yield Fault(
+        "scores of sentences",
+        "error_rates: no true word",
+        lambda _: speech.error_rates(two, ["", " "]),
+    )
+    yield Fault(
+        "scores of sentences",
+        "limit: fewer captions",
+        lambda _: captioning.limit(torch.rand(3, 3, 4, 4), two),
+        ("3", "2"),
+    )
     yield Fault(
         "shapes in losses",
         "info_nce: scores (N, M)",
@@ -334,11 +485,18 @@ def _scores() -> Iterator[Fault]:
         lambda _: retrieval.info_nce(torch.rand(4, 4), torch.arange(4)[:, None]),
         ("(4, 1)",),
     )
-    yield Fault("shapes in losses", "pull_together: scores (N, M)",
-                lambda _: retrieval.pull_together(torch.rand(4, 3)), ("(4, 3)",))  # fmt: skip
-    yield Fault("odd losses, right", "bleu of the same sentences",
-                lambda _: writing.bleu(tuple(two), [(one,) for one in two]),
-                right=lambda score: score > 99)  # fmt: skip
+    yield Fault(
+        "shapes in losses",
+        "pull_together: scores (N, M)",
+        lambda _: retrieval.pull_together(torch.rand(4, 3)),
+        ("(4, 3)",),
+    )
+    yield Fault(
+        "odd losses, right",
+        "bleu of the same sentences",
+        lambda _: writing.bleu(tuple(two), [(one,) for one in two]),
+        right=lambda score: score > 99,
+    )
 
 
 def _drawn(rng: random.Random) -> Iterator[Fault]:

@@ -12,8 +12,8 @@ import contextlib
 import functools
 import math
 import operator
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -336,7 +336,7 @@ def check_pictures(who: str, images: Tensor) -> None:
         return
     low, high = (value.item() for value in images.detach().aminmax())
     if math.isnan(low) or math.isnan(high):
-        raise ArgumentError(f"{who} got pictures that hold NaN: leave them out, or load them anew.")
+        raise ArgumentError(f"{who} got pictures that hold nan: leave them out, or load them anew.")
     if max(-low, high) > FARTHEST:
         raise ArgumentError(
             f"{who} needs pictures with numbers from 0 to 1, and these go from {low:.3g} to "
@@ -403,6 +403,11 @@ def check_optimizer(optimizer: object) -> None:
             f"optimizer is an {name} that is made already: pass the class, torch.optim.{name}; fit "
             "gives it the parameters and the learning rate."
         )
+    if optimizer is torch.optim.LBFGS:
+        raise ArgumentError(
+            "LBFGS wants to compute the loss several times a step, which this loop does not: use "
+            "torch.optim.Adam."
+        )
     if not callable(optimizer):
         raise ArgumentError(
             f"optimizer is {kind(optimizer)}: pass a class, such as torch.optim.Adam."
@@ -452,7 +457,9 @@ def check_others(
             f"augment is {kind(augment)}: pass a function of inputs and generator, such as "
             "preprocessing.augment."
         )
-    if checkpoint is not None and (not isinstance(checkpoint, str | Path) or not str(checkpoint)):
+    if checkpoint is not None and (
+        not isinstance(checkpoint, str | os.PathLike) or not str(checkpoint)
+    ):
         raise ArgumentError(
             f'checkpoint is {kind(checkpoint)}: name a folder, such as checkpoint="my_run".'
         )
@@ -558,7 +565,7 @@ def check_pair(pair: object, what: str) -> None:
         raise ArgumentError(f"{what} is {found}: pass a pair, {what}=(inputs, targets).")
 
 
-def check_all_finite(inputs: object, targets: object, what: str = "") -> None:
+def check_all_finite(inputs: object, targets: object = None, what: str = "") -> None:
     """Raises ArgumentError when inputs or targets hold NaN or infinity."""
     named = {f"The {what}inputs": inputs}
     if isinstance(inputs, dict):
@@ -596,6 +603,12 @@ def pairs(batches: Iterable) -> Iterator[tuple]:
         for name, values in (inputs if isinstance(inputs, dict) else {"inputs": inputs}).items():
             check_tensor(f"In a batch {name}", values)
         check_tensor("In a batch targets", targets)
+        first = next(iter(inputs.values())) if isinstance(inputs, dict) else inputs
+        if first.ndim and targets.ndim and len(first) != len(targets):
+            raise ArgumentError(
+                f"A batch has {len(first)} inputs and {len(targets)} targets: give one target for "
+                "each example."
+            )
         yield inputs, targets
 
 
@@ -751,9 +764,12 @@ class Meeting(TorchFunctionMode):
 
     def __init__(self, output: object, target: Tensor):
         super().__init__()
-        self.output, self.target = output, target
-        self.of = {id(output): {"output"}, id(target): {"target"}}
-        self.kept = [output, target]  # so that no number of `id` is given anew
+        outputs = output.values() if isinstance(output, dict) else output
+        outputs = [output] if isinstance(output, Tensor) or outputs is None else list(outputs)
+        self.target = target
+        self.shapes = {tuple(one.shape) for one in outputs if isinstance(one, Tensor)}
+        self.of = {id(one): {"output"} for one in outputs} | {id(target): {"target"}}
+        self.kept = [outputs, target]  # so that no number of `id` is given anew
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -799,7 +815,7 @@ class Meeting(TorchFunctionMode):
             return
         if a.numel() == b.numel() == math.prod(_broadcast(a, b)):
             return  # (1, N) and (N,): still pairs
-        given = isinstance(self.output, Tensor) and a == self.output.shape, b == self.target.shape
+        given = tuple(a) in self.shapes, b == self.target.shape
         if len(a) == len(b):
             meant = not all(given)
         else:

@@ -38,6 +38,8 @@ def r_squared(prediction: Tensor, target: Tensor) -> float:
     targets are equal, so that there is nothing to explain.
     """
     arguments.check_one_shape("r_squared", prediction=prediction, target=target)
+    arguments.check_finite("r_squared: the predictions", prediction)
+    arguments.check_finite("r_squared: the targets", target)
     arguments.check_varied("r_squared", target)
     prediction = prediction.to(target.device)
     residual = (target - prediction).square().sum()
@@ -103,10 +105,12 @@ def predict(
 
     device: where to compute, `pick_device()` unless you say else. The model is lent there, batch by
     batch the inputs are brought, and afterwards everything is where and as it was.
-    Raises ValueError when there is no example, and when the model cannot read the inputs.
+    Raises ValueError when there is no example, when the inputs hold NaN, and when the model cannot
+    read them.
     """
     arguments.check_model(model)
     arguments.check_inputs(inputs)
+    arguments.check_all_finite(inputs)
     arguments.check_count("batch_size", batch_size, 1, 256)
     first, outputs = _first(inputs), []
     with lent(model, device) as there, evaluating(model):

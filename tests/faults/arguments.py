@@ -319,6 +319,26 @@ def _models() -> Iterator[Fault]:
         ("drop_last=True",),
     )
 
+    yield model("LBFGS", flat, ("LBFGS",), optimizer=torch.optim.LBFGS)
+    yield Fault(
+        "models",
+        "flattens the examples, too",
+        fit(tells(lambda layer, x: layer(x).flatten(), lambda: nn.Linear(3, 3)), X, Y),
+        ("(24,)", "(8,)"),
+    )
+    yield model(
+        "a tuple whose first is (N, 1)",
+        tells(lambda layer, x: (layer(x), x)),
+        ("(8, 1)",),
+        loss=lambda o, t: MSE(o[0], t),
+    )
+    yield model(
+        "a dictionary with (N, 1)",
+        tells(lambda layer, x: {"v": layer(x)}),
+        ("(8, 1)",),
+        loss=lambda o, t: (o["v"] - t).abs().mean(),
+    )
+
     def own(_):
         model = Tells(lambda layer, x: x.undefined)
         try:
@@ -397,6 +417,9 @@ def _parts() -> Iterator[Fault]:
             lambda m, size=size: predict(m, X, size),
             ("batch_size", repr(size)),
         )
+    hole = X.clone()
+    hole[4] = float("nan")
+    yield part("predict: NaN", lambda m: predict(m, hole), ("example 4",))
     yield part("predict: float64", lambda m: predict(m, X.double()), ("float64",))
     yield part("predict: two features", lambda m: predict(m, X[:, :2]), ("(20, 2)",))
     yield part(
@@ -636,7 +659,7 @@ def _applications() -> Iterator[Fault]:
     for name, entrance in entrances.items():
         yield asked(f"{name}: uint8", lambda e=entrance: e(whole), ("uint8", "255"))
         yield asked(f"{name}: 0 to 255", lambda e=entrance: e(255 * picture), ("255",))
-        yield asked(f"{name}: NaN", lambda e=entrance: e(hole), ("NaN",))
+        yield asked(f"{name}: NaN", lambda e=entrance: e(hole), ("nan",))
     yield asked(
         "fit: pictures from 0 to 255",
         lambda: training.fit(
@@ -883,7 +906,7 @@ def _applications() -> Iterator[Fault]:
     for what, images, named in (
         ("uint8", whole, "uint8"),
         ("0 to 255", 255 * picture, "255"),
-        ("NaN", hole, "NaN"),
+        ("NaN", hole, "nan"),
     ):
         yield asked(f"saliency: {what}", lambda i=images: cnn.saliency(reader, i), (named,))
         yield asked(f"edge_histograms: {what}", lambda i=images: cnn.edge_histograms(i), (named,))

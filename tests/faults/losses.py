@@ -302,18 +302,16 @@ def _legitimate() -> Iterator[Fault]:
     yield right(
         "double targets, own loss", gives(), Y.double(), lambda o, t: (o - t).square().mean()
     )
-    yield (
-        Fault(
-            "odd losses, right",
-            "contrastive",
-            fit(
-                lambda: Tells(lambda layer, x: layer(x) @ layer(x).T, nn.Linear(3, 4)),
-                X,
-                torch.arange(20) // 2,
-                retrieval.info_nce,
-            ),
-            right=trained,
-        )
+    yield Fault(
+        "odd losses, right",
+        "contrastive",
+        fit(
+            lambda: Tells(lambda layer, x: layer(x) @ layer(x).T, nn.Linear(3, 4)),
+            X,
+            torch.arange(20) // 2,
+            retrieval.info_nce,
+        ),
+        right=trained,
     )
     yield Fault(
         "odd losses, right",
@@ -384,6 +382,9 @@ def _scores() -> Iterator[Fault]:
         yield Fault(
             "shapes in scores", f"{name}: a list", lambda _, s=score: s(F3.tolist(), G3, M3)
         )
+    yield Fault(
+        "scores", "r_squared of NaN", lambda _: training.r_squared(F3 / 0 * 0, G3), ("nan",)
+    )
     yield Fault(
         "scores", "r_squared of equal targets", lambda _: training.r_squared(F3, torch.ones(4))
     )

@@ -25,6 +25,22 @@ class ArgumentError(ValueError):
     """Something that was given cannot be right: what it is, and what to do. Nothing was changed."""
 
 
+class MissingModality(ArgumentError, KeyError):  # noqa: N818
+    """A model asked its inputs for a modality that they do not have."""
+
+    __str__ = ValueError.__str__
+
+
+class Modalities(dict):
+    """Inputs by modality, which say what is missing when a model asks for another."""
+
+    def __missing__(self, name: object) -> None:
+        raise MissingModality(
+            f'The model asks for the modality "{name}", and the inputs have '
+            f"{' and '.join(map(str, self)) or 'none'}: pass it, or change its name."
+        )
+
+
 # --- In words
 
 
@@ -265,8 +281,8 @@ def check_tokens(function: str, tokens: Tensor, most: int, what: str = "word") -
         wrong = int(tokens.max()) if tokens.max() >= most else int(tokens.min())
         known = "the vocabulary that the numbers came from" if what == "word" else f"another {what}"
         raise ArgumentError(
-            f"{function} got a {what} with the number {wrong}, and there are {most}, numbered from "
-            f"0 to {most - 1}: use {known}."
+            f"A {what} has the number {wrong}, and {function} knows {most} {what}s, numbered from 0 "
+            f"to {most - 1}: use {known}."
         )
 
 
@@ -497,19 +513,22 @@ def check_inputs(inputs: object, what: str = "inputs", to: str = "look at") -> N
         raise ArgumentError(f"{listed} examples: pass as many of each modality.")
 
 
+def check_targets(targets: object, what: str = "") -> None:
+    """Raises ArgumentError unless these are targets, the first dimension of which counts them."""
+    check_tensor(f"{what}targets", targets)
+    if targets.ndim == 0:
+        raise ArgumentError(f"The {what}targets are a single number: pass one for each example.")
+
+
 def check_examples(inputs: object, targets: object, what: str = "") -> None:
     """Raises ArgumentError unless these are inputs and as many targets, of finite numbers.
 
     what: "validation " where they are these.
     """
-    check_tensor(f"{what}targets", targets)
+    check_targets(targets, what)
     named = inputs if isinstance(inputs, dict) else {f"{what}inputs": inputs}
     for name, values in named.items():
-        if (
-            isinstance(values, Tensor)
-            and values.ndim
-            and len(values) != targets.numel() // max(1, math.prod(targets.shape[1:]))
-        ):
+        if isinstance(values, Tensor) and values.ndim and len(values) != len(targets):
             raise ArgumentError(
                 f"{name} has {len(values)} examples and the {what}targets have {len(targets)}: "
                 "they must match, so pass one target for each example."
@@ -600,11 +619,10 @@ def pairs(batches: Iterable) -> Iterator[tuple]:
                 "not: give it a data set whose examples are such pairs."
             )
         inputs, targets = batch
-        for name, values in (inputs if isinstance(inputs, dict) else {"inputs": inputs}).items():
-            check_tensor(f"In a batch {name}", values)
-        check_tensor("In a batch targets", targets)
+        check_inputs(inputs, "inputs of a batch", "train on")
+        check_targets(targets)
         first = next(iter(inputs.values())) if isinstance(inputs, dict) else inputs
-        if first.ndim and targets.ndim and len(first) != len(targets):
+        if len(first) != len(targets):
             raise ArgumentError(
                 f"A batch has {len(first)} inputs and {len(targets)} targets: give one target for "
                 "each example."
@@ -648,6 +666,7 @@ def unharmed(function: Callable) -> Callable:
         held = [*model.parameters(), *model.buffers()] if parts else []
         before = [(tensor, tensor.detach().clone()) for tensor in held]
         drawn = torch.get_rng_state()
+        cards = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
         try:
             return function(model, *args, **options)
         except ArgumentError:
@@ -657,6 +676,8 @@ def unharmed(function: Callable) -> Callable:
             for part, mode in modes:
                 part.training = mode
             torch.set_rng_state(drawn)
+            if cards is not None:
+                torch.cuda.set_rng_state_all(cards)
             raise
 
     return careful
@@ -764,8 +785,8 @@ class Meeting(TorchFunctionMode):
 
     def __init__(self, output: object, target: Tensor):
         super().__init__()
-        outputs = output.values() if isinstance(output, dict) else output
-        outputs = [output] if isinstance(output, Tensor) or outputs is None else list(outputs)
+        outputs = list(output.values()) if isinstance(output, dict) else output
+        outputs = outputs if isinstance(outputs, tuple | list) else [output]
         self.target = target
         self.shapes = {tuple(one.shape) for one in outputs if isinstance(one, Tensor)}
         self.of = {id(one): {"output"} for one in outputs} | {id(target): {"target"}}
@@ -821,7 +842,7 @@ class Meeting(TorchFunctionMode):
         else:
             larger, made = (a, not given[0]) if len(a) > len(b) else (b, not given[1])
             meant = made or not (all(given) or larger[-1] == 1)
-        if meant and name not in SYMMETRIC:
+        if meant and (name not in SYMMETRIC or _broadcast(a, b)):
             return
         raise ArgumentError(
             f"The model's output has the shape {shape(output)} and the targets have {shape(target)}"
@@ -898,6 +919,11 @@ def check_classes(name: str, scores: Tensor, target: Tensor, ignored: int = -100
             f"{name} needs classes as int64, and the targets are {dtype(target)}: pass "
             "targets.long()."
         )
+    if scores.ndim > 1 and target.shape != scores[:, 0].shape:
+        raise ArgumentError(
+            f"{name} needs the numbers of classes as {shape(scores[:, 0])}, and the targets have "
+            f"{shape(target)}: change their shape."
+        )
     classes = scores.shape[1 if scores.ndim > 1 else 0]
     used = target[target != ignored]
     if used.numel() and (used.max() >= classes or used.min() < 0):
@@ -955,11 +981,6 @@ def _cause(
         return (
             "A batch holds a single example, and batch normalisation needs several to compute a "
             "variance: pass a larger batch_size, or drop_last=True to the DataLoader."
-        )
-    if isinstance(error, KeyError) and isinstance(inputs, dict) and error.args[0] not in inputs:
-        return (
-            f'The model asks for the modality "{error.args[0]}", and the inputs have '
-            f"{' and '.join(map(str, inputs))}: pass it, or change its name."
         )
     if "Found dtype" in said and targets is not None and targets.dtype != torch.float32:
         return (

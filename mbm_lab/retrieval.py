@@ -282,7 +282,7 @@ def recall(found: Tensor, captions: Sequence[str], wanted: Sequence[str], k: int
     arguments.check_texts("recall", captions=captions)
     arguments.check_texts("recall", wanted=wanted)
     arguments.check_rows("recall", found=found, wanted=wanted)
-    arguments.check_tokens("recall", found, len(captions), "place in the gallery")
+    arguments.check_tokens("recall", found, len(captions), "place")
     if found.shape[1] < min(k, len(captions)):
         raise ValueError(
             f"recall among the first {k} needs as many found places, and got {found.shape[1]}: "

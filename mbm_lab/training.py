@@ -59,7 +59,7 @@ def take(inputs: Inputs, index: Tensor) -> Inputs:
 def to_device(inputs: Inputs, device: torch.device) -> Inputs:
     """The inputs, one tensor or one a modality, on this device."""
     if isinstance(inputs, dict):
-        return {name: values.to(device) for name, values in inputs.items()}
+        return arguments.Modalities({n: values.to(device) for n, values in inputs.items()})
     return inputs.to(device)
 
 

@@ -248,7 +248,8 @@ def tidy(captions: Sequence[str], language: str) -> list[str]:
 
     Raises ValueError as `preprocessing.tokenize` does, and for one text instead of several.
     """
-    arguments.check_texts("tidy", captions=captions)
+    if len(captions) > 0:
+        arguments.check_texts("tidy", captions=captions)
     return [spell(preprocessing.tokenize(text, language), language) for text in captions]
 
 

@@ -205,6 +205,7 @@ def _inputs() -> Iterator[Fault]:
     yield given("targets a list", X, Y.tolist(), ("targets", "a list"))
     yield given("targets an array", X, Y.numpy(), ("targets", "NumPy"))
     yield given("targets a number", X, 3.0, ("targets",))
+    yield given("targets one number as a tensor", X, Y[0], ("targets", "single number"))
     yield given("fewer targets", X, Y[1:], ("20", "19"))
     for kind in (torch.float64, torch.float16, torch.uint8, torch.int64, torch.bfloat16):
         named = str(kind).removeprefix("torch.")
@@ -348,6 +349,32 @@ def _models() -> Iterator[Fault]:
 
     yield Fault("models", "a learner's own error shows", own, right=bool)
 
+    yield Fault(
+        "models",
+        "does without a modality that is missing",
+        fit(tells(_without), {"image": X}, Y),
+        right=trained,
+    )
+
+    def own_table(_):
+        model = Tells(lambda layer, x: {"red": 1}["blue"] * layer(x["image"]))
+        try:
+            training.fit(model, {"image": X}, Y, MSE, progress=False)
+        except KeyError as error:
+            return error.args == ("blue",)
+        except ValueError as error:
+            return "modality" not in str(error)
+
+    yield Fault("models", "a learner's own key", own_table, right=bool)
+
+
+def _without(layer: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    """A forward that can do without the sound."""
+    try:
+        return layer(inputs["sound"])[:, 0]
+    except KeyError:
+        return layer(inputs["image"])[:, 0]
+
 
 def _loaders() -> Iterator[Fault]:
     def loader(what: str, data: object, names: tuple = (), model=flat, **options):
@@ -374,6 +401,10 @@ def _loaders() -> Iterator[Fault]:
         ),
         ("NumPy",),
     )
+    lengths = DataLoader([(X[:8], Y[:7])], batch_size=None)
+    yield loader("more inputs than targets in a batch", lengths, ("8", "7"))
+    yield loader("no modality on the way", DataLoader([({}, Y[:7])], batch_size=None), ("empty",))
+    yield loader("one target a batch", DataLoader([(X[:8], Y[0])], batch_size=None), ("targets",))
     yield loader("texts on the way", [("a", 1.0), ("b", 2.0)] * 8, ("inputs",))
     bad = X.clone()
     bad[9, 1] = float("nan")

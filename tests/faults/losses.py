@@ -145,6 +145,7 @@ def _kinds() -> Iterator[Fault]:
         ("uint8", classes.byte(), ("uint8", "long()")),
         ("(N, 1)", classes[:, None], ("(8, 1)", "[:, 0]")),
         ("(N, 1) float", classes[:, None].float(), ("(8, 1)", "[:, 0]")),
+        ("two for each example", torch.stack([classes, classes], 1), ("(8, 2)",)),
         ("too large", classes + 1, ("3", "0 to 2")),
         ("negative", classes - 1, ("-1", "0 to 2")),
     ):
@@ -248,6 +249,7 @@ def _legitimate() -> Iterator[Fault]:
     yield right("unsqueezes", gives(1), Y, lambda o, t: (o - t.unsqueeze(1)).abs().mean())
     yield right("views as", gives(1), Y, lambda o, t: mse(o, t.view_as(o)))
     yield right("reads two of three columns", gives(3), Y, lambda o, t: mse(o[:, 1], t))
+    yield right("quantiles by l1_loss", gives(3), Y, lambda o, t: F.l1_loss(o, t[:, None]))
     yield right("quantiles", gives(3), Y, lambda o, t: (t[:, None] - o).relu().mean())
     yield right(
         "every pair on purpose", gives(), Y, lambda o, t: (o[:, None] - t[None]).abs().mean()

@@ -281,8 +281,8 @@ def check_tokens(function: str, tokens: Tensor, most: int, what: str = "word") -
         wrong = int(tokens.max()) if tokens.max() >= most else int(tokens.min())
         known = "the vocabulary that the numbers came from" if what == "word" else f"another {what}"
         raise ArgumentError(
-            f"A {what} has the number {wrong}, and {function} knows {most} {what}s, numbered from 0 "
-            f"to {most - 1}: use {known}."
+            f"A {what} has the number {wrong}, and {function} knows {most} {what}s (numbered from "
+            f"0 to {most - 1}): use {known}."
         )
 
 

@@ -619,15 +619,31 @@ def pairs(batches: Iterable) -> Iterator[tuple]:
                 "not: give it a data set whose examples are such pairs."
             )
         inputs, targets = batch
-        check_inputs(inputs, "inputs of a batch", "train on")
-        check_targets(targets)
-        first = next(iter(inputs.values())) if isinstance(inputs, dict) else inputs
-        if len(first) != len(targets):
+        if not _matched(inputs, targets):
+            check_inputs(inputs, "inputs of a batch", "train on")
+            check_targets(targets)
+            first = next(iter(inputs.values())) if isinstance(inputs, dict) else inputs
             raise ArgumentError(
                 f"A batch has {len(first)} inputs and {len(targets)} targets: give one target for "
                 "each example."
             )
         yield inputs, targets
+
+
+def _matched(inputs: object, targets: object) -> bool:
+    """Whether these are tensors with as many examples, and at least one."""
+    if (
+        not isinstance(targets, Tensor)
+        or targets.ndim == 0
+        or isinstance(inputs, dict)
+        and not inputs
+    ):
+        return False
+    count = len(targets)
+    tensors = inputs.values() if isinstance(inputs, dict) else (inputs,)
+    return count > 0 and all(
+        isinstance(one, Tensor) and one.ndim > 0 and len(one) == count for one in tensors
+    )
 
 
 def augmented(augment: Callable, batches: Iterable, generator: torch.Generator) -> Iterator[tuple]:
@@ -956,21 +972,23 @@ def check_shares(name: str, output: Tensor, target: Tensor) -> None:
 # --- Errors whose cause is known
 
 
-@contextlib.contextmanager
-def explained(model: nn.Module, inputs: object, targets: Tensor | None = None) -> Iterator[None]:
+class explained:  # noqa: N801 (it is used as a function)
     """An error of PyTorch in this block whose cause is known is said in one sentence.
 
     Any other passes as it is, so that an error in a learner's own forward shows where it is.
     """
-    try:
-        yield
-    except ArgumentError:
-        raise
-    except Exception as error:
-        said = _cause(error, model, inputs, targets)
-        if said is None:
-            raise
-        raise ArgumentError(said) from error
+
+    def __init__(self, model: nn.Module, inputs: object, targets: Tensor | None = None):
+        self.given = model, inputs, targets
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ArgumentError):
+            said = _cause(error, *self.given)
+            if said is not None:
+                raise ArgumentError(said) from error
 
 
 def _cause(

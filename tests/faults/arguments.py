@@ -143,7 +143,7 @@ def _options() -> Iterator[Fault]:
         "augment": (5, "flip", [1]),
         "optimizer": ("adam", None, 3),
         "device": ("gpu", "cuda:x", 3.5, "cuda"),
-        "loss": ("mse", 3, nn.MSELoss, None, [MSE]),
+        "loss": ("mse", 3, nn.MSELoss, None, [None]),
     }.items():
         for value in values:
             if value == "cuda" and torch.cuda.is_available():

@@ -15,7 +15,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import albums, cnn, datasets, postcards, preprocessing, stored, training, writing
+from mbm_lab import (
+    albums,
+    arguments,
+    cnn,
+    datasets,
+    postcards,
+    preprocessing,
+    stored,
+    training,
+    writing,
+)
 from mbm_lab.device import device_of, seeded
 from mbm_lab.preprocessing import PAD
 from mbm_lab.stored import Result
@@ -180,7 +190,12 @@ class Captioner(nn.Module):
 def caption(
     model: Captioner, images: Tensor, language: str, vocabulary: preprocessing.Vocabulary
 ) -> list[str]:
-    """Writes a caption for each picture (N, 3, 64, 64), greedily."""
+    """Writes a caption for each picture (N, 3, 64, 64), greedily.
+
+    Raises ValueError when the vocabulary does not know the language, and for pictures that the
+    encoder refuses (see `cnn.ImageEncoder`).
+    """
+    arguments.check_choice("language", language, writing.START)
     features = training.predict(model.encoder, images).to(device_of(model.decoder))
     return writing.write(model.decoder, model.decoder.start(features), vocabulary, language)
 
@@ -205,14 +220,24 @@ PHRASES = {
 
 
 def factor_in(sentence: str, factor: str, language: str = "en") -> str:
-    """What a caption says of a "colour", "object", "weather" or "mood"; "" if nothing."""
+    """What a caption says of a "colour", "object", "weather" or "mood"; "" if nothing.
+
+    Raises ValueError for another factor or language.
+    """
+    arguments.check_choice("language", language, PHRASES)
+    arguments.check_choice("factor", factor, PHRASES[language])
     return next((p for p in PHRASES[language][factor] if p in sentence), "")
 
 
 def factors_right(
     written: Sequence[str], true: Sequence[str], language: str = "en"
 ) -> dict[str, Tensor]:
-    """For each factor, whether each sentence says what the true one says: (N,) bool."""
+    """For each factor, whether each sentence says what the true one says: (N,) bool.
+
+    Raises ValueError unless there are as many written as true sentences.
+    """
+    arguments.check_choice("language", language, PHRASES)
+    arguments.check_texts("factors_right", written=written, true=true)
     return {
         factor: torch.tensor(
             [
@@ -231,8 +256,12 @@ def factor_by_factor(features: Tensor, captions: Sequence[str], new: Tensor) -> 
     """English captions without a decoder: for each factor, what the true captions say of it is
     learned by a logistic regression, and its answers are filled into the captions' one form.
 
-    features (N, dim) of the pictures with these N captions; new (M, dim): M captions.
+    features (N, dim) of the pictures with these N captions; new (M, dim): M captions. Raises
+    ValueError when the sizes do not match.
     """
+    arguments.check_texts("factor_by_factor", captions=captions)
+    arguments.check_rows("factor_by_factor", features=features, captions=captions)
+    arguments.check_dims("factor_by_factor", features=features, new=new)
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -292,7 +321,11 @@ def twins(cards: datasets.Postcards) -> datasets.Postcards:
 
 def limit(images: Tensor, captions: Sequence[str]) -> float:
     """The most that any reader of pixels gets right of these pictures (N, 3, H, W): who sees two
-    equal pictures writes one caption, so of each group of equal ones the commonest counts."""
+    equal pictures writes one caption, so of each group of equal ones the commonest counts.
+
+    Raises ValueError unless there are as many captions as pictures.
+    """
+    arguments.check_rows("limit", images=images, captions=captions)
     groups = defaultdict(Counter)
     for image, caption in zip(images, captions, strict=True):
         groups[image.cpu().numpy().tobytes()][caption] += 1
@@ -360,7 +393,12 @@ def image_features(images: Tensor, seed: int = 0) -> Tensor:
 
 
 def image_cells(encoder: cnn.ImageEncoder, images: Tensor) -> Tensor:
-    """The last map of an encoder, cell by cell: (N, 3, 64, 64) to (N, 64, 32)."""
+    """The last map of an encoder, cell by cell: (N, 3, 64, 64) to (N, 64, 32).
+
+    Raises ValueError for other shapes, and for pictures as `cnn.ImageEncoder` does.
+    """
+    cnn.check_shape("image_cells", images)
+    arguments.check_pictures("image_cells", images)
     maps = training.predict(encoder.convolutions, preprocessing.normalise(images))  # (N, 32, 8, 8)
     return maps.flatten(2).transpose(1, 2)
 
@@ -376,8 +414,11 @@ def train_decoder(
     """Trains a decoder alone on English captions; the encoder stays as it is.
 
     picture (N, …): what is known of each picture, features (N, 48) or cells (N, 64, 32). About a
-    quarter of a second an epoch for 2,000 cards on one thread.
+    quarter of a second an epoch for 2,000 cards on one thread. Raises ValueError unless there are
+    as many captions as pictures.
     """
+    arguments.check_texts("train_decoder", captions=captions)
+    arguments.check_rows("train_decoder", picture=picture, captions=captions)
     prefix, target = writing.teacher_forcing([("en", captions)], vocabulary)
     return training.fit(
         Helped(decoder),

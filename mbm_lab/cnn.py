@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import datasets, postcards, preprocessing
+from mbm_lab import arguments, datasets, postcards, preprocessing
 from mbm_lab.device import device_of
 
 # --- Convolution by hand
@@ -65,7 +65,12 @@ def _check_convolution(
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             "A convolution needs pictures (B, C, H, W) and kernels (O, C, K, L) with the same C, "
-            f"and got {tuple(x.shape)} and {tuple(weight.shape)}."
+            f"and got {tuple(x.shape)} and {tuple(weight.shape)}: change the one that does not fit."
+        )
+    if x.dtype != weight.dtype:
+        raise ValueError(
+            f"The pictures hold {arguments.dtype(x)} and the kernels {arguments.dtype(weight)}: "
+            f"write {arguments.as_float('x', x)}."
         )
     if stride < 1 or padding < 0:
         raise ValueError(
@@ -86,12 +91,16 @@ def _check_convolution(
 def compare(name: str, ours: Tensor, torchs: Tensor) -> str:
     """One line that says whether two results are the same: exactly, or up to rounding.
 
-    Raises ValueError when their shapes differ.
+    Raises ValueError when their shapes differ, or there is nothing to compare.
     """
+    arguments.check_tensor(name, ours)
+    arguments.check_tensor(name, torchs)
     if ours.shape != torchs.shape:
         raise ValueError(
-            f"{name}: the shapes differ, {tuple(ours.shape)} and {tuple(torchs.shape)}."
+            f"{name}: the shapes differ, {tuple(ours.shape)} and {tuple(torchs.shape)}: check "
+            "padding, stride and the order of the dimensions."
         )
+    arguments.check_some("compare", ours)
     difference = (ours - torchs).abs().max().item()
     exact, close = torch.equal(ours, torchs), torch.allclose(ours, torchs, rtol=1e-4, atol=1e-5)
     return f"{name:20} exact: {exact!s:5}  close: {close!s:5}  largest difference: {difference:.0e}"
@@ -110,7 +119,8 @@ class ImageEncoder(nn.Module):
 
     last: what stands in the place of the tanh; lesson 06 says when another layer is better.
 
-    Raises ValueError when the images have another shape.
+    Raises ValueError when the images have another shape, are no fractions (uint8), hold NaN, or are
+    far outside of [0, 1], as where one forgot to divide by 255.
     """
 
     def __init__(self, dim: int = 32, last: nn.Module | None = None):
@@ -127,16 +137,22 @@ class ImageEncoder(nn.Module):
         self.last = nn.Tanh() if last is None else last
 
     def forward(self, images: Tensor) -> Tensor:
-        size = preprocessing.IMAGE_SIZE
-        if images.ndim != 4 or images.shape[1:] != (3, size, size):
-            raise ValueError(
-                f"ImageEncoder needs images of shape (B, 3, {size}, {size}) and got "
-                f"{tuple(images.shape)}: load them with preprocessing.load_image."
-            )
+        check_shape("ImageEncoder", images)
+        arguments.check_pictures("ImageEncoder", images)
         x = preprocessing.normalise(images)  # (B, 3, 64, 64)
         x = self.convolutions(x)  # (B, 32, 8, 8)
         x = self.project(x.flatten(1))  # (B, dim)
         return self.last(x)
+
+
+def check_shape(who: str, images: Tensor) -> None:
+    """Raises ValueError unless images are (B, 3, 64, 64)."""
+    size = preprocessing.IMAGE_SIZE
+    if images.ndim != 4 or images.shape[1:] != (3, size, size):
+        raise ValueError(
+            f"{who} needs images of shape (B, 3, {size}, {size}) and got "
+            f"{tuple(images.shape)}: load them with preprocessing.load_image."
+        )
 
 
 class Reader(nn.Module):
@@ -205,8 +221,9 @@ def saliency(reader: nn.Module, images: Tensor) -> Tensor:
 
     images (B, 3, H, W) to (B, H, W) (Simonyan et al., 2014).
 
-    Raises ValueError when the reader is in training mode.
+    Raises ValueError when the reader is in training mode, and for pictures as `ImageEncoder` does.
     """
+    arguments.check_pictures("saliency", images)
     moved = images.detach().clone().to(_ready(reader)).requires_grad_()
     (gradient,) = torch.autograd.grad(reader(moved).sum(), moved)
     return gradient.abs().amax(dim=1).to(images.device)
@@ -234,6 +251,7 @@ def occlusion_map(reader: nn.Module, image: Tensor, patch: int = 10, stride: int
             "occlusion_map needs one image (3, H, W) and 1 <= stride <= patch <= its sides; it got "
             f"the shape {tuple(image.shape)}, patch {patch} and stride {stride}."
         )
+    arguments.check_pictures("occlusion_map", image)
     height, width = image.shape[-2:]
     tops = sorted({*range(0, height - patch + 1, stride), height - patch})
     lefts = sorted({*range(0, width - patch + 1, stride), width - patch})
@@ -285,8 +303,12 @@ def part_mask(card: postcards.Card, part: str) -> Tensor:
 def cover(images: Tensor, cards: Iterable[postcards.Card], part: str) -> Tensor:
     """Paints over one part of every picture with the colour of its face: (B, 3, 64, 64), a copy.
 
-    Raises ValueError for a part that `part_mask` does not know.
+    Raises ValueError for a part that `part_mask` does not know, for pictures as `ImageEncoder`
+    does, and unless there are as many cards as pictures.
     """
+    arguments.check_pictures("cover", images)
+    cards = list(cards)
+    arguments.check_rows("cover", images=images, cards=cards)
     covered = images.clone()
     for picture, card in zip(covered, cards, strict=True):
         colour = torch.tensor(postcards.COLOURS[card.colour][0]) / 255
@@ -309,7 +331,15 @@ def edge_histograms(images: Tensor, cell: int = 4) -> Tensor:
     edge's strength and direction at every pixel; its strength is shared between the two nearest of
     the DIRECTIONS; the squares' means are divided by their length.
     images (B, 3, H, W) to (B, DIRECTIONS, H / cell, W / cell), where H and W are multiples of cell.
+    Raises ValueError for other shapes, and for pictures as `ImageEncoder` does.
     """
+    arguments.check_pictures("edge_histograms", images)
+    arguments.check_count("cell", cell, 1, 4)
+    if images.ndim != 4 or images.shape[2] % cell or images.shape[3] % cell:
+        raise ValueError(
+            f"edge_histograms needs images (B, 3, H, W) with sides that are multiples of {cell}, "
+            f"and got {tuple(images.shape)}: change their shape, or take another cell."
+        )
     sobel = images.new_tensor(SOBEL)
     kernels = torch.stack([sobel, sobel.T])[:, None]  # (2, 1, 3, 3)
     grey = images.mean(1, keepdim=True)

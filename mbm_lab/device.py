@@ -68,10 +68,17 @@ def lent(model: nn.Module, device: torch.device | None = None) -> Iterator[torch
 
     Afterwards every parameter and buffer is the same tensor as before, where it was before, with
     the values that it got in the block. (The device "meta" holds no values: what was lent to it
-    comes back as it was.) Gradients of the block are not kept.
+    comes back as it was.) Gradients of the block are not kept. Raises ValueError for a device that
+    PyTorch does not know, or that is not there.
     """
     device = pick_device() if device is None else device
-    device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
+    try:
+        device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
+    except (RuntimeError, TypeError, AssertionError):
+        raise ValueError(
+            f"device is {device!r}, which this computer does not have: leave it out, or pass one "
+            'such as torch.device("cpu").'
+        ) from None
     homes = [
         (module, name, tensor, tensor.data, tensor.grad)
         for module in model.modules()

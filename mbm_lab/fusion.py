@@ -16,7 +16,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics import r2_score
 from torch import Tensor, nn
 
-from mbm_lab import datasets, postcards
+from mbm_lab import arguments, datasets, postcards
 
 
 class Weights(NamedTuple):
@@ -36,16 +36,19 @@ def weighted_sum(f: Tensor, g: Tensor, alpha: float | Tensor, beta: float | Tens
     Raises ValueError when f and g have different shapes (broadcasting would add every f to every
     g).
     """
-    if f.shape != g.shape:
-        raise ValueError(
-            f"f and g must have one shape, and have {tuple(f.shape)} and {tuple(g.shape)}."
-        )
+    arguments.check_one_shape("weighted_sum", f=f, g=g)
     v = alpha * f + beta * g
     return v
 
 
 def mean_squared_error(v: Tensor, m: Tensor) -> Tensor:
-    """The mean of (v - m)² over the cards: a tensor with one number."""
+    """The mean of (v - m)² over the cards: a tensor with one number.
+
+    Raises ValueError when v and m have different shapes (broadcasting would compare every v with
+    every m), or hold no number.
+    """
+    arguments.check_one_shape("mean_squared_error", v=v, m=m)
+    arguments.check_some("mean_squared_error", v)
     return (v - m).square().mean()
 
 
@@ -55,8 +58,9 @@ def best_weights(f: Tensor, g: Tensor, m: Tensor) -> Weights:
     Least squares (Gauss, 1809): (α, β) = Cov(f, g)⁻¹ Cov((f, g), m); the intercept then makes the
     mean error zero. f, g, m: (N,), computed in double precision.
     Raises ValueError when one reading is constant or a multiple of the other, since then no α and β
-    are best.
+    are best; and when the three are not (N,) of one length, or hold NaN.
     """
+    arguments.check_readings("best_weights", f=f, g=g, m=m)
     F = torch.stack([f, g]).double()  # (2, N)
     m = m.double()
     F_centred, m_centred = F - F.mean(1, keepdim=True), m - m.mean()
@@ -76,8 +80,10 @@ def bayes_weights(f_noise: float, g_noise: float, mood_sd: float) -> Weights:
 
     The mean of the posterior of m (Bayes, 1763): each witness counts by its precision 1 / sd², and
     so does the prior, which holds v back towards 0. sd: standard deviations of the noises and of
-    the mood.
+    the mood. Raises ValueError when one is not above 0.
     """
+    for name, sd in {"f_noise": f_noise, "g_noise": g_noise, "mood_sd": mood_sd}.items():
+        arguments.check_positive(name, sd, 0.3)
     f_precision, g_precision, prior = 1 / f_noise**2, 1 / g_noise**2, 1 / mood_sd**2
     total = f_precision + g_precision + prior
     return Weights(f_precision / total, g_precision / total)
@@ -91,8 +97,12 @@ def posterior_mean(
     The mean of m given both (Bayes, 1763), as `bayes_weights`, but also right at the ends of the
     scale, where mood and ratings were cut off at -1 and 1: what is 1 may have been more. Computed
     on a grid of moods. No reader of the cards has a smaller mean squared error over all cards that
-    the generator may draw.
+    the generator may draw. Raises ValueError when the two are not (N,) of one length, and when a
+    standard deviation is not above 0.
     """
+    arguments.check_fractions("posterior_mean", expression=expression, sentiment=sentiment)
+    for name, sd in {"f_noise": f_noise, "g_noise": g_noise, "mood_sd": mood_sd}.items():
+        arguments.check_positive(name, sd, 0.3)
     normal = torch.distributions.Normal(0.0, 1.0)
     moods = torch.linspace(-1, 1, 801, dtype=torch.float64)
     prior = torch.exp(normal.log_prob(moods / mood_sd)) / mood_sd * (moods[1] - moods[0])
@@ -112,8 +122,10 @@ def posterior_mean(
 def inverse_variance_weights(f_noise: float, g_noise: float) -> Weights:
     """The familiar rule: weigh each unbiased witness by 1 / sd², so that α + β = 1.
 
-    No prior.
+    No prior. Raises ValueError when one is not above 0.
     """
+    for name, sd in {"f_noise": f_noise, "g_noise": g_noise}.items():
+        arguments.check_positive(name, sd, 0.3)
     f_precision, g_precision = 1 / f_noise**2, 1 / g_noise**2
     return Weights(
         f_precision / (f_precision + g_precision), g_precision / (f_precision + g_precision)
@@ -124,8 +136,12 @@ def error_surface(f: Tensor, g: Tensor, m: Tensor, alphas: Tensor, betas: Tensor
     """The mean squared error of v = αf + βg + best intercept for every pair (α, β): (len(betas),
     len(alphas)).
 
-    Expands the square, so that the cards are visited once and not once for each pair.
+    Expands the square, so that the cards are visited once and not once for each pair. Raises
+    ValueError when f, g and m are not (N,) of one length.
     """
+    arguments.check_fractions("error_surface", f=f, g=g, m=m)
+    arguments.check_vector("error_surface", alphas=alphas)
+    arguments.check_vector("error_surface", betas=betas)
     f, g, m = f - f.mean(), g - g.mean(), m - m.mean()
     a, b = alphas[None, :], betas[:, None]
     return (
@@ -151,8 +167,12 @@ def descend(
 
     Each step moves against the slope of the mean squared error (Cauchy, 1847). f, g and m are taken
     as differences from their means, so that the intercept has no curvature of its own: the path
-    arrives if the learning rate is less than `largest_rate`.
+    arrives if the learning rate is less than `largest_rate`. Raises ValueError when f, g and m are
+    not finite (N,) of one length, and when the rate is not above 0.
     """
+    arguments.check_readings("descend", f=f, g=g, m=m)
+    arguments.check_positive("learning_rate", learning_rate, 0.5)
+    arguments.check_count("steps", steps, 0, 200)
     centred_f, centred_g, centred_m = (x.double() - x.double().mean() for x in (f, g, m))
     alpha, beta = (torch.tensor(value, dtype=torch.float64) for value in start)
     path = [torch.stack([alpha, beta])]
@@ -173,8 +193,9 @@ def largest_rate(f: Tensor, g: Tensor) -> float:
 
     The curvature of the mean squared error is twice the covariance of f and g; its largest
     eigenvalue counts. A step multiplies the distance along that direction by 1 - rate · curvature,
-    which is -1 there.
+    which is -1 there. Raises ValueError when f and g are not (N,) of one length.
     """
+    arguments.check_readings("largest_rate", f=f, g=g)
     curvature = 2 * torch.cov(torch.stack([f, g]).double(), correction=0)
     return 2 / float(torch.linalg.eigvalsh(curvature)[-1])
 
@@ -185,8 +206,12 @@ def random_search(
     """Random search (Rastrigin, 1963): tries of (α, β) drawn evenly from the square -1 to 1, and
     their errors.
 
-    Returns (tries, 2) and (tries,). The intercept of each is its best.
+    Returns (tries, 2) and (tries,). The intercept of each is its best. Raises ValueError when f, g
+    and m are not (N,) of one length.
     """
+    arguments.check_fractions("random_search", f=f, g=g, m=m)
+    arguments.check_count("tries", tries, 1, 200)
+    arguments.check_seed(seed)
     points = 2 * torch.rand(tries, 2, generator=torch.Generator().manual_seed(seed)) - 1
     errors = [error_surface(f, g, m, a[None], b[None])[0, 0] for a, b in points]
     return points, torch.stack(errors)
@@ -196,9 +221,11 @@ def standardise(values: Tensor, mean: Tensor | None = None, sd: Tensor | None = 
     """Shifts and scales (N,) or (N, dim) to mean 0 and standard deviation 1 over the cards.
 
     Pass the mean and sd of other cards (the ones that were fitted on) to treat new cards alike.
+    Raises ValueError when these are not one number, or one for each of the dim features.
     """
     mean = values.mean(0) if mean is None else mean
     sd = values.std(0, correction=0) if sd is None else sd
+    arguments.check_columns("standardise", values, mean=mean, sd=sd)
     return (values - mean) / sd.clamp(min=1e-6)
 
 
@@ -421,7 +448,8 @@ class MultimodalModel(nn.Module):
         for name in inputs:
             if name not in known:
                 raise ValueError(
-                    f'This model has no modality "{name}": it has {" and ".join(known)}.'
+                    f'This model has no modality "{name}": it has {" and ".join(known)}. '
+                    "Leave it out, or check its name."
                 )
         features = {name: self.encoders[name](inputs[name]) for name in known if name in inputs}
         missing = [name for name in known if name not in inputs]

@@ -13,7 +13,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import captioning, datasets, fusion, postcards, preprocessing, rnn, stored, training
+from mbm_lab import (
+    arguments,
+    captioning,
+    datasets,
+    fusion,
+    postcards,
+    preprocessing,
+    rnn,
+    stored,
+    training,
+)
 from mbm_lab.device import seeded
 from mbm_lab.preprocessing import PAD
 from mbm_lab.stored import Result
@@ -66,7 +76,10 @@ def ask(card: postcards.Card, place: int, rng: random.Random) -> Question:
 
 
 def ask_all(cards: datasets.Postcards, per_card: int = 5, seed: int = 0) -> list[Question]:
-    """`per_card` questions to each card."""
+    """`per_card` questions to each card. Raises ValueError when that is below 1, and for a seed
+    that is no whole number."""
+    arguments.check_count("per_card", per_card, 1, 5)
+    arguments.check_seed(seed)
     rng = random.Random(seed)
     places = [place for place in range(len(cards)) for _ in range(per_card)]
     return [ask(cards.cards[place], place, rng) for place in places]
@@ -123,8 +136,20 @@ def question_tensors(
     vocabulary: preprocessing.Vocabulary,
     answers: Sequence[str],
 ) -> Quiz:
-    """Questions about pictures with these features (N, 48) as tensors."""
+    """Questions about pictures with these features (N, 48) as tensors.
+
+    Raises ValueError when there is no question, when one is about a picture without features, and
+    when its answer is not among the answers.
+    """
+    arguments.check_lists("question_tensors", questions=questions)
+    arguments.check_lists("question_tensors", answers=answers)
+    arguments.check_dims("question_tensors", features=features)
     places = [question.place for question in questions]
+    arguments.check_places(
+        "question_tensors", torch.tensor(places), len(questions), len(features)
+    )
+    for question in questions:
+        arguments.check_choice("answer", question.answer, answers)
     tokens = preprocessing.text_to_tensor([question.text for question in questions], vocabulary)
     target = torch.tensor([answers.index(question.answer) for question in questions])
     kinds = [question.kind for question in questions]
@@ -179,7 +204,15 @@ class Answerers(nn.ModuleDict):
 
 def products(inputs: dict[str, Tensor], words: int) -> Tensor:
     """Every feature times every word of the question, by hand: pictures (B, 48) and tokens (B, T)
-    to (B, 49 · words), with the features, the words and a 1 among them."""
+    to (B, 49 · words), with the features, the words and a 1 among them.
+
+    Raises ValueError unless there are as many questions as pictures, in words below `words`.
+    """
+    for name in QUESTION_MODALITIES:
+        if name not in inputs:
+            raise ValueError(f'products needs the modality "{name}": pass it among the inputs.')
+    arguments.check_inputs(inputs)
+    arguments.check_tokens("products", inputs["question"], words)
     said = torch.zeros(len(inputs["question"]), words, device=inputs["question"].device)
     said = said.scatter(1, inputs["question"], 1.0)  # (B, words): is the word in the question?
     said[:, PAD] = 1.0  # no word: here stands the 1
@@ -190,8 +223,11 @@ def products(inputs: dict[str, Tensor], words: int) -> Tensor:
 def fit_products(quiz: Quiz, words: int, answers: int, weight: float = 30.0) -> Tensor:
     """A linear layer on all products, by ridge regression, in one step (49 · words, answers).
 
-    No gradient descent: (XᵀX + weight · I)⁻¹ Xᵀ Y, with a 1 for the right answer in Y.
+    No gradient descent: (XᵀX + weight · I)⁻¹ Xᵀ Y, with a 1 for the right answer in Y. Raises
+    ValueError when the weight is not above 0, and as `products` does.
     """
+    arguments.check_positive("weight", weight, 30.0)
+    arguments.check_places("fit_products", quiz.target, len(quiz.target), answers)
     x = products(quiz.inputs, words).double()
     y = nn.functional.one_hot(quiz.target, answers).double()
     square = x.T @ x + weight * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)

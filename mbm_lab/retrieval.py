@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mbm_lab import (
+    arguments,
     captioning,
     datasets,
     fusion,
@@ -42,17 +43,37 @@ SPACE = 48
 
 
 def similarities(f: Tensor, g: Tensor) -> Tensor:
-    """The cosine of every f with every g: (N, dim) and (M, dim) to (N, M), from -1 to 1."""
+    """The cosine of every f with every g: (N, dim) and (M, dim) to (N, M), from -1 to 1.
+
+    Raises ValueError for other shapes.
+    """
+    arguments.check_dims("similarities", f=f, g=g)
     f, g = (nn.functional.normalize(vectors, dim=1) for vectors in (f, g))
     return f @ g.T
+
+
+def check_square(function: str, scores: Tensor, target: Tensor | None = None) -> None:
+    """Raises ValueError unless scores are (N, N), and target, where there is one, (N,)."""
+    if scores.ndim != 2 or scores.shape[0] != scores.shape[1]:
+        raise arguments.ArgumentError(
+            f"{function} needs scores (N, N), of every picture with every text, and got "
+            f"{arguments.shape(scores)}: let the model return f @ g.T."
+        )
+    if target is not None and target.shape != scores.shape[:1]:
+        raise arguments.ArgumentError(
+            f"{function} needs targets of shape {arguments.shape(scores[0])}, the number of each "
+            f"pair's caption, and got {arguments.shape(target)}: pass one number a pair."
+        )
 
 
 def pull_together(scores: Tensor, target: Tensor | None = None) -> Tensor:
     """The mean squared distance |f - g|² of the pairs, from their cosines (N, N).
 
     For vectors of length 1 it is 2 - 2 f · g. It looks at the pairs alone, so it is 0 when all
-    vectors are the same: it collapses. `target` is not needed.
+    vectors are the same: it collapses. `target` is not needed. Raises ValueError unless scores are
+    (N, N).
     """
+    check_square("pull_together", scores)
     return 2 - 2 * scores.diagonal().mean()
 
 
@@ -61,8 +82,10 @@ def info_nce(scores: Tensor, target: Tensor) -> Tensor:
 
     scores: (N, N), scaled cosines, row i for picture i, column j for text j; target: (N,) the
     number of each pair's caption. Pairs with the same number are right, too. The mean of two
-    cross-entropies (van den Oord et al., 2018; Radford et al., 2021).
+    cross-entropies (van den Oord et al., 2018; Radford et al., 2021). Raises ValueError for other
+    shapes.
     """
+    check_square("info_nce", scores, target)
     same = (target[:, None] == target[None]).to(scores.dtype)  # (N, N)
     right = same / same.sum(1, keepdim=True)  # each row sums to 1
     find_text = -(right * scores.log_softmax(1)).sum(1).mean()
@@ -105,12 +128,13 @@ class DualEncoder(nn.Module):
 
 def image_vectors(model: DualEncoder, features: Tensor) -> Tensor:
     """Features of pictures (N, 48) in a trained model's space: (N, dim), where the features are."""
-    with training.evaluating(model):
+    with training.evaluating(model), arguments.explained(model, features):
         return model.image(features.to(device_of(model))).to(features.device)
 
 
 def text_vectors(model: DualEncoder, tokens: Tensor) -> Tensor:
     """Texts as tokens (N, T) in a trained model's space: (N, dim), where the tokens are."""
+    arguments.check_tokens("text_vectors", tokens, model.g[0].embedding.num_embeddings)
     with training.evaluating(model):
         return model.text(tokens.to(device_of(model))).to(tokens.device)
 
@@ -138,8 +162,8 @@ def phrases(caption: str) -> list[str]:
 
     Raises ValueError when the text is empty.
     """
-    if not caption.strip():
-        raise ValueError("An empty caption has no phrases.")
+    if not isinstance(caption, str) or not caption.strip():
+        raise ValueError("An empty caption has no phrases: write at least one word.")
     found = CAPTION.fullmatch(caption)
     if found:
         parts = found.groups()
@@ -154,8 +178,10 @@ def phrases(caption: str) -> list[str]:
 def variants(caption: str, rng: random.Random, count: int = VARIANTS) -> list[str]:
     """The caption, and `count` - 1 times some of its phrases, in their order.
 
-    People search with a few words, so the model must see few words in training.
+    People search with a few words, so the model must see few words in training. Raises ValueError
+    when the text is empty or `count` below 1.
     """
+    arguments.check_count("count", count, 1, VARIANTS)
     parts = phrases(caption)
     texts = [caption]
     for _ in range(count - 1):
@@ -179,8 +205,16 @@ def false_negatives(captions: Sequence[str], seed: int = 0) -> list[int]:
     """For the text of each card, of how many other captions of its batch it is true, too.
 
     As in training, the text is the whole caption half of the time, and some of its phrases
-    otherwise. The loss takes these pictures for wrong ones.
+    otherwise. The loss takes these pictures for wrong ones. Raises ValueError when there are fewer
+    captions than one batch takes.
     """
+    arguments.check_texts("false_negatives", captions=captions)
+    arguments.check_seed(seed)
+    if len(captions) < BATCH:
+        raise ValueError(
+            f"false_negatives looks at batches of {BATCH} captions, and got {len(captions)}: pass "
+            "more."
+        )
     rng, counts = random.Random(seed), []
     for start in range(0, len(captions) - BATCH + 1, BATCH):
         cards = [set(phrases(caption)) for caption in captions[start : start + BATCH]]
@@ -196,7 +230,7 @@ def query_tokens(text: str, vocabulary: preprocessing.Vocabulary) -> Tensor:
 
     Raises ValueError when it is empty, or when the vocabulary knows none of its words.
     """
-    if not text.strip():
+    if not isinstance(text, str) or not text.strip():
         raise ValueError('The query is empty: write what you look for, for example "in the rain".')
     tokens = preprocessing.text_to_tensor([preprocessing.spaced(text)], vocabulary)
     if bool((tokens == UNK).all()):
@@ -223,8 +257,13 @@ def search(queries: Tensor, gallery: Tensor, k: int, leave_out: Tensor | None = 
     """The k nearest of the gallery to each query, nearest first: (Q, k) numbers.
 
     queries (Q, dim), gallery (N, dim); leave_out (Q,): one place of the gallery that each query
-    must not find, such as itself. Raises ValueError when k is larger than what can be found.
+    must not find, such as itself. Raises ValueError when k is below 1 or larger than what can be
+    found, when the vectors are not of one length, and when leave_out names no place.
     """
+    arguments.check_dims("search", queries=queries, gallery=gallery)
+    arguments.check_count("k", k, 1, 10)
+    if leave_out is not None:
+        arguments.check_places("search", leave_out, len(queries), len(gallery))
     if k > len(gallery) - (leave_out is not None):
         raise ValueError(f"The gallery has only {len(gallery)} pictures: ask for fewer than {k}.")
     scores = similarities(queries, gallery)  # (Q, N)
@@ -237,7 +276,18 @@ def recall(found: Tensor, captions: Sequence[str], wanted: Sequence[str], k: int
     """Whether a picture with the wanted caption is among the first k found: (Q,) bool.
 
     found: (Q, at least k) places in the gallery; captions: the gallery's, N; wanted: Q captions.
+    Raises ValueError when these do not match, and when k is below 1 or more than were found.
     """
+    arguments.check_count("k", k, 1, 10)
+    arguments.check_texts("recall", captions=captions)
+    arguments.check_texts("recall", wanted=wanted)
+    arguments.check_rows("recall", found=found, wanted=wanted)
+    arguments.check_tokens("recall", found, len(captions), "place")
+    if found.shape[1] < min(k, len(captions)):
+        raise ValueError(
+            f"recall among the first {k} needs as many found places, and got {found.shape[1]}: "
+            f"ask search for k={k}."
+        )
     return torch.tensor(
         [
             any(captions[place] == caption for place in row[:k])
@@ -247,7 +297,15 @@ def recall(found: Tensor, captions: Sequence[str], wanted: Sequence[str], k: int
 
 
 def chance(captions: Sequence[str], wanted: Sequence[str], k: int) -> float:
-    """The mean probability that k pictures drawn blindly hold a right one."""
+    """The mean probability that k pictures drawn blindly hold a right one.
+
+    Raises ValueError when there are fewer than k.
+    """
+    arguments.check_count("k", k, 1, 10)
+    arguments.check_texts("chance", captions=captions)
+    arguments.check_texts("chance", wanted=wanted)
+    if k > len(captions):
+        raise ValueError(f"The gallery has only {len(captions)} pictures: ask for fewer than {k}.")
     n = len(captions)
     total = 0.0
     for caption in wanted:
@@ -322,8 +380,10 @@ def draw_gallery(cards: datasets.Postcards, seed: int = 0) -> Gallery:
     """The cards; a twin of each, drawn anew with the same caption; and each one's wish come true.
 
     A wish changes the weather, the colour or the mood. So every query has its answer in the
-    gallery, beside the twin, which is the likeliest mistake.
+    gallery, beside the twin, which is the likeliest mistake. Raises ValueError for a seed that is
+    no whole number.
     """
+    arguments.check_seed(seed)
     rng = random.Random(seed)
     twins, answers, wishes = [], [], []
     for card in cards.cards:
@@ -361,8 +421,12 @@ def train_dual_encoder(
     """The recipe of lesson 07: four seconds for 2,000 cards on one thread.
 
     features (N, 48) and N captions; same (N,): rows with the same number show the same thing. By
-    default these are the rows with the same caption.
+    default these are the rows with the same caption. Raises ValueError unless there are as many
+    captions as features.
     """
+    arguments.check_texts("train_dual_encoder", captions=captions)
+    arguments.check_rows("train_dual_encoder", features=features, captions=captions)
+    arguments.check_seed(seed)
     rng = random.Random(seed)
     flat = [text for caption in captions for text in variants(caption, rng)]
     texts = preprocessing.text_to_tensor(flat, vocabulary).unflatten(0, (-1, VARIANTS))

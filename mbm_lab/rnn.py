@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mbm_lab import datasets, postcards, preprocessing
+from mbm_lab import arguments, datasets, postcards, preprocessing
 from mbm_lab.device import device_of
 
 # --- By hand
@@ -27,7 +27,7 @@ def rnn_step(x: Tensor, h: Tensor, W: Tensor, U: Tensor, b: Tensor) -> Tensor:
     Returns the new h, (..., H), each number between -1 and 1.
     Raises ValueError when the sizes do not fit together.
     """
-    _check_sizes(x, h, W, U, rows=len(b))
+    _check_sizes(x, h, W, U, b, rows=len(b))
     return torch.tanh(x @ W.T + h @ U.T + b)
 
 
@@ -61,7 +61,7 @@ def gru_step(x: Tensor, h: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor) -
     of nn.GRU.
     Returns the new h, (..., H). Raises ValueError when the sizes do not fit together.
     """
-    _check_sizes(x, h, W, U, rows=3 * h.shape[-1])
+    _check_sizes(x, h, W, U, b, c, rows=3 * h.shape[-1])
     from_x, from_h = x @ W.T + b, h @ U.T + c  # (..., 3H) each
     r_x, z_x, n_x = from_x.chunk(3, -1)  # (..., H) each
     r_h, z_h, n_h = from_h.chunk(3, -1)
@@ -86,13 +86,27 @@ def run_gru(
     return torch.stack(states, -2)
 
 
-def _check_sizes(x: Tensor, h: Tensor, W: Tensor, U: Tensor, rows: int) -> None:
+def _check_sizes(
+    x: Tensor, h: Tensor, W: Tensor, U: Tensor, *biases: Tensor, rows: int
+) -> None:
     if W.shape != (rows, x.shape[-1]) or U.shape != (rows, h.shape[-1]):
         raise ValueError(
             f"The sizes do not fit: x has {x.shape[-1]} numbers and h has {h.shape[-1]}, so with "
             f"b of {rows} W must be ({rows}, {x.shape[-1]}) and U ({rows}, {h.shape[-1]}), "
-            f"but they are {tuple(W.shape)} and {tuple(U.shape)}."
+            f"but they are {tuple(W.shape)} and {tuple(U.shape)}: change these."
         )
+    for bias in biases:
+        if bias.shape != (rows,):
+            raise ValueError(
+                f"A bias must have one number for each of the {rows} rows of W, and has the shape "
+                f"{tuple(bias.shape)}: change it to ({rows},)."
+            )
+    for name, values in {"x": x, "h": h}.items():
+        if values.dtype != W.dtype:
+            raise ValueError(
+                f"{name} holds {arguments.dtype(values)} and W {arguments.dtype(W)}: write "
+                f"{name}.float()."
+            )
 
 
 def gradient_by_distance(network: nn.RNN | nn.GRU | nn.LSTM, xs: Tensor) -> Tensor:
@@ -101,8 +115,14 @@ def gradient_by_distance(network: nn.RNN | nn.GRU | nn.LSTM, xs: Tensor) -> Tens
     network: an nn.RNN, nn.GRU or nn.LSTM with batch_first=True; xs: (B, T, D).
     Returns (T,): the size of the gradient of the last state's sum with respect to the input that
     came 0, 1, 2, … steps before the end, averaged over the batch (Bengio, Simard and Frasconi,
-    1994).
+    1994). Raises ValueError when xs has another shape.
     """
+    arguments.check_tensor("xs", xs)
+    if xs.ndim != 3 or not xs.numel() or xs.shape[2] != network.input_size:
+        raise ValueError(
+            f"gradient_by_distance needs sequences (B, T, {network.input_size}), and got "
+            f"{tuple(xs.shape)}: change their shape."
+        )
     home = xs.device
     xs = xs.detach().clone().to(device_of(network)).requires_grad_()
     states, _ = network(xs)  # (B, T, H)
@@ -133,19 +153,14 @@ class TextEncoder(nn.Module):
     def _read(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         if (
             tokens.ndim != 2
-            or tokens.shape[1] == 0
+            or tokens.numel() == 0
             or bool((tokens[:, 0] == preprocessing.PAD).any())
         ):
             raise ValueError(
                 "TextEncoder needs tokens of shape (B, T) with at least one word in every row, the "
-                f"padding after it; it got {tuple(tokens.shape)}."
+                f"padding after it; it got {tuple(tokens.shape)}. Leave empty rows out."
             )
-        if int(tokens.max()) >= self.embedding.num_embeddings:
-            raise ValueError(
-                f"A word has the number {int(tokens.max())}, but this TextEncoder knows "
-                f"{self.embedding.num_embeddings} words (numbered from 0): encode the "
-                "texts with the vocabulary that it was made for."
-            )
+        arguments.check_tokens("TextEncoder", tokens, self.embedding.num_embeddings)
         lengths = preprocessing.lengths(tokens)  # (B,)
         words = self.embedding(tokens)  # (B, T, 32)
         packed = pack_padded_sequence(words, lengths.cpu(), batch_first=True, enforce_sorted=False)
@@ -196,7 +211,11 @@ WORD_KINDS = {
 
 
 def kinds_of_words(tokens: Tensor, vocabulary: preprocessing.Vocabulary) -> Tensor:
-    """Which of the WORD_KINDS each word is, by its place there, or -1: tokens (B, T) to (B, T)."""
+    """Which of the WORD_KINDS each word is, by its place there, or -1: tokens (B, T) to (B, T).
+
+    Raises ValueError for numbers that the vocabulary does not have.
+    """
+    arguments.check_tokens("kinds_of_words", tokens, len(vocabulary))
     kinds = [
         next((k for k, words in enumerate(WORD_KINDS.values()) if word in words), -1)
         for word in vocabulary.words

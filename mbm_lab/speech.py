@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mbm_lab import captioning, datasets, postcards, preprocessing, stored, training
+from mbm_lab import arguments, captioning, datasets, postcards, preprocessing, stored, training
 from mbm_lab.device import device_of, seeded
 from mbm_lab.preprocessing import PAD
 from mbm_lab.stored import Result
@@ -42,8 +42,11 @@ def collapse(path: Sequence[int]) -> list[int]:
 def paths_of(target: Sequence[int], frames: int, words: int) -> list[tuple[int, ...]]:
     """All paths of `frames` numbers below `words` that say the target.
 
-    There are words ** frames paths to look at, so this is for small cases only.
+    There are words ** frames paths to look at, so this is for small cases only. Raises ValueError
+    when there is no frame or no word.
     """
+    arguments.check_count("frames", frames, 1, 4)
+    arguments.check_count("words", words, 1, 3)
     wanted = list(target)
     every = itertools.product(range(words), repeat=frames)
     return [path for path in every if collapse(path) == wanted]
@@ -55,7 +58,17 @@ def ctc_log_likelihood(log_p: Tensor, target: Sequence[int]) -> Tensor:
     log_p: (T, V), the log probability of every word at each frame. The forward recursion of Graves
     et al. (2006): a table over the target with a blank before, between and after its words, whose
     row t holds the log probability of all beginnings of paths that have reached each place.
+    Raises ValueError for another shape, and for words that log_p does not have.
     """
+    if log_p.ndim != 2 or len(log_p) == 0 or not log_p.is_floating_point():
+        raise ValueError(
+            f"ctc_log_likelihood needs log probabilities (T, V), and got {tuple(log_p.shape)} of "
+            f"{arguments.dtype(log_p)}: pass one recording's, such as log_p[0]."
+        )
+    if len(target) > 0:
+        arguments.check_tokens(
+            "ctc_log_likelihood", torch.as_tensor(target)[None], log_p.shape[1]
+        )
     places = [BLANK]
     for word in target:
         places += [word, BLANK]
@@ -76,8 +89,15 @@ def ctc_log_likelihood(log_p: Tensor, target: Sequence[int]) -> Tensor:
 def ctc_loss(log_p: Tensor, target: Tensor) -> Tensor:
     """nn.CTCLoss for whole batches: log_p (B, T, V), target (B, L) padded with 0.
 
-    The mean over the batch of -log p(target), each divided by its number of words.
+    The mean over the batch of -log p(target), each divided by its number of words. Raises
+    ValueError for other shapes, and for words that log_p does not have.
     """
+    if log_p.ndim != 3 or len(log_p) == 0 or len(log_p) != len(target):
+        raise ValueError(
+            f"ctc_loss needs log probabilities (B, T, V) and as many targets (B, L), and got "
+            f"{tuple(log_p.shape)} and {tuple(target.shape)}: pass as many of each."
+        )
+    arguments.check_tokens("ctc_loss", target, log_p.shape[2])
     frames = torch.full((len(log_p),), log_p.shape[1], dtype=torch.long)
     return nn.functional.ctc_loss(
         log_p.transpose(0, 1), target, frames, preprocessing.lengths(target), blank=BLANK,
@@ -86,7 +106,13 @@ def ctc_loss(log_p: Tensor, target: Tensor) -> Tensor:
 
 
 def greedy_words(log_p: Tensor) -> list[list[int]]:
-    """The likeliest number at each frame, collapsed: (B, T, V) to B lists of words."""
+    """The likeliest number at each frame, collapsed: (B, T, V) to B lists of words. Raises
+    ValueError for another shape."""
+    if log_p.ndim != 3:
+        raise ValueError(
+            f"greedy_words needs log probabilities (B, T, V), and got {tuple(log_p.shape)}: for "
+            "one recording, write log_p[None]."
+        )
     return [collapse(path) for path in log_p.argmax(2).tolist()]
 
 
@@ -104,13 +130,30 @@ def add_noise(waveform: Tensor, snr_db: float, generator: torch.Generator) -> Te
     The signal-to-noise ratio in decibels is 10 · log10(power of the sound / power of the noise): at
     0 dB both are equally strong.
     """
+    check_sound(waveform)
+    arguments.check_number("snr_db", snr_db, -10)
     power = waveform.square().mean()
     noise = torch.randn(waveform.shape, generator=generator)
     return waveform + noise * (power / 10 ** (snr_db / 10)).sqrt()
 
 
+def check_sound(waveform: Tensor) -> None:
+    """Raises ValueError unless this is the sound of one channel, (T,) fractions."""
+    arguments.check_tensor("The recording", waveform)
+    if waveform.ndim != 1 or not waveform.is_floating_point():
+        whole = "" if waveform.is_floating_point() else ", and waveform.float() / 32768 of int16"
+        raise arguments.ArgumentError(
+            f"A recording is one channel of samples between -1 and 1, (T,) as float32, and this is "
+            f"{arguments.dtype(waveform)} of shape {arguments.shape(waveform)}: load it with "
+            f"preprocessing.read_audio{whole}."
+        )
+    arguments.check_finite("The recording's samples", waveform)
+
+
 def check_recording(waveform: Tensor) -> None:
-    """Raises ValueError for a recording that is silent, or longer than training ever heard."""
+    """Raises ValueError for a recording that is silent, or longer than training ever heard; and
+    as `check_sound`."""
+    check_sound(waveform)
     seconds = len(waveform) / preprocessing.SAMPLE_RATE
     if seconds > LONGEST_SECONDS:
         raise ValueError(
@@ -128,8 +171,10 @@ def mels_of(waveforms: Sequence[Tensor]) -> dict[str, Tensor]:
     (N,)}.
 
     The powers are those whose logarithm is `preprocessing.log_mel`; "power" is the mean square of
-    each waveform, for adding noise. Raises as `check_recording` does.
+    each waveform, for adding noise. Raises ValueError when there is none, and as `check_recording`
+    does.
     """
+    arguments.check_lists("mels_of", waveforms=waveforms)
     for waveform in waveforms:
         check_recording(waveform)
     mels = [preprocessing.log_mel(waveform).exp() for waveform in waveforms]
@@ -265,7 +310,13 @@ def log_standardised(mel: Tensor, frames: Tensor) -> Tensor:
     deviation 1 over its frames (B,).
 
     This takes away the loudness, and a part of the voice and of the noise. Padding becomes 0.
+    Raises ValueError for other shapes.
     """
+    if mel.ndim != 3 or frames.shape != mel.shape[:1]:
+        raise ValueError(
+            f"log_standardised needs mel powers (B, 40, T) and frames (B,), and got "
+            f"{tuple(mel.shape)} and {tuple(frames.shape)}: pass what mels_of gives."
+        )
     inside = torch.arange(mel.shape[2], device=mel.device) < frames[:, None]  # (B, T)
     inside = inside[:, None].to(mel.dtype)  # (B, 1, T)
     count = frames[:, None, None].to(mel.dtype)
@@ -295,8 +346,12 @@ WORD_KINDS = {
 def align(true: Sequence[str], written: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs (true word, written word) with the fewest errors; "" where one is missing.
 
-    Levenshtein's distance (1966): each wrong, missing or surplus word costs 1.
+    Levenshtein's distance (1966): each wrong, missing or surplus word costs 1. Raises ValueError
+    for a text, which must be cut into words first.
     """
+    for name, words in {"true": true, "written": written}.items():
+        if isinstance(words, str):
+            raise ValueError(f"align compares words, and {name} is a text: write {name}.split().")
     cost = [[i + j for j in range(len(written) + 1)] for i in range(len(true) + 1)]
     for i, a in enumerate(true, 1):
         for j, b in enumerate(written, 1):
@@ -320,7 +375,11 @@ def error_rates(written: Sequence[str], true: Sequence[str]) -> dict[str, float]
     """The word error rate, and for each kind of word the share that is wrong or missing.
 
     "all": by torchmetrics, wrong, missing and surplus words divided by the number of true words.
+    Raises ValueError unless there are as many true texts as written ones, with a word among them.
     """
+    arguments.check_texts("error_rates", written=written, true=true)
+    if not any(text.split() for text in true):
+        raise ValueError("error_rates counts errors in true words, and there is none: pass some.")
     from torchmetrics.functional.text import word_error_rate
 
     wrong, count = dict.fromkeys(WORD_KINDS, 0), dict.fromkeys(WORD_KINDS, 0)
@@ -341,8 +400,14 @@ def pitch(waveform: Tensor) -> float:
     """The median pitch in hertz of a voice, (T,) samples, by autocorrelation; NaN without a voice.
 
     A voiced sound repeats itself: shifted by one period it looks the same. For each 40 ms the shift
-    with the largest correlation is taken (Rabiner, 1977), where it is above one half.
+    with the largest correlation is taken (Rabiner, 1977), where it is above one half. Raises
+    ValueError as `check_sound` does, and when the sound is shorter than 40 ms.
     """
+    check_sound(waveform)
+    if len(waveform) < 640:
+        raise ValueError(
+            f"pitch needs at least 640 samples (40 ms), and got {len(waveform)}: record more."
+        )
     size, rate = 640, preprocessing.SAMPLE_RATE
     pieces = waveform[: len(waveform) // size * size].view(-1, size)
     pieces = pieces - pieces.mean(1, keepdim=True)
@@ -358,8 +423,16 @@ def pitch(waveform: Tensor) -> float:
 
 
 def pace(waveform: Tensor, text: str) -> float:
-    """Letters a second, from the first loud moment of the (T,) samples to the last."""
+    """Letters a second, from the first loud moment of the (T,) samples to the last.
+
+    Raises ValueError when there is no such time, and for a text without letters.
+    """
+    check_sound(waveform)
+    if not isinstance(text, str) or not any(letter.isalpha() for letter in text):
+        raise ValueError(f"pace counts letters, and the text is {text!r}: pass what is said.")
     loud = (waveform.abs() > 0.01).nonzero()[:, 0]
+    if len(loud) < 2:
+        raise ValueError("pace hears no voice, the recording is silent: record it again.")
     seconds = (loud[-1] - loud[0]).item() / preprocessing.SAMPLE_RATE
     return sum(letter.isalpha() for letter in text) / seconds
 
@@ -367,8 +440,17 @@ def pace(waveform: Tensor, text: str) -> float:
 def best_weights(readings: Tensor, m: Tensor) -> Tensor:
     """The exact best weights of K readings (K, N) of the moods m (N,), and the intercept: (K + 1,).
 
-    Least squares, as `fusion.best_weights`, for any number of witnesses.
+    Least squares, as `fusion.best_weights`, for any number of witnesses. Raises ValueError for
+    other shapes, and for NaN (a voice without a pitch).
     """
+    arguments.check_tensor("readings", readings)
+    if readings.ndim != 2:
+        raise ValueError(
+            f"best_weights needs readings (K, N), one row a witness, and got "
+            f"{arguments.shape(readings)}: write torch.stack([f, g, …])."
+        )
+    for row in readings:
+        arguments.check_readings("best_weights", readings=row, m=m)
     columns = torch.cat([readings, torch.ones_like(readings[:1])]).double().T  # (N, K + 1)
     return torch.linalg.lstsq(columns, m.double()).solution
 
@@ -444,8 +526,11 @@ def recognise(
 ) -> list[str]:
     """Writes what was said in each recording, greedily; image (N, 48).
 
-    Raises ValueError for a recording that is silent or too long.
+    Raises ValueError for a recording that is silent or too long, and unless there are as many
+    pictures as recordings.
     """
+    arguments.check_dims("recognise", image=image)
+    arguments.check_rows("recognise", waveforms=waveforms, image=image)
     log_p = training.predict(model, mels_of(waveforms) | {"image": image})
     return [" ".join(vocabulary.decode(words)) for words in greedy_words(log_p)]
 
@@ -476,7 +561,9 @@ def retrain(seed: int, epochs: int = 130) -> list[stored.Model]:
 
 
 def noisy(cards: datasets.Postcards, snr_db: float, seed: int = 0) -> list[Tensor]:
-    """The cards' notes with white noise at this signal-to-noise ratio, each with its own."""
+    """The cards' notes with white noise at this signal-to-noise ratio, each with its own. Raises
+    ValueError as `add_noise` does, and for a seed that is no whole number."""
+    arguments.check_seed(seed)
     return [
         add_noise(note, snr_db, seeded_generator(f"{seed}/{name}/noise"))
         for name, note in zip(cards.names, cards.notes, strict=True)
@@ -486,7 +573,11 @@ def noisy(cards: datasets.Postcards, snr_db: float, seed: int = 0) -> list[Tenso
 def picture_words(
     model: WithPicture, image: Tensor, vocabulary: preprocessing.Vocabulary
 ) -> list[dict[str, str]]:
-    """The likeliest word of each kind for each picture, image (N, 48); the likeliest kind first."""
+    """The likeliest word of each kind for each picture, image (N, 48); the likeliest kind first.
+
+    Raises ValueError when these are no such features.
+    """
+    arguments.check_dims("picture_words", image=image)
     with training.evaluating(model):
         score = (model.usual + model.picture(image.to(device_of(model)))).cpu()
     guesses = []
@@ -500,7 +591,10 @@ def picture_words(
 
 def paste(heard: Sequence[str], guesses: Sequence[dict[str, str]]) -> list[str]:
     """A rival without training: each thing that was heard gives way to the picture's word of the
-    same kind, "for ana hat and rain" to "for ana bat and rain"."""
+    same kind, "for ana hat and rain" to "for ana bat and rain". Raises ValueError unless there are
+    as many guesses as texts."""
+    arguments.check_texts("paste", heard=heard)
+    arguments.check_lists("paste", heard=heard, guesses=guesses)
     kind_of = {word: kind for kind, words in THINGS.items() for word in words}
     return [
         " ".join(guess[kind_of[word]] if word in kind_of else word for word in text.split())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from mbm_lab import fusion
+from mbm_lab import arguments, fusion
 from mbm_lab.checkpoints import Checkpoint, History
 from mbm_lab.device import device_of, lent, seeded
 
@@ -34,13 +34,13 @@ def r_squared(prediction: Tensor, target: Tensor) -> float:
     R² = 1 - Σ(target - prediction)² / Σ(target - mean)²: 1 is perfect, 0 is the mean, and worse
     than the mean is below 0. The two may be on different devices.
 
-    Raises ValueError when the two tensors differ in shape.
+    Raises ValueError when the two tensors differ in shape, hold no number or NaN, and when all
+    targets are equal, so that there is nothing to explain.
     """
-    if prediction.shape != target.shape:
-        raise ValueError(
-            f"r_squared needs two tensors of one shape and got {tuple(prediction.shape)} and "
-            f"{tuple(target.shape)}."
-        )
+    arguments.check_one_shape("r_squared", prediction=prediction, target=target)
+    arguments.check_finite("r_squared: the predictions", prediction)
+    arguments.check_finite("r_squared: the targets", target)
+    arguments.check_varied("r_squared", target)
     prediction = prediction.to(target.device)
     residual = (target - prediction).square().sum()
     return float(1 - residual / (target - target.mean()).square().sum())
@@ -59,24 +59,12 @@ def take(inputs: Inputs, index: Tensor) -> Inputs:
 def to_device(inputs: Inputs, device: torch.device) -> Inputs:
     """The inputs, one tensor or one a modality, on this device."""
     if isinstance(inputs, dict):
-        return {name: values.to(device) for name, values in inputs.items()}
+        return arguments.Modalities({n: values.to(device) for n, values in inputs.items()})
     return inputs.to(device)
 
 
 def _first(inputs: Inputs) -> Tensor:
     return next(iter(inputs.values())) if isinstance(inputs, dict) else inputs
-
-
-def _check_lengths(inputs: Inputs, targets: Tensor, what: str = "targets") -> None:
-    named = inputs if isinstance(inputs, dict) else {"inputs": inputs}
-    for name, values in named.items():
-        if len(values) != len(targets):
-            raise ValueError(
-                f"{name} has {len(values)} examples and the {what} have {len(targets)}: "
-                "they must match."
-            )
-    if len(targets) == 0:
-        raise ValueError(f"There is nothing to train on: the {what} are empty.")
 
 
 # --- Modes
@@ -117,19 +105,28 @@ def predict(
 
     device: where to compute, `pick_device()` unless you say else. The model is lent there, batch by
     batch the inputs are brought, and afterwards everything is where and as it was.
+    Raises ValueError when there is no example, when the inputs hold NaN, and when the model cannot
+    read them.
     """
-    first = _first(inputs)
+    arguments.check_model(model)
+    arguments.check_inputs(inputs)
+    arguments.check_all_finite(inputs)
+    arguments.check_count("batch_size", batch_size, 1, 256)
+    first, outputs = _first(inputs), []
     with lent(model, device) as there, evaluating(model):
-        outputs = [
-            model(to_device(take(inputs, index), there)).to(first.device)
-            for index in torch.arange(len(first)).split(batch_size)
-        ]
+        for index in torch.arange(len(first)).split(batch_size):
+            x = to_device(take(inputs, index), there)
+            with arguments.explained(model, x):
+                output = model(x)
+            arguments.check_output(output)
+            outputs.append(output.to(first.device))
     return torch.cat(outputs)
 
 
 # --- The loop
 
 
+@arguments.unharmed
 def one_epoch(
     model: nn.Module,
     batches: Iterable[Batch],
@@ -142,14 +139,17 @@ def one_epoch(
 
     schedule: changes the learning rate after each batch. clip_norm: gradients that are together
     longer than this are shortened to it (Pascanu, Mikolov and Bengio, 2013). Raises ValueError when
-    there is no batch.
+    there is no batch, and when model, loss and batch do not fit together (see `arguments`).
     """
+    arguments.check_step(model, loss, optimizer, clip_norm)
     here, total, count = device_of(model), 0.0, 0
-    for x, y in batches:
+    loss = arguments.watched(loss)
+    for x, y in arguments.pairs(batches):
         x, y = to_device(x, here), y.to(here)
-        value = loss(model(x), y)
-        optimizer.zero_grad()
-        value.backward()
+        with arguments.explained(model, x, y):
+            value = loss(model(x), y)
+            optimizer.zero_grad()
+            value.backward()
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         optimizer.step()
@@ -158,7 +158,9 @@ def one_epoch(
         total += value.detach() * len(y)
         count += len(y)
     if count == 0:
-        raise ValueError("There is nothing to train on: no batch came.")
+        raise arguments.ArgumentError(
+            "There is nothing to train on: no batch came. Pass at least one."
+        )
     return float(total) / count
 
 
@@ -186,6 +188,7 @@ def shuffled(
         yield take(inputs, index), targets[index]
 
 
+@arguments.unharmed
 def fit(
     model: nn.Module,
     inputs: Inputs | DataLoader,
@@ -232,12 +235,19 @@ def fit(
     Parts whose parameters are all frozen stay in evaluation mode (see `train_mode`); afterwards the
     whole model is in evaluation mode.
 
-    Raises ValueError when sizes do not match, when `patience` has no `val`, when the loss is no
+    Raises ValueError when something that is given cannot be right or does not fit together, which
+    `arguments` says in a sentence and leaves the model as it was; when the loss is no
     longer a finite number, and when the checkpoint is damaged or of another model or run;
     FileExistsError when the folder already holds a checkpoint and resume is False;
     FileNotFoundError when there is none to resume; OSError when it cannot be written.
     """
+    arguments.check_learner(model)
+    arguments.check_options(epochs, batch_size, learning_rate, clip_norm, patience, seed)
+    arguments.check_optimizer(optimizer)
+    arguments.check_others(one_cycle, resume, progress, augment, checkpoint)
     _check_data(inputs, targets, loss, val)
+    epochs, batch_size, seed = int(epochs), int(batch_size), int(seed)  # NumPy's numbers, too
+    learning_rate = float(learning_rate)
     if patience is not None and val is None:
         raise ValueError(
             "Early stopping needs validation data: pass val=(inputs, targets) along with patience."
@@ -272,15 +282,16 @@ def fit(
             if patience is not None and epoch - history.best_epoch > patience:
                 break
             batches = (
-                _pairs(inputs)
+                arguments.pairs(inputs)
                 if isinstance(inputs, DataLoader)
                 else shuffled(inputs, targets, batch_size, generator)
             )
             if augment is not None:
-                batches = ((augment(x, generator), y) for x, y in batches)
+                batches = arguments.augmented(augment, batches, generator)
             mean = one_epoch(model, batches, loss, optimizer, schedule, clip_norm)
             history.train_loss.append(mean)
             if not math.isfinite(mean):
+                arguments.find_no_number(inputs)
                 raise ValueError(
                     f"The loss became {mean} in epoch {epoch + 1}: try a lower "
                     f"learning rate than {learning_rate}, and check that the inputs hold no NaN."
@@ -307,8 +318,7 @@ def _check_data(
     loss: Loss | None,
     val: Batch | DataLoader | None,
 ) -> None:
-    if loss is None:
-        raise ValueError("Say what to learn: pass loss=, for example loss=nn.functional.mse_loss.")
+    arguments.check_loss(loss)
     if isinstance(inputs, DataLoader):
         if targets is not None:
             raise ValueError(
@@ -316,11 +326,13 @@ def _check_data(
                 "loss=…)."
             )
     elif targets is None:
+        arguments.check_no_dataset(inputs)
         raise ValueError("Pass the targets along with the inputs: fit(model, inputs, targets, …).")
     else:
-        _check_lengths(inputs, targets)
+        arguments.check_examples(inputs, targets)
     if val is not None and not isinstance(val, DataLoader):
-        _check_lengths(*val, what="validation targets")
+        arguments.check_pair(val, "val")
+        arguments.check_examples(*val, what="validation ")
 
 
 def _number_of_batches(loader: DataLoader, needed: bool) -> int:
@@ -336,17 +348,6 @@ def _number_of_batches(loader: DataLoader, needed: bool) -> int:
         return 0
 
 
-def _pairs(loader: DataLoader) -> Iterator[Batch]:
-    """The batches of a DataLoader, each of which must be inputs and targets."""
-    for batch in loader:
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise ValueError(
-                "Each batch of the DataLoader must be a pair, inputs and targets, and this one is "
-                "not: give it a data set whose examples are such pairs."
-            )
-        yield batch
-
-
 def _mean_loss(
     model: nn.Module, val: Batch | DataLoader, loss: Loss, device: torch.device
 ) -> float:
@@ -354,17 +355,24 @@ def _mean_loss(
     if not isinstance(val, DataLoader):
         inputs, targets = val
         output = predict(model, inputs, device=device)
-        return float(loss(output, targets.to(output.device)))
+        with torch.no_grad():
+            value = float(arguments.watched(loss)(output, targets.to(output.device)))
+        if not math.isfinite(value):
+            arguments.check_all_finite(inputs, targets, "validation ")
+        return value
     total, count = 0.0, 0
-    for x, y in _pairs(val):
+    for x, y in arguments.pairs(val):
         total += _mean_loss(model, (x, y), loss, device) * len(y)
         count += len(y)
+    if count == 0:
+        raise arguments.ArgumentError("The validation DataLoader gives no batch: pass examples.")
     return total / count
 
 
 # --- Gradient descent against random search
 
 
+@arguments.unharmed
 def least_loss(
     model: nn.Module,
     inputs: Inputs,
@@ -383,6 +391,13 @@ def least_loss(
     """
     if method not in ("gradient", "random"):
         raise ValueError(f'Unknown method {method!r}: use "gradient" or "random".')
+    arguments.check_learner(model)
+    arguments.check_loss(loss)
+    arguments.check_examples(inputs, targets)
+    arguments.check_count("steps", steps, 1, 200)
+    arguments.check_positive("size", size, 0.02)
+    arguments.check_seed(seed)
+    loss = arguments.watched(loss)
     here = device_of(model)
     inputs, targets = to_device(inputs, here), targets.to(here)
     parameters = list(model.parameters())
@@ -395,10 +410,12 @@ def least_loss(
             with torch.no_grad():
                 for parameter in parameters:
                     parameter += size * torch.randn(parameter.shape, generator=generator).to(here)
-        value = loss(model(inputs), targets)
+        with arguments.explained(model, inputs, targets):
+            value = loss(model(inputs), targets)
+            if method == "gradient":
+                adam.zero_grad()
+                value.backward()
         if method == "gradient":
-            adam.zero_grad()
-            value.backward()
             adam.step()
         elif value.item() >= least:
             with torch.no_grad():
@@ -412,7 +429,11 @@ def least_loss(
 
 
 def readings(model: nn.Module, inputs: dict[str, Tensor]) -> list[Tensor]:
-    """What each reader of a model says of all cards: one (N,) a modality. Lesson 05."""
+    """What each reader of a model says of all cards: one (N,) a modality. Lesson 05.
+
+    Raises ValueError when a modality is missing, and as `predict` does.
+    """
+    arguments.check_readers(model, inputs)
     return [predict(reader, inputs[name])[:, 0] for name, reader in model.encoders.items()]
 
 
@@ -423,6 +444,7 @@ def fit_weights(model: nn.Module, inputs: dict[str, Tensor], m: Tensor) -> fusio
 
     The cards must be new to the readers. Raises ValueError as `fusion.best_weights`.
     """
+    arguments.check_readers(model, inputs, 2)
     best = fusion.best_weights(*readings(model, inputs), m)
     with torch.no_grad():
         model.fusion.alpha.fill_(best.alpha)

@@ -15,7 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mbm_lab import captioning, datasets, postcards, preprocessing, stored, training, writing
+from mbm_lab import (
+    arguments,
+    captioning,
+    datasets,
+    postcards,
+    preprocessing,
+    stored,
+    training,
+    writing,
+)
 from mbm_lab.device import device_of, lent, seeded
 from mbm_lab.preprocessing import PAD, UNK
 from mbm_lab.stored import Result
@@ -52,7 +61,17 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[T
     query (B, D), keys (B, T, D), values (B, T, E), mask (B, T): True where there is a word. The
     weights are softmax(query · key / √D), 0 where there is none (Bahdanau et al., 2015; in this
     form Vaswani et al., 2017). Returns the mean (B, E) and the weights (B, T).
+    Raises ValueError when the shapes do not fit together.
     """
+    if not (
+        query.ndim == 2 and keys.ndim == values.ndim == 3 and mask.dtype == torch.bool
+        and keys.shape[::2] == query.shape and values.shape[:2] == mask.shape == keys.shape[:2]
+    ):  # fmt: skip
+        raise ValueError(
+            "attend needs query (B, D), keys (B, T, D), values (B, T, E) and mask (B, T) of "
+            f"bool, and got {tuple(query.shape)}, {tuple(keys.shape)}, {tuple(values.shape)} and "
+            f"{tuple(mask.shape)} of {arguments.dtype(mask)}: change the one that does not fit."
+        )
     scores = (keys @ query[:, :, None])[..., 0] / math.sqrt(query.shape[1])  # (B, T)
     scores = scores.masked_fill(~mask, -torch.inf)
     weights = scores.softmax(1)  # (B, T)
@@ -124,6 +143,7 @@ def encode_source(sentences: Sequence[str], vocabulary: preprocessing.Vocabulary
     Raises ValueError when one is empty, has more than LONGEST_SOURCE words, or has no word that the
     vocabulary knows.
     """
+    arguments.check_texts("encode_source", sentences=sentences)
     rows = []
     for text in sentences:
         words = preprocessing.tokenize(text)
@@ -144,7 +164,10 @@ def translate(
     language: str = "zh",
 ) -> list[str]:
     """Translates greedily: source (N, S), image (N, 48), to N sentences of `language`, whose words
-    the vocabulary numbers."""
+    the vocabulary numbers. Raises ValueError unless there are as many pictures as sentences."""
+    arguments.check_tokens("translate", source, model.read.num_embeddings)
+    arguments.check_dims("translate", image=image)
+    arguments.check_rows("translate", source=source, image=image)
     here = device_of(model)
     with training.evaluating(model):
         state = model.start(source.to(here), image.to(here))
@@ -157,8 +180,10 @@ def trace(
     """What one sentence's translation looks at: source (1, S), image (1, 48), prefix (1, T).
 
     Returns the attention (T, S), and how far the picture moves the next word's probabilities at
-    each place, (T,): the share that moves to other words, from 0 to 1.
+    each place, (T,): the share that moves to other words, from 0 to 1. Raises ValueError unless
+    there is one row of each.
     """
+    _check_one("trace", model, source, image, prefix)
     attention, moved = [], []
     with lent(model, source.device), training.evaluating(model):
         state, blind = model.start(source, image), model.start(source, torch.zeros_like(image))
@@ -170,14 +195,31 @@ def trace(
     return torch.stack(attention), torch.stack(moved)
 
 
+def _check_one(
+    function: str, model: Translator, source: Tensor, image: Tensor, prefix: Tensor
+) -> None:
+    """Raises ValueError unless these are one sentence, its picture, and the translation's words."""
+    arguments.check_tokens(function, source, model.read.num_embeddings)
+    arguments.check_tokens(function, prefix, model.write.num_embeddings)
+    arguments.check_dims(function, image=image)
+    for name, rows in {"source": source, "image": image, "prefix": prefix}.items():
+        if len(rows) != 1:
+            raise ValueError(
+                f"{function} looks at one sentence, and {name} has {len(rows)} rows: pass "
+                f"{name}[:1]."
+            )
+
+
 @torch.no_grad()
 def cover(model: Translator, source: Tensor, image: Tensor, prefix: Tensor) -> Tensor:
     """What each English word is worth: source (1, S), image (1, 48), prefix (1, T + 1), whole.
 
     Each English word in turn is covered by <unk>. Returns (T, S): by how much log p of each word of
     the translation falls, in nats. Near 0: the translation does without it, whatever the attention
-    to it (Jain and Wallace, 2019, compare attention with such measures).
+    to it (Jain and Wallace, 2019, compare attention with such measures). Raises ValueError unless
+    there is one row of each.
     """
+    _check_one("cover", model, source, image, prefix)
     words, target = source.shape[1], prefix[0, 1:]
     covered = source.repeat(words + 1, 1)  # the last row stays as it is
     covered[range(words), range(words)] = UNK
@@ -191,7 +233,10 @@ def cover(model: Translator, source: Tensor, image: Tensor, prefix: Tensor) -> T
 
 
 def is_ambiguous(captions: Sequence[str]) -> Tensor:
-    """Whether each English caption has a word of AMBIGUOUS: (N,) bool."""
+    """Whether each English caption has a word of AMBIGUOUS: (N,) bool. Raises ValueError for one
+    text instead of several."""
+    if isinstance(captions, str):
+        raise ValueError("is_ambiguous needs a list of captions, and got one text: write [text].")
     return torch.tensor(
         [captioning.factor_in(caption, "object") in AMBIGUOUS for caption in captions]
     )
@@ -206,8 +251,10 @@ def text_limit(
     most frequent Chinese object is taken. reads: of those who look only at these factors ("object",
     "colour", "weather", "mood") of the sentence, instead of at all of it.
 
-    Sentences that occur once say nothing, so give it cards as `in_both_meanings` makes them.
+    Sentences that occur once say nothing, so give it cards as `in_both_meanings` makes them. Raises
+    ValueError unless there are as many English as Chinese sentences.
     """
+    arguments.check_texts("text_limit", english=english, chinese=chinese)
     alike: dict[str | tuple, Counter] = defaultdict(Counter)
     for source, target in zip(english, chinese, strict=True):
         read = source if reads is None else tuple(captioning.factor_in(source, r) for r in reads)
@@ -246,12 +293,16 @@ def in_all_colours(english: Sequence[str], chinese: Sequence[str]) -> tuple[list
 
     Training cards do not show every object in every colour. Told so often enough, a model would
     guess the kind of bat from the colour of the face. (Such counterfactual data: Zmigrod et al.,
-    2019.)
+    2019.) Raises ValueError unless there are as many English as Chinese sentences, which each name
+    a colour.
     """
+    arguments.check_texts("in_all_colours", english=english, chinese=chinese)
     sources, targets = [], []
     for colour, (_, colour_zh) in postcards.COLOURS.items():
         for source, target in zip(english, chinese, strict=True):
             own = captioning.factor_in(source, "colour")
+            if not own:
+                raise ValueError(f'"{source}" names no colour: leave such sentences out.')
             sources.append(source.replace(f"{own} face", f"{colour} face"))
             targets.append(target.replace(postcards.COLOURS[own][1], colour_zh))
     return sources, targets
@@ -285,7 +336,11 @@ class Added(nn.Module):
 
 
 def paste(translated: Sequence[str], captions: Sequence[str]) -> list[str]:
-    """The translations, each with the object that the caption of its picture names: N sentences."""
+    """The translations, each with the object that the caption of its picture names: N sentences.
+
+    Raises ValueError unless there are as many captions as translations.
+    """
+    arguments.check_texts("paste", translated=translated, captions=captions)
     pasted = []
     for text, caption in zip(translated, captions, strict=True):
         own, seen = (captioning.factor_in(one, "object", "zh") for one in (text, caption))
@@ -488,6 +543,8 @@ def quality(
 
 def orders(count: int, times: int = ORDERS) -> list[Tensor]:
     """`times` orders of so many pictures, drawn by chance: (count,) numbers each."""
+    arguments.check_count("count", count, 1)
+    arguments.check_count("times", times, 1, ORDERS)
     generator = torch.Generator().manual_seed(0)
     return [torch.randperm(count, generator=generator) for _ in range(times)]
 

@@ -14,7 +14,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import captioning, datasets, postcards, preprocessing, stored, training, writing
+from mbm_lab import (
+    arguments,
+    captioning,
+    cnn,
+    datasets,
+    postcards,
+    preprocessing,
+    stored,
+    training,
+    writing,
+)
 from mbm_lab.device import device_of, seeded
 from mbm_lab.stored import Result
 
@@ -29,8 +39,15 @@ OPPOSITE = {"happier": "sadder", "sadder": "happier", "left": "right", "right": 
 def differences(frames: Tensor) -> Tensor:
     """What changes from each frame to the next: (T, …) to (T - 1, …).
 
-    Raises ValueError when there is only one frame, in which nothing can change.
+    Raises ValueError when there is only one frame, in which nothing can change, and for uint8,
+    which has no negative numbers.
     """
+    arguments.check_tensor("frames", frames)
+    if not frames.is_floating_point():
+        raise ValueError(
+            f"differences needs fractions (float32), and frames hold {arguments.dtype(frames)}: "
+            f"write {arguments.as_float('frames', frames)}."
+        )
     _check_length(len(frames))
     return frames[1:] - frames[:-1]
 
@@ -39,7 +56,7 @@ def _check_length(frames: int) -> None:
     if frames < 2:
         raise ValueError(
             f"A film needs at least two frames, and this one has {frames}: in a single picture "
-            "nothing changes. Lesson 06 describes pictures."
+            "nothing changes. Take two or more; lesson 06 describes pictures."
         )
 
 
@@ -55,6 +72,8 @@ class FrameEncoder(nn.Module):
         self.convolutions = encoder.convolutions
 
     def forward(self, images: Tensor) -> Tensor:
+        cnn.check_shape("FrameEncoder", images)
+        arguments.check_pictures("FrameEncoder", images)
         maps = self.convolutions(preprocessing.normalise(images))  # (B, 32, 8, 8)
         return nn.functional.avg_pool2d(maps, 2).flatten(1)  # (B, 512)
 
@@ -62,10 +81,12 @@ class FrameEncoder(nn.Module):
 def frame_features(clips: Tensor, seed: int = 0) -> Tensor:
     """Each frame of each film through the `FrameEncoder`: (N, T, 3, 64, 64) to (N, T, 512).
 
-    Raises ValueError when the films have one frame.
+    Raises ValueError when the films have one frame, and for pictures as `cnn.ImageEncoder` does.
     """
+    arguments.check_tensor("clips", clips)
     if clips.ndim != 5:
-        raise ValueError(f"Films have the shape (N, T, 3, 64, 64), and not {tuple(clips.shape)}.")
+        raise ValueError(f"Films have the shape (N, T, 3, 64, 64), and not {tuple(clips.shape)}: "
+                         "pass torch.stack(clips).")
     _check_length(clips.shape[1])
     captioner, _ = stored.load("captioner", seed)
     encoder = FrameEncoder(captioner.encoder)
@@ -123,6 +144,8 @@ def summarise(model: Summariser, frames: Tensor, vocabulary: preprocessing.Vocab
 
     Raises ValueError when the films have one frame.
     """
+    arguments.check_tensor("frames", frames)
+    arguments.check_finite("The frames", frames)
     film = training.predict(model.encoder, frames).to(device_of(model.decoder))
     return writing.write(model.decoder, model.decoder.start(film), vocabulary, "en")
 
@@ -155,8 +178,10 @@ def turned_around(
 ) -> tuple[Tensor, list[str]]:
     """Every film four times, with true summaries: as it is, backwards, mirrored, both.
 
-    clips (N, T, 3, 64, 64) to features (4 N, T, 512) and 4 N sentences.
+    clips (N, T, 3, 64, 64) to features (4 N, T, 512) and 4 N sentences. Raises ValueError unless
+    there are as many cards as films.
     """
+    arguments.check_rows("turned_around", clips=clips, cards=cards)
     plain, mirror = frame_features(clips, seed), frame_features(clips.flip(-1), seed)
     features = torch.cat([plain, plain.flip(1), mirror, mirror.flip(1)])
     sentences = [
@@ -169,7 +194,14 @@ def turned_around(
 
 
 def shuffle_frames(frames: Tensor, seed: int = 0) -> Tensor:
-    """Each film's frames in an order of its own: (N, T, …)."""
+    """Each film's frames in an order of its own: (N, T, …). Raises ValueError for one frame."""
+    arguments.check_tensor("frames", frames)
+    arguments.check_seed(seed)
+    if frames.ndim < 3:
+        raise ValueError(
+            f"shuffle_frames needs films (N, T, …), and got {tuple(frames.shape)}: write "
+            "film[None] for one film."
+        )
     generator = torch.Generator().manual_seed(seed)
     orders = torch.rand(frames.shape[:2], generator=generator).argsort(1)  # (N, T)
     return frames[torch.arange(len(frames))[:, None], orders]
@@ -183,8 +215,12 @@ def chances(film: postcards.Card, frame: int) -> dict[str, float]:
 
     Reads off the frame exactly what it shows (`postcards.frame_of`: the expression, the face's
     place, the mixture of weathers), and knows how films are drawn (`postcards.with_clip`). What
-    else is on a card was drawn without regard to the film, and tells nothing.
+    else is on a card was drawn without regard to the film, and tells nothing. Raises ValueError
+    when the film has no such frame, and when the card has no film.
     """
+    arguments.check_choice("frame", frame, range(postcards.CLIP_FRAMES))
+    if not film.change:
+        raise ValueError(f"The card {film.name} has no film: choose cards with video.filmed.")
     shown = postcards.frame_of(film, frame)
     seen = {"mood": shown.expression, "place": shown.face_x}
     shares = {film.weather: 1.0}
@@ -215,7 +251,10 @@ def single_frame_limit(cards: Sequence[postcards.Card], frame: int, draws: int =
     """How often the best possible reader of one frame says what changes.
 
     Draws `draws` films for each card, and takes the `expected` share over them.
+    Raises ValueError when there is no card, and as `chances` does.
     """
+    arguments.check_lists("single_frame_limit", cards=cards)
+    arguments.check_count("draws", draws, 1, 12)
     return expected([postcards.with_clip(card, n) for card in cards for n in range(draws)], frame)
 
 
@@ -223,7 +262,9 @@ def expected(films: Sequence[postcards.Card], frame: int) -> float:
     """In what share of these films the best reader of one frame can expect to be right.
 
     It says what is most probable by Bayes' rule (`chances`), and is right with that probability.
+    Raises ValueError when there is no film, and as `chances` does.
     """
+    arguments.check_lists("expected", films=films)
     return sum(max(chances(film, frame).values()) for film in films) / len(films)
 
 
@@ -265,7 +306,12 @@ def train_summariser(
     epochs: int = 20,
     seed: int = 0,
 ) -> training.History:
-    """The recipe of lesson 08: ten seconds for 2,560 films on one thread."""
+    """The recipe of lesson 08: ten seconds for 2,560 films on one thread.
+
+    Raises ValueError unless there are as many sentences as films.
+    """
+    arguments.check_texts("train_summariser", sentences=sentences)
+    arguments.check_rows("train_summariser", features=features, sentences=sentences)
     prefix, target = writing.teacher_forcing([("en", sentences)], vocabulary)
     return training.fit(
         model,
@@ -285,8 +331,10 @@ def two_frames(features: Tensor, sentences: Sequence[str], new: Tensor) -> list[
     changed until the last, and chooses among the sentences that it knows.
 
     features (N, T, 512) of the films with these N sentences; new (M, T, 512): M sentences.
-    Three seconds for 2,560 films.
+    Three seconds for 2,560 films. Raises ValueError unless there are as many sentences as films.
     """
+    arguments.check_texts("two_frames", sentences=sentences)
+    arguments.check_rows("two_frames", features=features, sentences=sentences)
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -11,13 +11,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mbm_lab import preprocessing, training
+from mbm_lab import arguments, preprocessing, training
 from mbm_lab.device import device_of
 from mbm_lab.preprocessing import BOS, EOS, PAD, UNK
 
 START = {"en": "<en>", "zh": "<zh>"}
 """The word that begins a caption in each language: it tells the decoder which language to write.
 A decoder that writes only one language needs no such word, and begins with <bos>."""
+
+LANGUAGES = ("en", "zh", "de")
+"""The languages that are written and judged."""
 
 LONGEST = 24
 """The most words that a decoder writes before it is stopped."""
@@ -38,8 +41,11 @@ def greedy(decoder: nn.Module, state: State, first: int = BOS, longest: int = LO
 
     decoder.step(words (B,), state) gives the next word's scores (B, V) and the new state; first:
     the word that begins every sentence. Returns (B, T), where the state is, without `first`: after
-    the word EOS a row is filled up with PAD.
+    the word EOS a row is filled up with PAD. Raises ValueError when the state holds no sentence,
+    and when `longest` is below 1.
     """
+    arguments.check_count("longest", longest, 1, LONGEST)
+    check_state(state)
     home = state[0].device
     here = device_of(decoder, home)
     state = tuple(values.to(here) for values in state)
@@ -70,12 +76,16 @@ def beam_search(
     among them. "Best" is the largest log p / length**length_power, with EOS in the length: 0 is
     log p itself, 1 its mean over the words, which is fairer to long sentences.
 
-    Raises ValueError when the state holds more than one sentence, or the width is below 1.
+    Raises ValueError when the state holds more than one sentence, or width or `longest` are below
+    1.
     """
-    if len(state[0]) != 1 or width < 1:
+    arguments.check_count("width", width, 1, 3)
+    arguments.check_count("longest", longest, 1, LONGEST)
+    check_state(state)
+    if len(state[0]) != 1:
         raise ValueError(
             "beam_search writes for one example at a time, with a width of at least 1: it got "
-            f"{len(state[0])} examples and width {width}."
+            f"{len(state[0])} examples and width {width}. Pass one row of the state."
         )
     here = device_of(decoder, state[0].device)
     state = tuple(values.to(here) for values in state)
@@ -107,6 +117,17 @@ def beam_search(
     return finished or [(sentence[1:], total) for sentence, total in beginnings]
 
 
+def check_state(state: State) -> None:
+    """Raises ValueError unless this is a decoder's state, with at least one sentence."""
+    if not isinstance(state, tuple) or not state or not isinstance(state[0], Tensor):
+        raise arguments.ArgumentError(
+            f"The state is {arguments.kind(state)} and must be a tuple of tensors: pass what "
+            "decoder.start(…) gives."
+        )
+    if len(state[0]) == 0:
+        raise arguments.ArgumentError("The state holds no sentence: pass at least one picture.")
+
+
 def write(
     decoder: nn.Module, state: State, vocabulary: preprocessing.Vocabulary, language: str
 ) -> list[str]:
@@ -123,6 +144,7 @@ def write(
 def build_vocabulary(captions: Captions, min_count: int = 1) -> preprocessing.Vocabulary:
     """The words that occur at least `min_count` times in these captions, numbered; the words of
     START come first. Lesson 06."""
+    arguments.check_count("min_count", min_count, 1, 1)
     starts = [[word] for word in START.values()]
     words = [preprocessing.tokenize(text, language) for language, texts in captions
              for text in texts]  # fmt: skip
@@ -146,8 +168,18 @@ def encode(text: str, language: str, vocabulary: preprocessing.Vocabulary) -> li
 
 
 def first_word(language: str, vocabulary: preprocessing.Vocabulary) -> int:
-    """The number of the word that begins a sentence in this language: its START, or <bos>."""
-    return vocabulary.index[START.get(language, "<bos>")]
+    """The number of the word that begins a sentence in this language: its START, or <bos>.
+
+    Raises ValueError for another language, and when the vocabulary has no such word.
+    """
+    arguments.check_choice("language", language, LANGUAGES)
+    word = START.get(language, "<bos>")
+    if word not in vocabulary.index:
+        raise ValueError(
+            f"This vocabulary has no {word}, with which a sentence in {language!r} begins: make it "
+            "with writing.build_vocabulary."
+        )
+    return vocabulary.index[word]
 
 
 def teacher_forcing(
@@ -157,10 +189,17 @@ def teacher_forcing(
 
     captions: K pairs (language, N sentences). The prefix begins with the language's START word; the
     target is the same sentence one word further on, to EOS. Both are padded with PAD.
-    Raises ValueError as `encode` does, and when the K lists differ in length.
+    Raises ValueError as `encode` does, when there is none, and when the K lists differ in length.
     """
+    if not captions:
+        raise ValueError("teacher_forcing got no captions: pass at least one pair.")
     if len({len(texts) for _, texts in captions}) != 1:
-        raise ValueError("Every picture needs as many captions as the others: the lists differ.")
+        raise ValueError(
+            "Every picture needs as many captions as the others: the lists differ in length, so "
+            "fill them up or cut them."
+        )
+    for _, texts in captions:
+        arguments.check_texts("teacher_forcing", captions=texts)
     rows = [
         [encode(text, language, vocabulary) for text in texts] for language, texts in captions
     ]  # K lists of N sentences
@@ -173,18 +212,30 @@ def teacher_forcing(
 def next_word_loss(scores: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of the next word, averaged over the words that are not padding. Lesson 06.
 
-    scores (…, V), target (…).
+    scores (…, V), target (…). Raises ValueError for other shapes.
     """
+    if scores.ndim < 2 or scores.shape[:-1] != target.shape or target.dtype != torch.int64:
+        raise ValueError(
+            f"next_word_loss needs scores (…, V) and the next words' numbers (…) as int64, and got "
+            f"{tuple(scores.shape)} and {tuple(target.shape)} of {arguments.dtype(target)}: pass "
+            "what teacher_forcing gives."
+        )
     return nn.functional.cross_entropy(scores.flatten(0, -2), target.flatten(), ignore_index=PAD)
 
 
 def spell(words: Sequence[str], language: str) -> str:
-    """Words as one line: with spaces, or in Chinese without."""
+    """Words as one line: with spaces, or in Chinese without. Raises ValueError for another
+    language."""
+    arguments.check_choice("language", language, LANGUAGES)
     return "".join(words) if language == "zh" else " ".join(words)
 
 
 def read_out(written: Tensor, vocabulary: preprocessing.Vocabulary, language: str) -> list[str]:
-    """Rows of word numbers (N, T), as `greedy` writes them, as sentences. Lesson 06."""
+    """Rows of word numbers (N, T), as `greedy` writes them, as sentences. Lesson 06.
+
+    Raises ValueError for another shape, and for a number that the vocabulary does not have.
+    """
+    arguments.check_tokens("read_out", written, len(vocabulary))
     sentences = []
     for row in written.tolist():
         row = row[: row.index(EOS)] if EOS in row else row
@@ -193,7 +244,12 @@ def read_out(written: Tensor, vocabulary: preprocessing.Vocabulary, language: st
 
 
 def tidy(captions: Sequence[str], language: str) -> list[str]:
-    """Captions in the form in which a model writes them, so that the two can be compared."""
+    """Captions in the form in which a model writes them, so that the two can be compared.
+
+    Raises ValueError as `preprocessing.tokenize` does, and for one text instead of several.
+    """
+    if len(captions) > 0:
+        arguments.check_texts("tidy", captions=captions)
     return [spell(preprocessing.tokenize(text, language), language) for text in captions]
 
 
@@ -201,7 +257,11 @@ def tidy(captions: Sequence[str], language: str) -> list[str]:
 
 
 def exact(written: Sequence[str], true: Sequence[str]) -> Tensor:
-    """Whether each sentence is the true one, word for word: (N,) bool. Lesson 06."""
+    """Whether each sentence is the true one, word for word: (N,) bool. Lesson 06.
+
+    Raises ValueError unless there are as many true sentences as written ones.
+    """
+    arguments.check_texts("exact", written=written, true=true)
     return torch.tensor([ours == theirs for ours, theirs in zip(written, true, strict=True)])
 
 
@@ -213,11 +273,24 @@ def bleu(
     true: the N true sentences, or for each written one several that are equally true. How many
     runs of one to four words of the written sentences occur in the true ones; written text that is
     too short is punished. Chinese is compared character by character.
+    Raises ValueError unless there are as many true sentences as written ones, and each written one
+    has equally many.
     """
+    arguments.check_texts("bleu", written=written)
+    arguments.check_lists("bleu", written=written, true=true)
+    arguments.check_choice("language", language, LANGUAGES)
     import sacrebleu
 
     tokenizer = "zh" if language == "zh" else "13a"
     several = [[one] if isinstance(one, str) else list(one) for one in true]
+    counts = {len(one) for one in several}
+    if len(counts) > 1 or counts == {0}:
+        raise ValueError(
+            "bleu needs equally many true sentences for each written one, and got "
+            f"{min(counts)} to {max(counts)}: pass as many for each."
+        )
+    for one in several:
+        arguments.check_texts("bleu", true=one)
     references = [list(column) for column in zip(*several, strict=True)]
     score = sacrebleu.corpus_bleu(list(written), references, force=True, tokenize=tokenizer)
     return score.score  # force: no advice about a space before the full stop

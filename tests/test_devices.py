@@ -78,6 +78,7 @@ def functions_with_models() -> set[str]:
 
 
 NEEDS_NO_DATA = {
+    "arguments.explained",  # looks on
     "bench.bare_loop",  # the yardstick, on the CPU
     "checkpoints.Checkpoint",  # is a part of fit
     "cnn.receptive_field",

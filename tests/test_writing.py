@@ -110,7 +110,7 @@ def test_a_beam_wants_one_example_and_a_width():
     table = Table(random_table(6, 0))
     with pytest.raises(ValueError, match="one example at a time.* got 2 examples and width 3"):
         writing.beam_search(table, (torch.zeros(2, 1),))
-    with pytest.raises(ValueError, match="width 0"):
+    with pytest.raises(ValueError, match="width is 0"):
         writing.beam_search(table, (torch.zeros(1, 1),), width=0)
 
 

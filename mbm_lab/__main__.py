@@ -5,8 +5,10 @@ or Jupyter does not.
 """
 
 import argparse
+import errno
 import os
 import sys
+import tempfile
 
 from mbm_lab import __version__
 
@@ -396,10 +398,26 @@ def _warn(sentence: str) -> None:
 
 
 def _sentence(error: Exception) -> str:
-    """What an error says; the system's own errors are put in words."""
+    """What an error says; the system's own errors are put in words, with what to do."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename or 'no file named'}."
+        where = error.filename or f"a file, in {tempfile.gettempdir()} or where you are"
+        return f"{error.strerror} ({where}): {TODO.get(error.errno, OTHERWISE)}."
     return str(error)
+
+
+TODO = {
+    errno.ENOSPC: "make room there, then try again",
+    errno.EFBIG: "make room there, or allow larger files, then try again",
+    errno.ENOENT: "check the name",
+    errno.EEXIST: "name another place, or move this one away",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENOTDIR: "name a folder, not a file",
+    errno.ENAMETOOLONG: "choose a shorter name",
+} | dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS), "allow yourself to write and read there, or name another"
+)  # fmt: skip
+OTHERWISE = "look at this place, then try again"
+"""What to do about the system's own errors."""
 
 
 if __name__ == "__main__":

@@ -8,6 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 
+def make_folder(folder: str | Path) -> None:
+    """Makes a folder, and those that it is in, if they are not there yet.
+
+    Raises OSError with one sentence when a file has its name, or the disk is read-only or full.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"Could not make the folder {folder} ({error.strerror}): choose another place, or make "
+            "room there and allow yourself to write."
+        ) from error
+
+
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """Calls `write` with the name of a file beside `path`, which then takes the place of `path`.
 

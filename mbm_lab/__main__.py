@@ -102,8 +102,9 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="measure how fast the course runs here")
     bench.add_argument(
-        "what", nargs="?", choices=("speed", "browser", "quality"), default="speed",
-        help="speed (the default), speed in a browser, or the quality of the models, three seeds",
+        "what", nargs="?", choices=("speed", "browser", "quality", "faults"), default="speed",
+        help="speed (the default), speed in a browser, the quality of the models, three seeds, or "
+        "faults: what happens when files, arguments and disks are not as they should be",
     )  # fmt: skip
     bench.set_defaults(command=_bench)
 
@@ -300,10 +301,11 @@ def _summary(folder: str, picture: str | None) -> int:
     return 0
 
 
-def _bench(options: argparse.Namespace) -> None:
+def _bench(options: argparse.Namespace) -> int | None:
     from mbm_lab import bench
 
-    {"speed": bench.main, "browser": bench.browser, "quality": bench.quality}[options.what]()
+    measures = {"speed": bench.main, "browser": bench.browser, "quality": bench.quality}
+    return (measures | {"faults": bench.faults})[options.what]()
 
 
 def _postcards(options: argparse.Namespace) -> None:

@@ -416,7 +416,7 @@ TODO = {
     errno.ENOTDIR: "name a folder, not a file",
     errno.ENAMETOOLONG: "choose a shorter name",
 } | dict.fromkeys(
-    (errno.EACCES, errno.EPERM, errno.EROFS), "allow yourself to write and read there, or name another"
+    (errno.EACCES, errno.EPERM, errno.EROFS), "allow yourself to use it, or name another"
 )  # fmt: skip
 OTHERWISE = "look at this place, then try again"
 """What to do about the system's own errors."""

@@ -66,7 +66,8 @@ def write(path: str | Path, mine: Path | None = None, tell: Callable[[str], None
         raise FileExistsError(f"{path} is already there, and is left as it is: name a new file.")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(
-            f"There is no folder {path.absolute().parent} for {path.name}: make it, or name another."
+            f"There is no folder {path.absolute().parent} for {path.name}: make it, or name "
+            "another."
         )
     checked = check_all(progress.load(), mine or lessons.MY_LESSONS, tell)
     html = page(checked, datetime.date.today())

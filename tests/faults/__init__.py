@@ -73,7 +73,7 @@ class Ended(NamedTuple):
 
 
 class Said(Exception):
-    """What a command printed as its error. code: its exit status, 1 where it lists what it found."""
+    """What a command printed as its error. code: its exit status; with 1 it lists what it found."""
 
     def __init__(self, text: str, code: int = 2):
         super().__init__(text)
@@ -194,10 +194,11 @@ def _acted(fault: Fault, folder: Path, limit: float) -> Ended:
         warnings.catch_warnings(record=True) as warned,
         contextlib.redirect_stdout(quiet),
         contextlib.redirect_stderr(quiet),
+        _libraries_quiet() as errors,
     ):
         warnings.simplefilter("always")
         try:
-            with _ended_after(limit):
+            with _ended_after(limit, errors):
                 _Watch.start(folder.parent)
                 ended = _result(fault, fault.act(folder))
         except Hung:
@@ -326,7 +327,7 @@ def _put_back(folder: Path) -> Iterator[None]:
     os.environ.update(HOME=str(folder / "home"), TMPDIR=str(folder / "tmp"))
     os.environ["MBM_PROGRESS"] = str(folder / "home" / "progress.json")
     tempfile.tempdir = os.environ["TMPDIR"]
-    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    random.seed(0), np.random.seed(0), torch.default_generator.manual_seed(0)
     os.chdir(folder / "work")
     try:
         yield
@@ -348,7 +349,19 @@ def _umask() -> int:
 
 
 @contextlib.contextmanager
-def _ended_after(seconds: float) -> Iterator[None]:
+def _libraries_quiet() -> Iterator[int]:
+    """Nothing that libraries write to the error stream by themselves is seen; gives the stream."""
+    stream, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield stream
+    finally:
+        os.dup2(stream, 2)
+        os.close(stream), os.close(nothing)
+
+
+@contextlib.contextmanager
+def _ended_after(seconds: float, errors: int) -> Iterator[None]:
     """Raises Hung in what takes longer. Where a library waits without end, the process ends."""
     if threading.current_thread() is not threading.main_thread() or os.name == "nt":
         yield
@@ -359,7 +372,7 @@ def _ended_after(seconds: float) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    faulthandler.dump_traceback_later(4 * seconds, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(4 * seconds, exit=True, file=errors)
     try:
         yield
     finally:

@@ -35,8 +35,8 @@ from mbm_lab import (
     real_data,
     stored,
     tables,
-    training,
     trained,
+    training,
     two_step,
 )
 from mbm_lab.exercises import completion, progress, sharing
@@ -50,8 +50,9 @@ class Writer(NamedTuple):
     """Something of the course that writes.
 
     write: writes in a folder. old: what lay there before, by name. target: the file it writes, if
-    the caller chooses it. steps: the changes of the folder that may fail (there may be more). sizes:
-    bytes at which a file of it can grow no more. own: as in Fault.
+    the caller chooses it. steps: the changes of the folder that may fail (there may be more).
+    sizes: bytes at which a file can grow no more. own: as in Fault. refuses: whether a file that is
+    there is left as it is.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Writer(NamedTuple):
     target: str = ""
     old: dict[str, bytes] = {}
     own: tuple[str, ...] = ()
-    refuses: bool = False  # whether a file that is there is refused
+    refuses: bool = False
 
 
 # --- The writers
@@ -75,8 +76,8 @@ def _retrain(folder: Path) -> None:
     model = stored.Model("tiny", weights(), {"in_features": 50, "out_features": 50}, None)
     module = SimpleNamespace(retrain=lambda seed: [model])
     with (
-        mock.patch.object(stored, "_modules", lambda lesson: [module]),
-        mock.patch.object(datasets, "fingerprint", lambda: "of the cards"),
+        mock.patch.object(stored, "_modules", return_value=[module]),
+        mock.patch.object(datasets, "fingerprint", return_value="of the cards"),
     ):
         list(stored.retrain("06", folder / "new" / "weights"))
 
@@ -94,12 +95,9 @@ def _draw_postcards(folder: Path, run: Callable[[str], object]) -> None:
     silence = np.zeros(4_000, np.float32)
     picture = Image.effect_noise((40, 40), 50)
     with (
-        mock.patch.object(files, "course_cards", lambda: cards),
-        mock.patch.object(files, "synthesizer", lambda: "espeak-ng"),
-        mock.patch.object(files, "voice", lambda card: silence),
-        mock.patch.object(files, "picture", lambda card: picture),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
+        mock.patch.multiple(files, course_cards=lambda: cards, synthesizer=lambda: "espeak-ng",
+                            voice=lambda card: silence, picture=lambda card: picture),
+    ):  # fmt: skip
         run(str(folder / "drawn"))
 
 
@@ -112,9 +110,9 @@ def _digit_sample(folder: Path) -> None:
     )
     with (
         mock.patch.dict(datasets.SAMPLE_PICTURES, train=2, val=2, test=2),
-        mock.patch.object(datasets, "load_mnist", lambda *_: (pictures, digits)),
-        mock.patch.object(datasets, "load_spoken_digits", lambda *_: spoken),
-    ):
+        mock.patch.multiple(datasets, load_mnist=lambda *_: (pictures, digits),
+                            load_spoken_digits=lambda *_: spoken),
+    ):  # fmt: skip
         datasets.write_digit_sample(folder / "sample")
 
 
@@ -140,24 +138,23 @@ def _train(folder: Path) -> None:
             trained._write_text(place.unfinished / name, "é" * 100)
 
     with (
-        mock.patch.object(trained, "_key", lambda *_: "key"),
-        mock.patch.object(two_step, "analyse", lambda *_, **__: SimpleNamespace(sentences=["a."])),
-        mock.patch.object(trained, "_write_report", write),
+        mock.patch.object(two_step, "analyse", return_value=SimpleNamespace(sentences=["a."])),
+        mock.patch.multiple(trained, _key=lambda *_: "key", _write_report=write),
     ):
         trained.train(None, folder / "report", say=lambda said: None, progress=False)
 
 
-REPORT = {
-    f"report/{name}": b"of an earlier run" for name in ("report.html", "predictions.csv")
-} | {"report/settings.json": json.dumps({"made by": trained.MADE_BY, "key": "old"}).encode()}
+REPORT = {f"report/{name}": b"of an earlier run" for name in ("report.html", "predictions.csv")} | {
+    "report/settings.json": json.dumps({"made by": trained.MADE_BY, "key": "old"}).encode()
+}
 
 
 def _predict(folder: Path) -> None:
     fitted = SimpleNamespace(about=lambda: {"encoders": {}, "columns": {}, "language": None})
+    answered = [["line", "answer"], [2, "3.5", ""]]
     with (
-        mock.patch.object(trained, "load_model", lambda path: fitted),
-        mock.patch.object(tables, "load_rows", lambda *_: SimpleNamespace(notes=[])),
-        mock.patch.object(trained, "answers", lambda *_: [["line", "answer"], [2, "3.5", ""]]),
+        mock.patch.multiple(trained, load_model=lambda _: fitted, answers=lambda *_: answered),
+        mock.patch.object(tables, "load_rows", return_value=SimpleNamespace(notes=[])),
     ):
         trained.predict("model", "rows", folder / "answers.csv", say=lambda said: None)
 
@@ -171,8 +168,8 @@ def _solved(folder: Path, run: Callable[[Path], object]) -> None:
     """Lets somebody who has solved an exercise write."""
     solved = {"04.weighted_sum": {"tries": 1, "solved": True, "solved_on": "2030-01-31"}}
     with (
-        mock.patch.object(progress, "load", lambda: solved),
-        mock.patch.object(completion, "check_all", lambda *_: []),
+        mock.patch.object(progress, "load", return_value=solved),
+        mock.patch.object(completion, "check_all", return_value=[]),
     ):
         run(folder)
 
@@ -196,24 +193,23 @@ NOTEBOOK = json.dumps(
 
 def _refresh(folder: Path) -> None:
     lesson = folder / "04_fusion.ipynb"
-    with mock.patch.object(lessons, "_execute", lambda *_: 1.0):
+    with mock.patch.object(lessons, "_execute", return_value=1.0):
         lessons.refresh(None, folder)
     assert lesson.read_bytes() != NOTEBOOK
 
 
 def _page(folder: Path) -> None:
-    with mock.patch.object(projector, "page", lambda: "α" * 500):
+    with mock.patch.object(projector, "page", return_value="α" * 500):
         command("playground", "--out", str(folder / "p.html"))
 
 
 def _lab(folder: Path) -> None:
     with (
-        mock.patch.object(lab, "_serve", lambda *given: lab.write_settings(given[-1])),
-        mock.patch.object(lab.copies, "prepare", lambda: []),
-        mock.patch.object(lab.doctor, "examine", lambda: []),
-        mock.patch.object(lab, "choose_port", lambda *_: 8888),
-        mock.patch.object(lab, "_on_ctrl_c", lambda *_: None),
-    ):
+        mock.patch.multiple(lab, _serve=lambda *given: lab.write_settings(given[-1]),
+                            choose_port=lambda *_: 8888, _on_ctrl_c=lambda *_: None),
+        mock.patch.object(lab.copies, "prepare", return_value=[]),
+        mock.patch.object(lab.doctor, "examine", return_value=[]),
+    ):  # fmt: skip
         command("lab", "--no-browser")
 
 
@@ -224,7 +220,8 @@ WRITERS = [
            lambda f: stored.save_weights(weights(), f / "w.safetensors", half=True), (1,), (0,),
            "w.safetensors"),
     Writer("mbm-lab weights", _retrain, (1, 2, 3), (0, 3000)),
-    Writer("Vocabulary.save", lambda f: Vocabulary([*SPECIAL_WORDS, "sea", "猫"]).save(f / "v.json"),
+    Writer("Vocabulary.save",
+           lambda f: Vocabulary([*SPECIAL_WORDS, "sea", "猫"]).save(f / "v.json"),
            (1, 2, 3, 4), (0, 20), "v.json"),
     Writer("fit(checkpoint=…)", _fit, (1, 2, 3, 4, 5), (0, 100, 1000),
            own=(r"run(/(state\.pt|(last|best)_epoch_\d+\.safetensors))?",)),
@@ -242,8 +239,9 @@ WRITERS = [
            own=(r"report\.unfinished(/settings\.json|/[a-z]+\.[a-z]+)?",)),
     Writer("mbm-lab predict --out", _predict, (1, 2, 3, 4), (0, 10), "answers.csv", refuses=True),
     Writer("the check of an exercise", _solve, (1, 2, 3, 4, 5), (0, 10), own=("mine",)),
-    Writer("mbm-lab exercises --export", lambda f: _solved(f, lambda f: sharing.export(f / "p.json")),
-           (1, 2, 3, 4), (0, 100), "p.json", refuses=True),
+    Writer("mbm-lab exercises --export",
+           lambda f: _solved(f, lambda f: sharing.export(f / "p.json")), (1, 2, 3, 4), (0, 100),
+           "p.json", refuses=True),
     Writer("mbm-lab exercises --record",
            lambda f: _solved(f, lambda f: completion.write(f / "r.html", f, lambda said: None)),
            (1, 2, 3, 4), (0, 500), "r.html", refuses=True),

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,9 @@ GOOD = "The rate is -1: give one above 0."
 
 
 def test_a_sentence_with_value_and_cure_is_one(tmp_path):
-    act = lambda folder: stored.load_weights(torch.nn.Linear(1, 1), folder / "none.safetensors")
+    def act(folder):
+        stored.load_weights(torch.nn.Linear(1, 1), folder / "none.safetensors")
+
     assert outcome(tmp_path, act, names=("none.safetensors",)) == "sentence"
 
 
@@ -138,14 +141,17 @@ def test_half_a_file_under_its_name_is_seen_where_nothing_may_be_new(tmp_path_fa
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes in folders, and no alarm")
 def test_what_does_not_end_is_stopped(tmp_path_factory):
-    pipe = lambda folder: os.mkfifo(folder / "rows.csv")
-    waits = lambda folder: (folder / "rows.csv").read_text()
-    stubborn = lambda _: _sleep_on()
+    def pipe(folder):
+        os.mkfifo(folder / "rows.csv")
+
+    def waits(folder):
+        (folder / "rows.csv").read_text()
+
     assert outcome(tmp_path_factory.mktemp("a"), waits, limit=0.2, plant=pipe) == "hung"
-    assert outcome(tmp_path_factory.mktemp("a"), stubborn, limit=0.2) == "hung"
+    assert outcome(tmp_path_factory.mktemp("a"), _sleep_on, limit=0.2) == "hung"
 
 
-def _sleep_on():
+def _sleep_on(_):
     for _ in range(100):
         try:
             time.sleep(10)
@@ -185,14 +191,14 @@ def test_every_fault_begins_with_the_same_random_numbers(tmp_path_factory):
 
 
 def test_a_commands_error_is_judged_without_its_name(tmp_path_factory):
-    run = lambda *words: lambda _: faults.command(*words)
     for words, names, wanted in (
         (("data", "path", "nothing"), ("nothing",), "sentence"),
         (("data", "check", "nowhere"), ("nowhere",), "sentence"),
         (("bench", "fastest"), ("fastest",), "sentence"),
         (("bench", "fastest"), ("slowest",), "no cure"),
     ):
-        assert outcome(tmp_path_factory.mktemp("a"), run(*words), names=names) == wanted, words
+        run = partial(lambda words, _: faults.command(*words), words)
+        assert outcome(tmp_path_factory.mktemp("a"), run, names=names) == wanted, words
 
 
 def test_the_table_counts_each_outcome_and_ends_with_the_sum():

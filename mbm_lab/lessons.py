@@ -8,6 +8,7 @@ import copy
 import os
 import re
 import time
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -81,7 +82,9 @@ def read_notebook(path: Path) -> NotebookNode:
     wrong = (ValueError, KeyError, AttributeError, TypeError, RecursionError,
              nbformat.ValidationError)  # fmt: skip
     try:
-        notebook = nbformat.read(path, as_version=4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what nbformat mends in old notebooks
+            notebook = nbformat.read(path, as_version=4)
         whole = isinstance(notebook.metadata, dict) and all(
             isinstance(cell.cell_type, str) and isinstance(cell.source, str)
             for cell in notebook.cells

@@ -106,16 +106,20 @@ def faults_of(module: str, seed: int = 0) -> Iterator[Fault]:
 
 
 BYSTANDERS = {
-    "work/my_best_epoch_10.safetensors": b"weights of the user's own",
-    "work/notes.txt": "Überall Notizen.\n".encode(),
-    "work/state.pt.old": b"a copy",
+    "my_best_epoch_10.safetensors": b"weights of the user's own",
+    "notes.txt": "Überall Notizen.\n".encode(),
+    "state.pt.old": b"a copy",
+}
+"""Files of the user's in the folder in which something goes wrong."""
+
+AROUND = {
     "work/.older/best_epoch_0002.safetensors": b"an older run's",
     "work/.older/cards.csv.part": b"a file of another program",
     "diary.txt": b"outside of the folder",
     "last_epoch_0001.safetensors": b"of another run, outside",
     "home/letter.txt": b"at home",
 }
-"""Files of the user's, in and around the folder in which something goes wrong."""
+"""Files of the user's in folders within it, and outside of it: `work` is the folder itself."""
 
 
 def plant(fault: Fault, folder: Path, limit: float = LIMIT) -> Ended:
@@ -123,18 +127,20 @@ def plant(fault: Fault, folder: Path, limit: float = LIMIT) -> Ended:
     work = folder / "work"
     for name in ("home", "tmp", "work/.older"):
         (folder / name).mkdir(parents=True)
-    for name, held in BYSTANDERS.items():
+    for name, held in AROUND.items():
         (folder / name).write_bytes(held)
+    for name, held in BYSTANDERS.items():
+        (work / name).write_bytes(held)
     (work / ".linked").symlink_to(folder / "diary.txt")
     with _put_back(folder):
         try:
             if fault.plant is not None:
                 fault.plant(work)
-            before = contents(folder)
+            before = _seen(folder)
             ended = _acted(fault, work, limit)
         finally:
             written = _Watch.stop()
-        after = contents(folder)
+        after = _seen(folder)
     return _with_losses(fault, ended, before, after, written)
 
 
@@ -153,26 +159,38 @@ def _with_losses(
     refused = fault.nothing_new and ended.outcome != "right"
     for name in sorted(theirs - before.keys()):
         new = refused and after[name] != stat.S_IFDIR  # an empty folder does no harm
-        if new or name.startswith(("~/", "$TMPDIR/", "../")) or REMAINS.search(name):
+        outside = name.startswith(("~/", "$TMPDIR/", "../")) and not OTHERS.match(name)
+        if new or outside or REMAINS.search(name):
             return Ended("left behind", f"{name}; {ended.said}")
     return ended
 
 
-REMAINS = re.compile(r"(^|/)\.[^/]*$|\.(part|tmp|temp)$", re.I)
+REMAINS = re.compile(r"^\.[^/]*$|\.(part|tmp|temp)$", re.I)
 """Names of remains: hidden ones, and those of files that were not finished."""
+
+OTHERS = re.compile(r"~/\.(cache|config|ipython|jupyter|local)\b")
+"""Where Jupyter and other programs keep what is theirs."""
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """What lies in a folder, by paths seen from `work` in it; links are not followed."""
-    starts = {"work/": "", "home/": "~/", "tmp/": "$TMPDIR/"}
+    """What lies in a folder, by the paths within it; links are not followed."""
+    return {
+        path.relative_to(folder).as_posix(): _held(path)
+        for where, folders, files in os.walk(folder)
+        for path in (Path(where, name) for name in [*folders, *files])
+    }
+
+
+def _seen(folder: Path) -> dict[str, object]:
+    """What lies in a fault's folders, by paths as the user says them, who is in `work`."""
     found = {}
-    for where, folders, files in os.walk(folder):
-        for name in [*folders, *files]:
-            path = Path(where, name)
-            said = path.relative_to(folder).as_posix()
-            start = next((one for one in starts if said.startswith(one)), "")
-            if said not in ("work", "home", "tmp"):
-                found[starts.get(start, "../") + said.removeprefix(start)] = _held(path)
+    for name, held in contents(folder).items():
+        first, _, rest = name.partition("/")
+        start = {"work": "", "home": "~/", "tmp": "$TMPDIR/"}.get(first)
+        if start is None:
+            found[f"../{name}"] = held
+        elif rest:
+            found[start + rest] = held
     return found
 
 
@@ -309,7 +327,9 @@ def command(*arguments: str) -> str:
             code = ending.code
     if code:
         said = (err.getvalue() or out.getvalue()).strip()
-        raise Said(re.sub(r"(?s)^.*\n(?=mbm-lab: )", "", said), code)  # without progress bars
+        if not said.startswith("usage: "):  # progress bars may stand above it
+            said = re.sub(r"(?s)^.*\n(?=mbm-lab: )", "", said)
+        raise Said(said, code)
     return out.getvalue()
 
 
@@ -422,5 +442,5 @@ WRITING = {
 }  # fmt: skip
 """What Python tells of before it does it, and how many of its arguments are names of files."""
 
-HARMLESS = re.compile(r"^/(dev|proc)/|/__pycache__/")
+HARMLESS = re.compile(r"^/(dev|proc)(/|$)|/__pycache__/")
 """No files of a user's, and Python's own copies of modules."""

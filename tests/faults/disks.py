@@ -117,7 +117,7 @@ def _digit_sample(folder: Path) -> None:
 
 
 def _get_data(folder: Path) -> None:
-    def fetch(address: str, file: Path, published: str, to: Path) -> None:
+    def fetch(address: str, file: Path, *_: object) -> None:
         file.write_bytes(b"pictures")
 
     with (

@@ -11,7 +11,6 @@ import csv
 import math
 import random
 import shutil
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from mbm_lab import (
     albums,
+    atomic,
     cnn,
     datasets,
     fusion,
@@ -446,13 +446,13 @@ def _trained(
 def example_table(count: int = 450, seed: int = 0) -> Path:
     """Writes `count` postcards into a new folder, as a table of one's own could be: cards.csv with
     the columns photo, message and mood, beside it the pictures in `photos`."""
-    folder = Path(tempfile.mkdtemp(prefix="mbm-table-"))
-    (folder / "photos").mkdir()
     cards = datasets.load_postcards("test", parts=()).cards
-    with (folder / "cards.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["photo", "message", "mood"])
+    table = [["photo", "message", "mood"]]
+    with atomic.new_folder("mbm-table-") as folder:
+        (folder / "photos").mkdir()
         for card in random.Random(seed).sample(cards, count):
             shutil.copy(datasets.POSTCARDS / "images" / f"{card.name}.png", folder / "photos")
-            writer.writerow([f"{card.name}.png", card.message, f"{card.mood:.3f}"])
+            table.append([f"{card.name}.png", card.message, f"{card.mood:.3f}"])
+        with (folder / "cards.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(table)
     return folder

@@ -270,6 +270,10 @@ def judged(error: BaseException, names: tuple[str, ...]) -> Ended:
     return Ended("sentence", said)
 
 
+OURS = (place.PACKAGE, place.COURSE / "workshop")
+"""Where the course's sentences are raised."""
+
+
 def _not_ours(error: BaseException) -> str:
     """Why an error is not one of the course ("" if it is): where, and by which line, it was raised.
 
@@ -282,7 +286,7 @@ def _not_ours(error: BaseException) -> str:
         return "of another kind"
     last = _last(error.__traceback__)
     code = last.tb_frame.f_code
-    if not Path(code.co_filename).is_relative_to(place.PACKAGE):
+    if not any(Path(code.co_filename).is_relative_to(one) for one in OURS):
         return f"raised in {Path(code.co_filename).name}"
     if code.co_code[last.tb_lasti] != dis.opmap["RAISE_VARARGS"]:
         return f"raised by Python in {Path(code.co_filename).name}, line {last.tb_lineno}"

@@ -403,12 +403,12 @@ def _as_it_was(old: dict[str, bytes], folder: Path) -> None:
 
 def faults(seed: int) -> Iterator[Fault]:
     for one in WRITERS:
-        yield from _full(one)
+        yield from full_disks(one)
         if one.target:
             yield from _strange(one)
 
 
-def _full(one: Writer) -> Iterator[Fault]:
+def full_disks(one: Writer) -> Iterator[Fault]:
     old = dict(one.old)
     if one.target and not one.refuses:
         old[one.target] = b"an older one"

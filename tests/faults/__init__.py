@@ -39,8 +39,11 @@ OUTCOMES = (
 )  # fmt: skip
 """How a fault may end. The first two are as they should be."""
 
-LIMIT = 20
-"""Seconds after which an action hangs."""
+LIMIT = 60
+"""Seconds after which an action hangs: many, for a computer with much else to do."""
+
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""Where folders cost little time: the folders of faults lie there, if there is such a place."""
 
 
 class Fault(NamedTuple):
@@ -122,6 +125,12 @@ AROUND = {
 """Files of the user's in folders within it, and outside of it: `work` is the folder itself."""
 
 
+def planted(fault: Fault) -> Ended:
+    """How a fault ends in a new folder, of which nothing is left."""
+    with tempfile.TemporaryDirectory(dir=MEMORY, ignore_cleanup_errors=True) as folder:
+        return plant(fault, Path(folder))
+
+
 def plant(fault: Fault, folder: Path, limit: float = LIMIT) -> Ended:
     """Plants a fault in an empty folder, lets the user act there, and says how it ended."""
     work = folder / "work"
@@ -168,8 +177,8 @@ def _with_losses(
 REMAINS = re.compile(r"^\.[^/]*$|\.(part|tmp|temp)$", re.I)
 """Names of remains: hidden ones, and those of files that were not finished."""
 
-OTHERS = re.compile(r"~/\.(cache|config|ipython|jupyter|local)\b")
-"""Where Jupyter and other programs keep what is theirs."""
+OTHERS = re.compile(r"~/\.(cache|config|ipython|jupyter|local)\b|\$TMPDIR/torchinductor_")
+"""What Jupyter, PyTorch and other programs keep for themselves."""
 
 
 def contents(folder: Path) -> dict[str, object]:

@@ -66,7 +66,7 @@ WRITERS = [
     Writer("make workshop", _views, (1, 2, 3, 4, 5, 6, 7, 8, 9, 10), (0, 100), old=BUILT),
     Writer("make stick", _stick, (1, 2, 3, 5), (0, 100), own=("stick/.*",)),
     Writer("a certificate", _certificate, (1, 2, 3, 4, 5), (0, 100)),
-    Writer("an account", _account, (1, 2, 3), (0, 20)),
+    Writer("an account", _account, (1, 2), (0, 20)),
 ]  # fmt: skip
 
 

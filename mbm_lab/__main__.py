@@ -5,8 +5,10 @@ or Jupyter does not.
 """
 
 import argparse
+import errno
 import os
 import sys
+import tempfile
 
 from mbm_lab import __version__
 
@@ -100,8 +102,9 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="measure how fast the course runs here")
     bench.add_argument(
-        "what", nargs="?", choices=("speed", "browser", "quality"), default="speed",
-        help="speed (the default), speed in a browser, or the quality of the models, three seeds",
+        "what", nargs="?", choices=("speed", "browser", "quality", "faults"), default="speed",
+        help="speed (the default), speed in a browser, the quality of the models, three seeds, or "
+        "faults: what happens when files, arguments and disks are not as they should be",
     )  # fmt: skip
     bench.set_defaults(command=_bench)
 
@@ -298,10 +301,11 @@ def _summary(folder: str, picture: str | None) -> int:
     return 0
 
 
-def _bench(options: argparse.Namespace) -> None:
+def _bench(options: argparse.Namespace) -> int | None:
     from mbm_lab import bench
 
-    {"speed": bench.main, "browser": bench.browser, "quality": bench.quality}[options.what]()
+    measures = {"speed": bench.main, "browser": bench.browser, "quality": bench.quality}
+    return (measures | {"faults": bench.faults})[options.what]()
 
 
 def _postcards(options: argparse.Namespace) -> None:
@@ -396,10 +400,26 @@ def _warn(sentence: str) -> None:
 
 
 def _sentence(error: Exception) -> str:
-    """What an error says; the system's own errors are put in words."""
+    """What an error says; the system's own errors are put in words, with what to do."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename or 'no file named'}."
+        where = error.filename or f"a file, in {tempfile.gettempdir()} or where you are"
+        return f"{error.strerror} ({where}): {TODO.get(error.errno, OTHERWISE)}."
     return str(error)
+
+
+TODO = {
+    errno.ENOSPC: "make room there, then try again",
+    errno.EFBIG: "make room there, or allow larger files, then try again",
+    errno.ENOENT: "check the name",
+    errno.EEXIST: "name another place, or move this one away",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENOTDIR: "name a folder, not a file",
+    errno.ENAMETOOLONG: "choose a shorter name",
+} | dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS), "allow yourself to use it, or name another"
+)  # fmt: skip
+OTHERWISE = "look at this place, then try again"
+"""What to do about the system's own errors."""
 
 
 if __name__ == "__main__":

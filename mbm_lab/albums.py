@@ -10,7 +10,6 @@ import os
 import random
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mbm_lab import datasets, downloads, preprocessing, rows
+from mbm_lab import atomic, datasets, downloads, preprocessing, rows
 
 # --- A folder of pictures and captions
 
@@ -484,15 +483,15 @@ def load_album(
 def example_album(count: int = 20, seed: int = 0) -> Path:
     """Writes `count` postcards and their captions into a new folder, as one of your own could be:
     pictures in `images`, beside it captions.txt."""
-    folder = Path(tempfile.mkdtemp(prefix="mbm-album-"))
     cards = datasets.load_postcards("test", parts=()).cards
     chosen = random.Random(seed).sample(cards, count)
-    (folder / "images").mkdir()
     lines = ["image,caption"]
-    for card in chosen:
-        shutil.copy(datasets.POSTCARDS / "images" / f"{card.name}.png", folder / "images")
-        lines.append(f'{card.name}.png,"{card.caption}"')
-    (folder / "captions.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with atomic.new_folder("mbm-album-") as folder:
+        (folder / "images").mkdir()
+        for card in chosen:
+            shutil.copy(datasets.POSTCARDS / "images" / f"{card.name}.png", folder / "images")
+            lines.append(f'{card.name}.png,"{card.caption}"')
+        (folder / "captions.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
 

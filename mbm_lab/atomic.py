@@ -4,8 +4,46 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+
+def make_folder(folder: str | Path) -> None:
+    """Makes a folder, and those that it is in, if they are not there yet.
+
+    Raises OSError with one sentence when a file has its name, or the disk is read-only or full.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"Could not make the folder {folder} ({error.strerror}): choose another place, or make "
+            "room there and allow yourself to write."
+        ) from error
+
+
+@contextlib.contextmanager
+def new_folder(start: str) -> Iterator[Path]:
+    """A new folder among the temporary files, whose name starts so. It stays if all goes well, and
+    is removed if not.
+
+    Raises OSError with one sentence when the disk is full or read-only.
+    """
+    folder = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=start))
+        yield folder
+    except BaseException as error:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError) and error.strerror:
+            raise OSError(
+                f"Could not write into {tempfile.gettempdir()} ({error.strerror}): make room "
+                "there, or let the variable TMPDIR name another folder."
+            ) from error
+        raise
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:

@@ -1,10 +1,14 @@
 """`mbm-lab bench`: how fast the course runs on this computer; `mbm-lab bench browser`: how fast the
-playground of α and β answers in a browser; `mbm-lab bench quality`: how good the models are."""
+playground of α and β answers in a browser; `mbm-lab bench quality`: how good the models are;
+`mbm-lab bench faults`: what happens when files, arguments and disks are not as they should be."""
 
 import asyncio
 import copy
+import os
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +27,7 @@ from mbm_lab import (
     exams,
     fusion,
     lessons,
+    place,
     preprocessing,
     real_data,
     retrieval,
@@ -104,6 +109,26 @@ def _figures(worst: stored.Result, rows: list[stored.Result]) -> str:
     mark = "" if all(one.holds for one in rows) else "   NOT SO"
     named = f"   base: {rival.rival}" if rival.rival else ""
     return f"{' '.join(values)}   {worst.wanted:7}{named}{mark}"
+
+
+def faults() -> int:
+    """Plants every fault of the campaign on this computer and prints how each kind of them ended;
+    then ends a training a hundred times at random moments. Takes some minutes.
+
+    Returns 0 when each fault ended in one sentence or in the right result, and each training with
+    the same bits. Raises ValueError where the campaign is not: it lies in the course's `tests`.
+    """
+    if not (place.COURSE / "tests" / "faults").is_dir():
+        raise ValueError(
+            "The faults are planted by the course's tests, which the installed package does not "
+            "have: download the course (README.md says how), and run `mbm-lab bench faults` there."
+        )
+    alone = os.environ | {"OMP_NUM_THREADS": "1", "MBM_DEVICE": "cpu"}
+    worst = 0
+    for words in (["tests.faults"], ["tests.faults.kills", "100"]):
+        done = subprocess.run([sys.executable, "-m", *words], cwd=place.COURSE, env=alone)
+        worst = max(worst, abs(done.returncode))
+    return worst
 
 
 def seconds(action: Callable[[], object]) -> float:

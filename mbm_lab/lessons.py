@@ -8,6 +8,7 @@ import copy
 import os
 import re
 import time
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -78,9 +79,12 @@ def _runs(numbers: list[int]) -> str:
 
 def read_notebook(path: Path) -> NotebookNode:
     """The notebook in this file. Raises ValueError when it is not a notebook."""
-    wrong = (ValueError, KeyError, AttributeError, TypeError, nbformat.ValidationError)
+    wrong = (ValueError, KeyError, AttributeError, TypeError, RecursionError,
+             nbformat.ValidationError)  # fmt: skip
     try:
-        notebook = nbformat.read(path, as_version=4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what nbformat mends in old notebooks
+            notebook = nbformat.read(path, as_version=4)
         whole = isinstance(notebook.metadata, dict) and all(
             isinstance(cell.cell_type, str) and isinstance(cell.source, str)
             for cell in notebook.cells
@@ -88,7 +92,9 @@ def read_notebook(path: Path) -> NotebookNode:
     except wrong:
         whole = False
     if not whole:
-        raise ValueError(f"{path} is not a notebook that Jupyter can read.")
+        raise ValueError(
+            f"{path} is not a notebook that Jupyter can read: replace it by a whole copy."
+        )
     return notebook
 
 

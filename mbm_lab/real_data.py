@@ -11,7 +11,6 @@ import csv
 import math
 import random
 import shutil
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from mbm_lab import (
     albums,
+    atomic,
     cnn,
     datasets,
     fusion,
@@ -470,23 +470,15 @@ def example_table(count: int = 450, seed: int = 0) -> Path:
     """Writes `count` postcards into a new folder, as a table of one's own could be: cards.csv with
     the columns photo, message and mood, beside it the pictures in `photos`. Raises ValueError for
     more than there are, OSError when there is no room."""
-    there = len(datasets.load_postcards("test", parts=()))
-    if not isinstance(count, int) or not 1 <= count <= there:
-        raise ValueError(f"count is {count!r}: give a whole number from 1 to {there}.")
-    folder = Path(tempfile.gettempdir())
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="mbm-table-"))
+    cards = datasets.load_postcards("test", parts=()).cards
+    if not isinstance(count, int) or not 1 <= count <= len(cards):
+        raise ValueError(f"count is {count!r}: give a whole number from 1 to {len(cards)}.")
+    table = [["photo", "message", "mood"]]
+    with atomic.new_folder("mbm-table-") as folder:
         (folder / "photos").mkdir()
-        cards = datasets.load_postcards("test", parts=()).cards
+        for card in random.Random(seed).sample(cards, count):
+            shutil.copy(datasets.POSTCARDS / "images" / f"{card.name}.png", folder / "photos")
+            table.append([f"{card.name}.png", card.message, f"{card.mood:.3f}"])
         with (folder / "cards.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["photo", "message", "mood"])
-            for card in random.Random(seed).sample(cards, count):
-                shutil.copy(datasets.POSTCARDS / "images" / f"{card.name}.png", folder / "photos")
-                writer.writerow([f"{card.name}.png", card.message, f"{card.mood:.3f}"])
-    except OSError as error:
-        if folder.name.startswith("mbm-table-"):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise OSError(f"The table could not be written into {folder} ({error.strerror}): make room "
-                      "there.") from None  # fmt: skip
+            csv.writer(file).writerows(table)
     return folder

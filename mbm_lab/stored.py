@@ -288,7 +288,7 @@ def retrain(
     Raises ValueError for a lesson without stored models, OSError as `save`.
     """
     check_lesson(lesson)
-    Path(out).mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(out)
     shorter = {} if epochs is None else {"epochs": epochs}
     for seed in seeds[:1] if lesson == "00" else seeds:
         for module in _modules(lesson):

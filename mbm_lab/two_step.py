@@ -425,7 +425,7 @@ class Memory:
         except Exception:  # absent, or cut off: NumPy and zip raise many kinds
             pass
         made = make()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(self.folder)
 
         def write(part: Path) -> None:
             with part.open("wb") as file:

@@ -2,10 +2,11 @@
 
 import math
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from mbm_lab import bench, lessons, stored
+from mbm_lab import __main__, bench, lessons, place, stored
 
 
 def test_seconds_measures():
@@ -70,6 +71,30 @@ def test_main_prints_every_figure(capsys, monkeypatch):
     for name, row in zip(measures, rows, strict=False):
         assert row.split() == [name, "of", "it", "1", "s", "<", "2", "s"]
     assert sum("lesson 04_fusion" in row for row in rows) == 1
+
+
+def test_faults_are_planted_and_trainings_ended_by_the_courses_tests(monkeypatch):
+    asked = []
+
+    def run(command, cwd, env):
+        asked.append((command[1:], cwd, env["OMP_NUM_THREADS"]))
+        return SimpleNamespace(returncode=len(asked) - 1)
+
+    monkeypatch.setattr(bench.subprocess, "run", run)
+    assert __main__.main(["bench", "faults"]) == 1
+    assert asked == [
+        (["-m", "tests.faults"], place.COURSE, "1"),
+        (["-m", "tests.faults.kills", "100"], place.COURSE, "1"),
+    ]
+
+
+def test_an_installed_package_says_that_it_has_no_faults_to_plant(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench.place, "COURSE", tmp_path)
+    assert __main__.main(["bench", "faults"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mbm-lab: The faults are planted by the course's tests")
+    assert said.count("\n") == 1
+    assert "download the course" in said
 
 
 def test_quality_prints_least_median_and_most_and_marks_what_fails(capsys, monkeypatch):

@@ -10,12 +10,15 @@ import ipaddress
 import os
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from mbm_lab import atomic
 
 DAYS = 30
 
@@ -44,20 +47,28 @@ def make(addresses: list[str], folder: Path) -> tuple[Path, Path, str]:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(private, hashes.SHA256())
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(folder)
     secret = private.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    for file, content in ((key, secret), (certificate, made.public_bytes(_PEM))):
-        try:
-            handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:
-            raise OSError(f"{file} is there already: use it, or move it away first.") from None
-        with os.fdopen(handle, "wb") as output:
-            output.write(content)
+    for file in (key, certificate):
+        if file.exists() or file.is_symlink():
+            raise OSError(f"{file} is there already: use it, or move it away first.")
+    try:
+        atomic.write_whole(key, partial(_write_secretly, secret))
+        atomic.write_whole(certificate, partial(_write_secretly, made.public_bytes(_PEM)))
+    except OSError:
+        key.unlink(missing_ok=True)  # one without the other is of no use
+        raise
     return certificate, key, made.fingerprint(hashes.SHA256()).hex(":").upper()
+
+
+def _write_secretly(content: bytes, file: Path) -> None:
+    """Writes a new file that only its owner may read."""
+    with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as output:
+        output.write(content)
 
 
 _PEM = serialization.Encoding.PEM

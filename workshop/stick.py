@@ -250,7 +250,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = write(options.folder, options.systems, options.pythons, options.torch)
     except (ValueError, OSError) as error:
-        print(f"make stick: {error}", file=sys.stderr)
+        said = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            where = error.filename or options.folder
+            said = f"{where} cannot be written ({error.strerror}): make room, or name another."
+        print(f"make stick: {said}", file=sys.stderr)
         return 2
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder} is complete: {size / 1e9:.1f} GB. Learners run `python install.py` in it.")

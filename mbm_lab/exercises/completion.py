@@ -65,7 +65,10 @@ def write(path: str | Path, mine: Path | None = None, tell: Callable[[str], None
     if path.exists():
         raise FileExistsError(f"{path} is already there, and is left as it is: name a new file.")
     if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {path.absolute().parent}.")
+        raise FileNotFoundError(
+            f"There is no folder {path.absolute().parent} for {path.name}: make it, or name "
+            "another."
+        )
     checked = check_all(progress.load(), mine or lessons.MY_LESSONS, tell)
     html = page(checked, datetime.date.today())
     atomic.write_whole(path, lambda part: part.write_text(html, encoding="utf-8"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,9 +13,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from mbm_lab import fusion
+from mbm_lab import fusion, identity
 from mbm_lab.checkpoints import Checkpoint, History
 from mbm_lab.device import device_of, lent, seeded
+from mbm_lab.spoilt import LastGood
 
 Inputs = Tensor | dict[str, Tensor]
 """What a model reads: a tensor, or one for each modality; the first dimension counts examples."""
@@ -252,52 +252,63 @@ def fit(
             inputs, targets = to_device(inputs, there), targets.to(there)
             count, steps = len(targets), len(batch_sizes(len(targets), batch_size)) * epochs
         optimizer = optimizer(model.parameters(), lr=learning_rate)
+        fresh = identity.of_optimizer(optimizer)
         schedule = None
         if one_cycle and steps > 0:
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps)
-        history, best = History(), None
+        history, best, files = History(), None, None
         if checkpoint is not None:
             recipe = {"cards": count, "batch_size": batch_size, "learning_rate": learning_rate,
-                      "seed": seed, "steps": steps if one_cycle else None}  # fmt: skip
-            files = Checkpoint(Path(checkpoint), recipe, model, optimizer, schedule, generator)
+                      "seed": seed, "steps": steps if one_cycle else None,
+                      "clip_norm": clip_norm, "augment": identity.named(augment), **fresh,
+                      **identity.of_loss(loss), **identity.of_training_data(inputs, targets, val),
+                      **identity.of_model(model)}  # fmt: skip
+            files = Checkpoint(
+                Path(checkpoint).expanduser(), recipe, model, optimizer, schedule, generator, loss,
+                tuple(data for data in (inputs, val) if isinstance(data, DataLoader)),
+            )  # fmt: skip
             if resume:
-                history, best = files.load()
-            else:
-                files.refuse_to_overwrite()
+                history, best = files.load(epochs)
+        good = LastGood(model, len(history.train_loss))
+        if files is not None and not resume:
+            as_it_is = targets is not None and augment is None
+            files.begin(epochs, (inputs, targets) if as_it_is else None)
         start = time.perf_counter() - history.seconds
-        train_mode(model)
         epochs_left = range(len(history.train_loss), epochs)
         bar = tqdm(epochs_left, "epochs", disable=not progress, leave=False)
-        for epoch in bar:
-            if patience is not None and epoch - history.best_epoch > patience:
-                break
-            batches = (
-                _pairs(inputs)
-                if isinstance(inputs, DataLoader)
-                else shuffled(inputs, targets, batch_size, generator)
-            )
-            if augment is not None:
-                batches = ((augment(x, generator), y) for x, y in batches)
-            mean = one_epoch(model, batches, loss, optimizer, schedule, clip_norm)
-            history.train_loss.append(mean)
-            if not math.isfinite(mean):
-                raise ValueError(
-                    f"The loss became {mean} in epoch {epoch + 1}: try a lower "
-                    f"learning rate than {learning_rate}, and check that the inputs hold no NaN."
+        try:
+            train_mode(model)
+            for epoch in bar:
+                if patience is not None and epoch - history.best_epoch > patience:
+                    break
+                batches = (
+                    _pairs(inputs)
+                    if isinstance(inputs, DataLoader)
+                    else shuffled(inputs, targets, batch_size, generator)
                 )
-            if val is not None:
-                history.val_loss.append(_mean_loss(model, val, loss, there))
-                if history.val_loss[-1] <= min(history.val_loss):
-                    history.best_epoch = epoch
-                    best = copy.deepcopy(model.state_dict())
-            bar.set_postfix(loss=f"{mean:.4f}")
-            history.seconds = time.perf_counter() - start
-            if checkpoint is not None:
-                files.save(history, best)
-        bar.close()
-        if patience is not None and best is not None:
-            model.load_state_dict(best)
-    model.eval()
+                if augment is not None:
+                    batches = ((augment(x, generator), y) for x, y in batches)
+                if files is not None:
+                    batches = files.watched(batches)
+                mean = one_epoch(model, batches, loss, optimizer, schedule, clip_norm)
+                good.check_loss(mean, learning_rate)
+                history.train_loss.append(mean)
+                if val is not None:
+                    value = _mean_loss(model, val, loss, there)
+                    good.check_validation(value, mean)
+                    history.val_loss.append(value)
+                good.keep(epoch + 1)
+                if val is not None and value <= min(history.val_loss):
+                    history.best_epoch, best = epoch, good.weights
+                bar.set_postfix(loss=f"{mean:.4f}")
+                history.seconds = time.perf_counter() - start
+                if files is not None:
+                    files.save(history, best, good.weights)
+            if patience is not None and best is not None:
+                model.load_state_dict(best)
+        finally:
+            bar.close()
+            model.eval()
     return history
 
 

@@ -103,7 +103,7 @@ class Checkpoint:
 
     def _take_over_a_run_of_no_epochs(self) -> None:
         """Nothing is lost when a run begins anew that was cut off before its first epoch ended."""
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OSError):
             state = self._read()
             if not json.loads(state["history"])["train_loss"]:
                 self.run = state["run"]

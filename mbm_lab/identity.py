@@ -34,13 +34,14 @@ Words = dict[str, Any]
 
 def of_optimizer(optimizer: torch.optim.Optimizer) -> Words:
     """The class of a fresh optimizer, and every option of each of its groups."""
-    words: Words = {"optimizer": type(optimizer).__name__}
+    count = len(optimizer.param_groups)
+    words: Words = {"optimizer": type(optimizer).__name__, "number of groups to learn": count}
     for number, group in enumerate(optimizer.param_groups):
-        where = f" for group {number + 1}" if len(optimizer.param_groups) > 1 else ""
+        where = f" for group {number + 1}" if count > 1 else ""
         for option, value in group.items():
             if option == "params":
                 words[f"number of tensors that learn{where}"] = len(value)
-            elif option != "lr" or where:
+            else:
                 words[f"{option} of the optimizer{where}"] = plain(value)
     return words
 
@@ -350,10 +351,10 @@ def outputs(model: nn.Module, inputs: Any) -> Any:
 
 
 def losses(loss: Callable, said: Any, targets: Any, device: torch.device) -> Any:
-    """A loss of a probe's outputs as they are, and of five times as large ones; None where it
-    cannot be computed. (Out of range, a loss can break a graphics card, so only the CPU tries.)"""
+    """A loss of a probe's outputs as they are, and of far larger ones; None where it cannot be
+    computed. (Out of range, a loss can break a graphics card, so only the CPU tries.)"""
     values = []
-    tried = [lambda x: x] if device.type != "cpu" else [lambda x: x, lambda x: 5 * x + 3]
+    tried = [lambda x: x] if device.type != "cpu" else [lambda x: x, lambda x: 1000 * x - 70]
     for change in tried:
         with contextlib.suppress(Exception), untouched(loss):
             changed = _each(said, change)

@@ -100,6 +100,7 @@ class Checkpoint:
         if example is not None:
             self._set_probe(*example)
         self.save(History(), None, self.model.state_dict())
+        self._remove_remains([], 0)
 
     def _take_over_a_run_of_no_epochs(self) -> None:
         """Nothing is lost when a run begins anew that was cut off before its first epoch ended."""

@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import io
 import math
 import os
 import random
@@ -218,6 +217,7 @@ def files(seed: int) -> Iterator[Fault]:
         yield Fault(kind, f"state without {key}", resume, ("state.pt", "another folder"),
                     state_with(lambda state, key=key: state.pop(key)))  # fmt: skip
         for value in (None, {"a": torch.ones(2)}):
+
             def change(state, key=key, value=value):
                 if state[key] == value if not isinstance(state[key], torch.Tensor) else False:
                     value = "something else"
@@ -228,7 +228,7 @@ def files(seed: int) -> Iterator[Fault]:
     yield Fault(kind, "one more key", resume, ("state.pt",),
                 state_with(lambda state: state.update(more=1)))  # fmt: skip
     yield Fault(kind, "another number in the optimizer", resume, ("state.pt",),
-                state_with(lambda s: s["optimizer"]["param_groups"][0].update(lr=0.02)))  # fmt: skip
+                state_with(lambda s: s["optimizer"]["param_groups"][0].update(lr=1)))  # fmt: skip
     yield Fault(kind, "another moment in the optimizer", resume, ("state.pt",),
                 state_with(lambda s: s["optimizer"]["state"][0]["exp_avg"].add_(1)))  # fmt: skip
     yield Fault(kind, "state of the first form", resume, ("older version",), state_with(former))
@@ -517,15 +517,19 @@ def network(activate: str, attribute: bool = False, rate: float = 0.3, scale: fl
             self.scale = scale
 
         if attribute:
+
             def forward(self, x):
                 return self.last(self.activate(self.first(x)))[:, 0] * self.scale
         elif activate == "relu":
+
             def forward(self, x):
                 return self.last(F.dropout(F.relu(self.first(x)), 0.3, self.training))[:, 0]
         elif rate != 0.3:
+
             def forward(self, x):
                 return self.last(F.dropout(F.relu(self.first(x)), 0.6, self.training))[:, 0]
         else:
+
             def forward(self, x):
                 return self.last(F.dropout(torch.tanh(self.first(x)), 0.3, self.training))[:, 0]
 
@@ -673,6 +677,7 @@ def foreign() -> Iterator[Fault]:
                 (*own, r"state\.pt"))  # fmt: skip
     for name in ("last_epoch_0003.safetensors", "best_epoch_0003.safetensors"):
         for what in ("words", "folder", "link", "copy"):
+
             def occupy(folder, name=name, what=what):
                 put(folder)
                 path = folder / name
@@ -878,6 +883,7 @@ def weights(seed: int) -> Iterator[Fault]:
             finally:
                 if half is not None and (folder / "m.safetensors").read_bytes() != held:
                     raise Touched("the old file is gone")
+
         return act  # fmt: skip
 
     for value, said in ((70_000, "70,000"), (-1e6, "-1e+06"), (65_520, "65,520"),
@@ -923,6 +929,7 @@ def weights(seed: int) -> Iterator[Fault]:
         yield Fault(kind, f"flipped bit {number}", load, ("m.safetensors",), flipped,
                     lambda model: same(model, small_model()))  # fmt: skip
     for share in (0, 0.01, 0.4, 0.99):
+
         def shorter(folder, share=share):
             saved()(folder)
             held = (folder / "m.safetensors").read_bytes()
@@ -978,20 +985,21 @@ def disks() -> Iterator[Fault]:
         "text": lambda folder: atomic.write_whole(
             folder / "old", lambda part: part.write_text("new")
         ),
-        "a run": lambda folder: train(
-            small_model(9), **options(), checkpoint=folder, resume=True
-        ),
+        "a run": lambda folder: train(small_model(9), **options(), checkpoint=folder, resume=True),
     }
     for what, write in writers.items():
         for step in ("os.fsync", "os.replace", "write"):
+
             def act(folder, write=write, step=step):
                 failing = full(errno.ENOSPC)
                 if step != "write":
                     with mock.patch(step, side_effect=failing):
                         write(folder)
                 else:
-                    with mock.patch.object(atomic.Path, "write_text", half_written(failing)), \
-                         mock.patch.object(stored, "save_file", half_written(failing, 1)):
+                    with (
+                        mock.patch.object(atomic.Path, "write_text", half_written(failing)),
+                        mock.patch.object(stored, "save_file", half_written(failing, 1)),
+                    ):
                         write(folder)  # fmt: skip
 
             def old(folder, what=what):
@@ -1046,7 +1054,7 @@ def raise_said(words: str) -> None:
 
 def half_written(failing: OSError, where: int = 0) -> Callable:
     def write(*arguments, **named):
-        with io.open(arguments[where], "wb") as file:
+        with open(arguments[where], "wb") as file:
             file.write(b"half")
         raise failing
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
 
-from mbm_lab.device import device_of, seeded
+from mbm_lab.device import device_of
 
 Words = dict[str, Any]
 """What decides the bits, by its name; each value as JSON can hold it."""
@@ -289,7 +289,7 @@ def _add(sha: Any, value: object) -> None:
         for one in value:
             _add(sha, one)
     else:
-        said = _without_addresses(repr(value)).encode()
+        said = repr(value).encode()
         sha.update(f"{type(value).__name__} {len(said)};".encode() + said)
 
 
@@ -310,15 +310,22 @@ def untouched(*things: object) -> Iterator[None]:
         and (name not in _OF_EVERY_MODULE or name in ("_parameters", "_buffers"))
     ]
     buffers = [(b, b.clone()) for part in parts for b in part.buffers(recurse=False)]
-    of_python, of_numpy = random.getstate(), np.random.get_state()
+    of_python, of_numpy, of_torch = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    of_cards = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     try:
         for part in parts:
             part.training = False
-        with seeded(0), torch.no_grad():
-            random.seed(0)
-            np.random.seed(0)
+        torch.default_generator.manual_seed(0)  # torch.manual_seed looks for every kind of card
+        if of_cards:
+            torch.cuda.manual_seed_all(0)
+        random.seed(0)
+        np.random.seed(0)
+        with torch.no_grad():
             yield
     finally:
+        torch.set_rng_state(of_torch)
+        if of_cards:
+            torch.cuda.set_rng_state_all(of_cards)
         random.setstate(of_python)
         np.random.set_state(of_numpy)
         for part, attributes in before:

@@ -18,8 +18,6 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     before it gets its name, so that a power cut leaves no empty file.
     """
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"Could not save to {path}: it is a folder. Give it another name.")
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         write(part)
@@ -27,6 +25,10 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
             os.fsync(written.fileno())
         os.replace(part, path)
     except (OSError, RuntimeError) as error:  # PyTorch and zip files raise the second
+        if os.path.isdir(path):
+            raise IsADirectoryError(
+                f"Could not save to {path}: it is a folder. Give it another name."
+            ) from error
         raise OSError(
             f"Could not save to {path}: the folder is missing, read-only or full. Choose another "
             "folder or make room; what was there before is untouched."

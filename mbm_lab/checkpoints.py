@@ -6,6 +6,7 @@ import contextlib
 import copy
 import hashlib
 import json
+import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -69,6 +71,7 @@ class Checkpoint:
     loaders: tuple[DataLoader, ...] = ()
 
     def __post_init__(self) -> None:
+        self.recipe = json.loads(json.dumps(identity.plain(self.recipe)))
         self.run = secrets.token_hex(8)
         self.files: dict[str, str] = {}  # name: SHA-256, of the weights that count now
         self.probe: dict[str, Any] = {}  # two examples, and what was said of them
@@ -107,7 +110,10 @@ class Checkpoint:
         with contextlib.suppress(ValueError, OSError):
             state = self._read()
             if not json.loads(state["history"])["train_loss"]:
-                self.run = state["run"]
+                new, self.run = self.run, state["run"]
+                for name in self._names(History([0.0], best_epoch=0)):
+                    self._remove(name)
+                self.run = new
                 return
         raise FileExistsError(
             f"{self.folder} already holds a checkpoint: pass resume=True to go on with that "
@@ -175,11 +181,29 @@ class Checkpoint:
             "files": files,
             "replaced": replaced,
         }
+        state = self._keepable(state)
         state["checksum"] = identity.digest(state)
         atomic.write_whole(self.folder / STATE, lambda part: torch.save(state, part))
         self.files = files
         for name in replaced:
             self._remove(name)
+
+    def _keepable(self, value: Any) -> Any:
+        """The same, of what can be read again without running a program: numpy's numbers become
+        Python's. Raises ValueError when an optimizer or a schedule holds something else."""
+        if isinstance(value, dict):
+            return {self._keepable(name): self._keepable(one) for name, one in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(map(self._keepable, value))
+        if isinstance(value, np.generic):
+            return value.item()
+        if value is None or isinstance(value, Tensor | bool | int | float | str):
+            return value
+        raise ValueError(
+            f"The state of this {type(self.optimizer).__name__} holds a {type(value).__name__}, "
+            "which no checkpoint can keep: train without checkpoint=, or use an optimizer whose "
+            "options are numbers."
+        )
 
     def _write(self, name: str, tensors: dict[str, Tensor]) -> str:
         path = self.folder / name
@@ -206,7 +230,13 @@ class Checkpoint:
 
     def _weights(self) -> list[tuple[Path, int]]:
         """Whatever in the folder has the name of a run's weights, and of which epoch."""
-        found = [(path, OF_A_RUN.fullmatch(path.name)) for path in sorted(self.folder.iterdir())]
+        try:
+            paths = sorted(self.folder.iterdir())
+        except OSError as error:
+            raise OSError(
+                f"{self.folder} cannot be read: choose a folder that you may read and write."
+            ) from error
+        found = [(path, OF_A_RUN.fullmatch(path.name)) for path in paths]
         return [(path, int(match[2])) for path, match in found if match]
 
     def _is_own(self, path: Path) -> bool:
@@ -267,8 +297,8 @@ class Checkpoint:
     def _read(self) -> dict[str, Any]:
         """What state.pt holds, if it is whole."""
         path = self.folder / STATE
-        if not path.is_file():
-            weights = [one.name for one, _ in self._weights()] if self.folder.is_dir() else []
+        if not os.path.isfile(path):
+            weights = [one.name for one, _ in self._weights()] if os.path.isdir(self.folder) else []
             if weights:
                 raise FileNotFoundError(
                     f"{path} is missing, so the run cannot go on: put it back, or start anew in "
@@ -302,7 +332,7 @@ class Checkpoint:
         if held is not None:
             stored.check_fit(self.model, held, self.folder / STATE)
             return held
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise FileNotFoundError(
                 f"The checkpoint in {self.folder} lacks its {name}: put it back, or start the run "
                 "anew in another folder."
@@ -321,8 +351,7 @@ class Checkpoint:
         return tensors
 
     def _compare(self, was: identity.Words) -> None:
-        now = json.loads(json.dumps(self.recipe))
-        self.recipe = was
+        now, self.recipe = self.recipe, was
         was = {name: value for name, value in was.items() if name not in self.changing}
         now = {name: value for name, value in now.items() if name not in self.changing}
         own = any(str(one.get("loss")).startswith(identity.OWN) for one in (was, now))

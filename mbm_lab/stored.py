@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -143,7 +144,7 @@ def _opened(path: Path) -> Iterator[safe_open]:
 
 
 def _check_there(path: Path) -> None:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise FileNotFoundError(
             f"There are no weights at {path}: check the name, or train and save them first."
         )

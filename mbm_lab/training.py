@@ -222,20 +222,25 @@ def fit(
     patience: stop after so many epochs without a better validation loss; the model gets the best
         epoch's weights back (Prechelt, 1998).
     checkpoint: a folder that receives the whole state after each epoch. With resume=True training
-        goes on from there. On a CPU it ends with the same bits as if it had never stopped, and the
-        same seed gives the same bits again; on a GPU sums may differ in their last digit.
+        goes on from there, if everything that decides the bits is what it was: data, model, loss,
+        optimizer and options. (More epochs without one_cycle, and another patience, are allowed.)
+        On a CPU it ends with the same bits as if it had never stopped, and the same seed gives the
+        same bits again; on a GPU sums may differ in their last digit. Before the first epoch and
+        after it, model and loss are also tried on two examples, which changes nothing.
     device: where to compute, `pick_device()` unless you say else. Model and data are where they
         were afterwards.
     seed: decides the order of the examples, and every other draw (dropout, augmentation). The
         random state of the caller is left as it was.
 
-    Parts whose parameters are all frozen stay in evaluation mode (see `train_mode`); afterwards the
-    whole model is in evaluation mode.
+    Parts whose parameters are all frozen stay in evaluation mode (see `train_mode`); afterwards, and
+    after an interruption, the whole model is in evaluation mode.
 
-    Raises ValueError when sizes do not match, when `patience` has no `val`, when the loss is no
-    longer a finite number, and when the checkpoint is damaged or of another model or run;
-    FileExistsError when the folder already holds a checkpoint and resume is False;
-    FileNotFoundError when there is none to resume; OSError when it cannot be written.
+    Raises ValueError when sizes do not match, when `patience` has no `val`, when the weights are NaN
+    from the start, when the loss, the validation loss or a weight is no longer a finite number (the
+    model then has the weights of the last good epoch back), and when the checkpoint is damaged or of
+    another model or run; FileExistsError when the folder already holds a checkpoint and resume is
+    False, or files of someone else have the names that are needed; FileNotFoundError when there is
+    none to resume; OSError when it cannot be read or written.
     """
     _check_data(inputs, targets, loss, val)
     if patience is not None and val is None:

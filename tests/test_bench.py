@@ -69,7 +69,7 @@ def test_what_cannot_be_loaded_here_is_not_measured(monkeypatch):
 
 
 def test_main_prints_every_figure(capsys, monkeypatch):
-    measures = ("loading", "training_speed", "sliders", "checkpoint_speed")  # each is tested by itself
+    measures = ("loading", "training_speed", "sliders", "checkpoint_speed")  # tested by themselves
     for name in measures:
         monkeypatch.setattr(bench, name, lambda name=name: [(f"{name} of it", "1 s", "< 2 s")])
     bench.main()

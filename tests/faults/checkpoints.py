@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -430,12 +431,16 @@ def recipes() -> Iterator[Fault]:
     for what, first, then, named in pairs:
         yield Fault(kind, what, lambda folder, c=then: fit(folder, **c), named,
                     lambda folder, c=first: began(folder, **c))  # fmt: skip
+    yield Fault(kind, "an optimizer that holds a function", lambda folder: began(
+        folder, optimizer=HoldsAFunction), ("HoldsAFunction", "function"))  # fmt: skip
     kind = "the same recipe in other words"
     odd = [
         ("the same loss in a lambda", {}, {"loss": lambda o, t: MSE(o, t)}),
         ("a loss that counts", {"loss": counting()}, {"loss": counting()}),
         ("inputs in another layout", {}, {"data": changed_task(lambda x, y: (x.t().contiguous().t(),
                                                                              y))}),
+        ("numbers of numpy", {"learning_rate": np.float64(0.01), "clip_norm": np.float32(9)},
+         {"clip_norm": 9.0}),
         ("partial of Adam", {}, {"optimizer": partial(optim.Adam)}),
         ("Adam in a lambda", {}, {"optimizer": lambda p, lr: optim.Adam(p, lr=lr)}),
         ("more patience", {}, {"patience": 50}),
@@ -852,6 +857,14 @@ class SpoilsLate(torch.optim.Adam):
         if self.steps == 5:
             with torch.no_grad():
                 self.param_groups[0]["params"][0].fill_(math.nan)
+
+
+class HoldsAFunction(torch.optim.Adam):
+    """An option that no file can keep."""
+
+    def __init__(self, parameters, lr):
+        super().__init__(parameters, lr=lr)
+        self.param_groups[0]["rule"] = lambda: None
 
 
 def spoils_in_epoch_3(parameters, lr):

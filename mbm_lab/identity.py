@@ -160,7 +160,16 @@ def named(function: object) -> str:
         given += [f"{name}={_said(one)}" for name, one in sorted(function.keywords.items())]
         return f"{named(function.func)} with {', '.join(given)}"
     if isinstance(function, nn.Module):
-        return " ".join(_without_addresses(repr(function)).split())
+        said = [" ".join(_without_addresses(repr(function)).split())]
+        for part in function.modules():
+            held = {**vars(part), **part._parameters, **part._buffers}
+            said += [
+                f"{option}={plain(value)}"
+                for option, value in sorted(held.items())
+                if option not in _OF_EVERY_MODULE and not option.startswith("_")
+                if value is not None and (_is_plain(value) or isinstance(value, Tensor))
+            ]
+        return " ".join(said)
     name = getattr(function, "__qualname__", None)
     if name is None:  # an object that can be called
         held = {n: plain(v) for n, v in sorted(vars(function).items()) if _is_plain(v)}

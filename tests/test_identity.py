@@ -25,6 +25,7 @@ def test_two_models_of_the_same_making_have_the_same_words():
         (lambda x: F.relu(x), lambda x: F.gelu(x)),
         (functools.partial(MSE, reduction="sum"), MSE),
         (nn.HuberLoss(delta=1.0), nn.HuberLoss(delta=2.0)),
+        (nn.CrossEntropyLoss(torch.ones(3)), nn.CrossEntropyLoss(torch.arange(3.0))),
     ],
 )
 def test_functions_that_do_something_else_have_other_names(one, other):

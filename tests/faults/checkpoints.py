@@ -417,6 +417,8 @@ def recipes() -> Iterator[Fault]:
          {"loss": lambda o, t: 2 * MSE(o, t)}, ("loss",)),
         ("huber's delta", {"loss": partial(F.huber_loss, delta=1)},
          {"loss": partial(F.huber_loss, delta=2)}, ("delta",)),
+        ("huber's delta in a module", {"loss": nn.HuberLoss(delta=8)},
+         {"loss": nn.HuberLoss(delta=9)}, ("delta=8", "delta=9")),
         ("huber's delta in a lambda", {"loss": lambda o, t: F.huber_loss(o, t, delta=8)},
          {"loss": lambda o, t: F.huber_loss(o, t, delta=9)}, ("loss",)),
         ("loader of other data", {"data": (loader(), None)}, {"data": (loader(seed=4), None)},

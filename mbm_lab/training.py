@@ -232,15 +232,15 @@ def fit(
     seed: decides the order of the examples, and every other draw (dropout, augmentation). The
         random state of the caller is left as it was.
 
-    Parts whose parameters are all frozen stay in evaluation mode (see `train_mode`); afterwards, and
-    after an interruption, the whole model is in evaluation mode.
+    Parts whose parameters are all frozen stay in evaluation mode (see `train_mode`); afterwards,
+    and after an interruption, the whole model is in evaluation mode.
 
-    Raises ValueError when sizes do not match, when `patience` has no `val`, when the weights are NaN
-    from the start, when the loss, the validation loss or a weight is no longer a finite number (the
-    model then has the weights of the last good epoch back), and when the checkpoint is damaged or
-    of another model or run; FileExistsError when the folder already holds a checkpoint and resume
-    is False, or files of someone else have the names that are needed; FileNotFoundError when there
-    is none to resume; OSError when it cannot be read or written.
+    Raises ValueError when sizes do not match, when `patience` has no `val`, when the weights are
+    NaN from the start, when the loss, the validation loss or a weight is no longer a finite number
+    (the model then has the weights of the last good epoch back), and when the checkpoint is damaged
+    or of another model or run; FileExistsError when the folder already holds a checkpoint and
+    resume is False, or files of someone else have the names that are needed; FileNotFoundError when
+    there is none to resume; OSError when it cannot be read or written.
     """
     _check_data(inputs, targets, loss, val)
     if patience is not None and val is None:

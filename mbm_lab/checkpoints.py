@@ -377,7 +377,14 @@ class Checkpoint:
             ) from error
         self.model.load_state_dict(last)
         self.generator.set_state(state["generator"])
-        for generator, saved in zip(self._generators(), state["loaders"], strict=True):
+        own = self._generators()
+        if len(own) != len(state["loaders"]):
+            raise ValueError(
+                f"The checkpoint in {self.folder} is of another run: its DataLoaders had "
+                f"{len(state['loaders'])} generators of their own, not {len(own)}. Resume with "
+                "what the run began with."
+            )
+        for generator, saved in zip(own, state["loaders"], strict=True):
             generator.set_state(saved)
         torch.set_rng_state(state["torch"])
         if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():

@@ -87,10 +87,13 @@ def of_data(data: object, what: str) -> Words:
     if not isinstance(data, DataLoader):
         return {what: _of_dataset(data)}
     sampler = type(data.sampler).__name__
+    own = isinstance(getattr(data.sampler, "generator", None) or data.generator, torch.Generator)
     return {
         f"data set of the {what}": _of_dataset(data.dataset),
         f"batch size of the {what}": plain(data.batch_size),
-        f"sampler of the {what}": f"{sampler}{', drop_last' * bool(data.drop_last)}",
+        f"sampler of the {what}": (
+            f"{sampler}{', drop_last' * bool(data.drop_last)}{', own generator' * own}"
+        ),
     }
 
 

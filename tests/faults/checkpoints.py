@@ -427,6 +427,8 @@ def recipes() -> Iterator[Fault]:
          {"data": (loader(first=60, start=1), None)}, ("training data", "Subset")),
         ("loader of another batch size", {"data": (loader(), None)},
          {"data": (loader(size=20), None)}, ("batch size", "25", "20")),
+        ("loader without its own generator", {"data": (loader(own=True), None)},
+         {"data": (loader(shuffle=True), None)}, ("own generator",)),
         ("loader that shuffles", {"data": (loader(), None)},
          {"data": (loader(shuffle=True), None)}, ("sampler",)),
     ]  # fmt: skip

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as tensors_of
-from safetensors.torch import save_file
+from safetensors.torch import save as bytes_of
 from torch import Tensor, nn
 
 from mbm_lab import atomic, datasets
@@ -93,14 +93,17 @@ def save_tensors(
     sha = hashlib.sha256()
 
     def write(part: Path) -> None:
-        try:
-            save_file(tensors, part, metadata)
-        except SafetensorError as error:  # its way to say that the file cannot be written
-            raise OSError(str(error)) from error
+        save_file(tensors, part, metadata)
         sha.update(part.read_bytes())
 
     atomic.write_whole(path, write)
     return sha.hexdigest()
+
+
+def save_file(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None) -> None:
+    """Writes a safetensors file, as the library's own function does, but straight into its place:
+    that one leaves a hidden file of another name behind when it is killed."""
+    path.write_bytes(bytes_of(tensors, metadata))
 
 
 def load_tensors(model: nn.Module, path: Path) -> dict[str, Tensor]:

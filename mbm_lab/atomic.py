@@ -52,14 +52,21 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     So no half-written file is ever there, and an old file gives way only to a whole new one. Two
     programs that write the same file do not disturb each other: the later one wins.
     Raises OSError with one sentence when the folder is missing, read-only or full, and what else
-    `write` raises. In each case what was there before is untouched.
+    `write` raises. In each case what was there before is untouched. What is written is on the disk
+    before it gets its name, so that a power cut leaves no empty file.
     """
     path = Path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         write(part)
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())
         os.replace(part, path)
     except (OSError, RuntimeError) as error:  # PyTorch and zip files raise the second
+        if os.path.isdir(path):
+            raise IsADirectoryError(
+                f"Could not save to {path}: it is a folder. Give it another name."
+            ) from error
         raise OSError(
             f"Could not save to {path}: the folder is missing, read-only or full. Choose another "
             "folder or make room; what was there before is untouched."
@@ -67,3 +74,8 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything has this name: a file, a folder, or a link, also one that leads nowhere."""
+    return os.path.lexists(path)

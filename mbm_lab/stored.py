@@ -12,13 +12,15 @@ import hashlib
 import importlib
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save as bytes_of
 from torch import Tensor, nn
 
 from mbm_lab import atomic, datasets
@@ -52,18 +54,28 @@ Words = Vocabulary | list[str] | tuple[Vocabulary | list[str], ...] | None
 def save_weights(model: nn.Module, path: str | Path, half: bool = False) -> None:
     """Saves a model's weights as safetensors; an old file gives way only to a whole new one.
 
-    half: write numbers of 16 bits, which makes the file half as large; three digits are kept, and
-    `load_weights` turns them into the model's own kind again.
-    Raises OSError with one sentence when the folder is missing, read-only or full. Lesson 05.
+    half: write numbers of 16 bits, which makes the file half as large; three digits are kept (less
+    than 0.00006 has fewer), and `load_weights` turns them into the model's own kind again.
+    Raises ValueError when a weight is NaN, or too large for 16 bits; OSError with one sentence when
+    the folder is missing, read-only or full. An old file is then untouched. Lesson 05.
     """
-    save_tensors(_halved(model.state_dict()) if half else model.state_dict(), Path(path))
+    path, tensors = Path(path), model.state_dict()
+    for name, values in tensors.items():
+        if values.is_floating_point() and bool(values.isnan().any()):
+            raise ValueError(
+                f'{path} is not written, because the weights are spoilt: "{name}" holds nan. Build '
+                "the model anew, or load good weights into it, and train at a lower learning rate."
+            )
+    tensors = _halved(tensors) if half else tensors
+    save_tensors(tensors, path, {"sha256": checksum({}, tensors)})
 
 
 def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
     """Loads weights that `save_weights` wrote into a model of the same sizes, and returns it.
 
-    Raises FileNotFoundError without the file; ValueError when it is damaged or of another model,
-    which then keeps the weights that it had. Lesson 05.
+    Raises FileNotFoundError without the file; ValueError when it is damaged, of another model, or
+    holds numbers that the model's own kind of numbers cannot. The model then keeps the weights
+    that it had. Lesson 05.
     """
     model.load_state_dict(load_tensors(model, Path(path)))
     return model
@@ -71,47 +83,91 @@ def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
 
 def save_tensors(
     tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None
-) -> None:
-    """Writes named tensors, and what is said about them, as one safetensors file.
+) -> str:
+    """Writes named tensors, and what is said about them, as one safetensors file; returns the
+    SHA-256 of the file.
 
     Raises OSError with one sentence when the folder is missing, read-only or full.
     """
     tensors = {name: values.detach().cpu().clone().contiguous() for name, values in tensors.items()}
+    sha = hashlib.sha256()
 
     def write(part: Path) -> None:
-        try:
-            save_file(tensors, part, metadata)
-        except SafetensorError as error:  # its way to say that the file cannot be written
-            raise OSError(str(error)) from error
+        save_file(tensors, part, metadata)
+        sha.update(part.read_bytes())
 
     atomic.write_whole(path, write)
+    return sha.hexdigest()
+
+
+def save_file(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None) -> None:
+    """Writes a safetensors file, as the library's own function does, but straight into its place:
+    that one leaves a hidden file of another name behind when it is killed."""
+    path.write_bytes(bytes_of(tensors, metadata))
 
 
 def load_tensors(model: nn.Module, path: Path) -> dict[str, Tensor]:
     """The tensors in a file, after a check that they are those of this model. Raises as
     `load_weights` does."""
-    weights, _ = read_tensors(path)
-    _check_fit(model, weights, path)
+    weights, said = read_tensors(path)
+    if said.get("sha256", "") not in ("", checksum({}, weights)):
+        raise ValueError(
+            f"{path} was changed after it was written: its weights are not those of its checksum. "
+            "Replace it by a whole copy, or train and save them anew."
+        )
+    check_fit(model, weights, path)
     return weights
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """A file's tensors, and what it says of them. Raises FileNotFoundError without the file,
-    ValueError when it is damaged."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There are no weights at {path}: check the name, or train and save them first."
-        )
+    OSError when it may not be read, ValueError when it is damaged."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a file of weights says of them. Raises as `read_tensors` does."""
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    _check_there(path)
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            yield file
     except SafetensorError as error:
-        raise ValueError(
-            f"{path} is damaged or not a safetensors file: replace it by a whole copy."
+        raise ValueError(_damaged(path)) from error
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be read: ask for the right to read it, or replace it by a whole copy."
         ) from error
 
 
-def _check_fit(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+def _check_there(path: Path) -> None:
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"There are no weights at {path}: check the name, or train and save them first."
+        )
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is damaged or not a safetensors file: replace it by a whole copy."
+
+
+def tensors_in(data: bytes, path: Path) -> dict[str, Tensor]:
+    """The tensors in the bytes of a file. Raises ValueError when they are damaged."""
+    try:
+        return tensors_of(data)
+    except SafetensorError as error:
+        raise ValueError(_damaged(path)) from error
+
+
+def check_fit(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Raises ValueError when the weights are not those of a model like this one: other names,
+    shapes or kinds of numbers. (Rounding is allowed, inf in place of a number is not.)"""
     own = model.state_dict()
     for name in sorted(own.keys() | weights.keys()):
         known = name in own and name in weights
@@ -120,10 +176,31 @@ def _check_fit(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None
                 f"{path} holds the weights of another model than this {type(model).__name__}: "
                 f'they differ at "{name}". Build the model with the sizes that it was trained with.'
             )
+        ours, theirs = own[name], weights[name]
+        if ours.dtype == theirs.dtype:
+            continue
+        real = ours.is_floating_point() and theirs.is_floating_point()
+        if not real or bool((theirs.isfinite() & ~theirs.to(ours.dtype).isfinite()).any()):
+            kinds = [str(values.dtype).removeprefix("torch.") for values in (theirs, ours)]
+            raise ValueError(
+                f'{path} holds "{name}" as {kinds[0]}, which does not fit into the {kinds[1]} of '
+                f"this {type(model).__name__}: convert the model first, with "
+                f"model.to(torch.{kinds[0]}), or build it as it was trained."
+            )
 
 
 def _halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {n: v.half() if v.is_floating_point() else v for n, v in tensors.items()}
+    """The same numbers in 16 bits. Raises ValueError when one is too large for them."""
+    halved = {n: v.half() if v.is_floating_point() else v for n, v in tensors.items()}
+    for name, values in halved.items():
+        lost = values.isinf() & tensors[name].isfinite()
+        if bool(lost.any()):
+            value = tensors[name][lost].flatten()[0].item()
+            raise ValueError(
+                f'"{name}" holds {value:,.6g}, and numbers of 16 bits end at 65,504: save with '
+                "half=False. Nothing was written."
+            )
+    return halved
 
 
 # --- Models that know themselves
@@ -200,7 +277,7 @@ def load(name: str, seed: int = 0, folder: str | Path = WEIGHTS) -> tuple[nn.Mod
         )
     with seeded(seed):  # the first weights, which are replaced, cost the caller no random number
         model = _build(path, facts["class"], json.loads(facts["sizes"]))
-    _check_fit(model, tensors, path)
+    check_fit(model, tensors, path)
     model.load_state_dict(tensors)
     return model.eval(), _lively(json.loads(facts["words"]))
 

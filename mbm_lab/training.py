@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,9 +13,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from mbm_lab import arguments, fusion
+from mbm_lab import arguments, fusion, identity
 from mbm_lab.checkpoints import Checkpoint, History
 from mbm_lab.device import device_of, lent, seeded
+from mbm_lab.spoilt import LastGood
 
 Inputs = Tensor | dict[str, Tensor]
 """What a model reads: a tensor, or one for each modality; the first dimension counts examples."""
@@ -225,21 +225,26 @@ def fit(
     patience: stop after so many epochs without a better validation loss; the model gets the best
         epoch's weights back (Prechelt, 1998).
     checkpoint: a folder that receives the whole state after each epoch. With resume=True training
-        goes on from there. On a CPU it ends with the same bits as if it had never stopped, and the
-        same seed gives the same bits again; on a GPU sums may differ in their last digit.
+        goes on from there, if everything that decides the bits is what it was: data, model, loss,
+        optimizer and options. (More epochs without one_cycle, and another patience, are allowed.)
+        On a CPU it ends with the same bits as if it had never stopped, and the same seed gives the
+        same bits again; on a GPU sums may differ in their last digit. Before the first epoch and
+        after it, model and loss are also tried on two examples, which changes nothing.
     device: where to compute, `pick_device()` unless you say else. Model and data are where they
         were afterwards.
     seed: decides the order of the examples, and every other draw (dropout, augmentation). The
         random state of the caller is left as it was.
 
-    Parts whose parameters are all frozen stay in evaluation mode (see `train_mode`); afterwards the
-    whole model is in evaluation mode.
+    Parts whose parameters are all frozen stay in evaluation mode (see `train_mode`); afterwards,
+    and after an interruption, the whole model is in evaluation mode.
 
     Raises ValueError when something that is given cannot be right or does not fit together, which
-    `arguments` says in a sentence and leaves the model as it was; when the loss is no
-    longer a finite number, and when the checkpoint is damaged or of another model or run;
-    FileExistsError when the folder already holds a checkpoint and resume is False;
-    FileNotFoundError when there is none to resume; OSError when it cannot be written.
+    `arguments` says in a sentence and leaves the model as it was; when the weights are NaN from the
+    start; when the loss, the validation loss or a weight is no longer a finite number (the model
+    then has the weights of the last good epoch back); and when the checkpoint is damaged or of
+    another model or run. FileExistsError when the folder already holds a checkpoint and resume is
+    False, or files of someone else have the names that are needed; FileNotFoundError when there is
+    none to resume; OSError when it cannot be read or written.
     """
     arguments.check_learner(model)
     arguments.check_options(epochs, batch_size, learning_rate, clip_norm, patience, seed)
@@ -262,53 +267,65 @@ def fit(
             inputs, targets = to_device(inputs, there), targets.to(there)
             count, steps = len(targets), len(batch_sizes(len(targets), batch_size)) * epochs
         optimizer = optimizer(model.parameters(), lr=learning_rate)
+        fresh = identity.of_optimizer(optimizer)
         schedule = None
         if one_cycle and steps > 0:
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps)
-        history, best = History(), None
+        history, best, files = History(), None, None
         if checkpoint is not None:
             recipe = {"cards": count, "batch_size": batch_size, "learning_rate": learning_rate,
-                      "seed": seed, "steps": steps if one_cycle else None}  # fmt: skip
-            files = Checkpoint(Path(checkpoint), recipe, model, optimizer, schedule, generator)
+                      "seed": seed, "steps": steps if one_cycle else None,
+                      "clip_norm": clip_norm, "augment": identity.named(augment), **fresh,
+                      **identity.of_loss(loss), **identity.of_training_data(inputs, targets, val),
+                      **identity.of_model(model)}  # fmt: skip
+            files = Checkpoint(
+                Path(checkpoint).expanduser(), recipe, model, optimizer, schedule, generator, loss,
+                tuple(data for data in (inputs, val) if isinstance(data, DataLoader)),
+            )  # fmt: skip
             if resume:
-                history, best = files.load()
-            else:
-                files.refuse_to_overwrite()
+                history, best = files.load(epochs)
+        good = LastGood(model, len(history.train_loss))
+        if files is not None and not resume:
+            as_it_is = targets is not None and augment is None
+            files.begin(epochs, (inputs, targets) if as_it_is else None)
         start = time.perf_counter() - history.seconds
-        train_mode(model)
         epochs_left = range(len(history.train_loss), epochs)
         bar = tqdm(epochs_left, "epochs", disable=not progress, leave=False)
-        for epoch in bar:
-            if patience is not None and epoch - history.best_epoch > patience:
-                break
-            batches = (
-                arguments.pairs(inputs)
-                if isinstance(inputs, DataLoader)
-                else shuffled(inputs, targets, batch_size, generator)
-            )
-            if augment is not None:
-                batches = arguments.augmented(augment, batches, generator)
-            mean = one_epoch(model, batches, loss, optimizer, schedule, clip_norm)
-            history.train_loss.append(mean)
-            if not math.isfinite(mean):
-                arguments.find_no_number(inputs)
-                raise ValueError(
-                    f"The loss became {mean} in epoch {epoch + 1}: try a lower "
-                    f"learning rate than {learning_rate}, and check that the inputs hold no NaN."
+        try:
+            train_mode(model)
+            for epoch in bar:
+                if patience is not None and epoch - history.best_epoch > patience:
+                    break
+                batches = (
+                    arguments.pairs(inputs)
+                    if isinstance(inputs, DataLoader)
+                    else shuffled(inputs, targets, batch_size, generator)
                 )
-            if val is not None:
-                history.val_loss.append(_mean_loss(model, val, loss, there))
-                if history.val_loss[-1] <= min(history.val_loss):
-                    history.best_epoch = epoch
-                    best = copy.deepcopy(model.state_dict())
-            bar.set_postfix(loss=f"{mean:.4f}")
-            history.seconds = time.perf_counter() - start
-            if checkpoint is not None:
-                files.save(history, best)
-        bar.close()
-        if patience is not None and best is not None:
-            model.load_state_dict(best)
-    model.eval()
+                if augment is not None:
+                    batches = arguments.augmented(augment, batches, generator)
+                if files is not None:
+                    batches = files.watched(batches)
+                mean = one_epoch.__wrapped__(model, batches, loss, optimizer, schedule, clip_norm)
+                if not math.isfinite(mean):
+                    arguments.find_no_number(inputs)
+                good.check_loss(mean, learning_rate)
+                history.train_loss.append(mean)
+                if val is not None:
+                    value = _mean_loss(model, val, loss, there)
+                    good.check_validation(value, mean)
+                    history.val_loss.append(value)
+                good.keep(epoch + 1)
+                if val is not None and value <= min(history.val_loss):
+                    history.best_epoch, best = epoch, good.weights
+                bar.set_postfix(loss=f"{mean:.4f}")
+                history.seconds = time.perf_counter() - start
+                if files is not None:
+                    files.save(history, best, good.weights)
+            if patience is not None and best is not None:
+                model.load_state_dict(best)
+        finally:
+            bar.close()
+            model.eval()
     return history
 
 

@@ -1,5 +1,7 @@
 """What several test files use."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import settings
@@ -7,6 +9,14 @@ from hypothesis import settings
 # Property tests try the same examples everywhere, however slow the computer, and store none.
 settings.register_profile("course", derandomize=True, deadline=None, max_examples=50, database=None)
 settings.load_profile("course")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_power_cuts():
+    """No test cuts the power, so none waits for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture

@@ -27,6 +27,13 @@ def test_training_speed_compares_with_the_bare_loop():
     assert float(ratio[1]) > 0.97 / 3
 
 
+@pytest.mark.slow
+def test_checkpoint_speed_compares_with_the_bare_loop():
+    ratio, cost = bench.checkpoint_speed(cards=128, rounds=3, epochs=2)
+    assert float(ratio[1]) > 0.97 / 4
+    assert float(cost[1].removesuffix(" ms")) < 500
+
+
 def assert_quick(rows: list[bench.Row], count: int) -> None:
     """So many sliders are measured, and none takes three times what it should."""
     names = [row[0] for row in rows]
@@ -63,7 +70,7 @@ def test_what_cannot_be_loaded_here_is_not_measured(monkeypatch):
 
 
 def test_main_prints_every_figure(capsys, monkeypatch):
-    measures = ("loading", "training_speed", "sliders")  # each is tested by itself
+    measures = ("loading", "training_speed", "sliders", "checkpoint_speed")  # tested by themselves
     for name in measures:
         monkeypatch.setattr(bench, name, lambda name=name: [(f"{name} of it", "1 s", "< 2 s")])
     bench.main()

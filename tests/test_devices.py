@@ -84,7 +84,11 @@ NEEDS_NO_DATA = {
     "cnn.receptive_field",
     "fusion.matched_head",
     "fusion.parameter_count",
+    "identity.of_model",  # describes it
+    "identity.outputs",  # brings a probe to where the model is, as a part of fit
     "real_data.new_reader",  # makes one
+    "spoilt.LastGood",  # is a part of fit
+    "stored.check_fit",  # compares names, shapes and kinds of numbers
     "stored.load_tensors",  # reads a file
     "training.evaluating",
     "training.train_mode",

@@ -350,6 +350,11 @@ def _data_check(options: argparse.Namespace) -> int:
     print(f"Read as {albums.layout(options.folder)}.")
     for problem in problems:
         print(problem)
+    unnamed = albums.unnamed(options.folder)
+    if unnamed:
+        some = ", ".join(unnamed[:3]) + (" …" if len(unnamed) > 3 else "")
+        verb = "pictures are" if len(unnamed) != 1 else "picture is"
+        print(f"{len(unnamed):,} {verb} named by no line, and left out: {some}.")
     print(f"{len(problems)} problems found in {options.folder}." if len(problems) != 1
           else f"1 problem found in {options.folder}.")  # fmt: skip
     return 1 if problems else 0

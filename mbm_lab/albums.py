@@ -313,7 +313,7 @@ def _by_name(path: Path, whole: dict) -> _Read | None:
         if all(isinstance(caption, str) for caption in captions):
             entries += [_Entry(None, name, caption, f"the entry {name}") for caption in captions]
         else:
-            what = f"the entry {rows.shown(name)} holds no text, and no list of texts: write one there"
+            what = f"the entry {rows.shown(name)} holds no text, and no list of texts: write one"
             problems.append(Problem(path.name, None, "form", what))
     return entries, problems
 
@@ -516,8 +516,8 @@ class Album:
             else:
                 said = repr(which)
             raise TypeError(
-                f"album[{rows.shown(said)}] is no part of an album: write album[3:4] for the picture "
-                "3, or album[:10] for the first ten."
+                f"album[{rows.shown(said)}] is no part of an album: write album[3:4] for the "
+                "picture 3, or album[:10] for the first ten."
             ) from None
 
     def split(self, share: float = 0.8) -> tuple[Album, Album]:

@@ -125,7 +125,8 @@ def strip(frames: Tensor, titles: list[str]) -> Figure:
         for axes, frame in zip(line, film, strict=True):
             draw_image(axes, frame)
         place = {"xytext": (0, 5), "textcoords": "offset points", "annotation_clip": False}
-        label = line[0].annotate(plain(title), (0, 1), xycoords="axes fraction", fontsize=12, **place)
+        text = plain(title)
+        label = line[0].annotate(text, (0, 1), xycoords="axes fraction", fontsize=12, **place)
         label.set_in_layout(False)  # a long title does not push the frames apart
     return figure
 

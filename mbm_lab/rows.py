@@ -223,7 +223,8 @@ def decode(path: str | Path) -> Text:
         data = path.read_bytes()
     except PermissionError:
         raise PermissionError(
-            f"{in_full(path)} may not be read: allow yourself to read it (its permissions forbid it)."
+            f"{in_full(path)} may not be read: allow yourself to read it (its permissions forbid "
+            "it)."
         ) from None
     if not data.strip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"):
         raise ValueError(f"{in_full(path)} is empty: fill it with rows, or name another file.")
@@ -347,7 +348,8 @@ def parse(
     elif isinstance(whole := json_value(text), dict):
         if _nested(whole):
             raise ValueError(
-                f"{in_full(path)} is one JSON object, and not a list of objects, one a row: write it so "
+                f"{in_full(path)} is one JSON object, and not a list of objects, one a row: write it "
+                "so "
                 '(in pandas with `orient="records"`).'
             )
         found, layout = iter([(1, len(lines), whole)]), "a JSON object"

@@ -224,8 +224,8 @@ def _read(path: Path, classless: bool = False) -> Sheet:
     found = [{name: _written(row.get(name)) for name in columns} for row in found]
     if not found:
         raise ValueError(
-            f"{rows.in_full(path)} holds no rows below its first line, so there is nothing to read: "
-            "add rows, or name another file."
+            f"{rows.in_full(path)} holds no rows below its first line, so there is nothing to "
+            "read: add rows, or name another file."
         )
     return Sheet(path, path.parent, columns, list(lines), found, [_sentence(n) for n in notes])
 
@@ -489,8 +489,8 @@ class Files:
             if path.suffix.lower() not in self.suffixes:
                 can = ", ".join(self.suffixes[:3])
                 return (
-                    f"{rows.shown(name)} is no {WORDS[self.kind]} that can be read here: save it as "
-                    f"one of {can}"
+                    f"{rows.shown(name)} is no {WORDS[self.kind]} that can be read here: save it "
+                    f"as one of {can}"
                 )
             self.bases.sort(key=lambda one: one != base)  # the next ones are here, too
             return path
@@ -833,8 +833,8 @@ def _target(
     distinct = sorted(set(raw if numbers is None else numbers))
     if len(distinct) < 2:
         raise ValueError(
-            f'Every row has the same {name}, "{rows.shown(raw[0])}": a target with one value cannot '
-            "be learned, so name another column."
+            f'Every row has the same {name}, "{rows.shown(raw[0])}": a target with one value '
+            "cannot be learned, so name another column."
         )
     if classes is False and numbers is None:
         bad = next(v for v in raw if read_numbers([v]) is None)
@@ -889,8 +889,8 @@ def _line_of(sheet: Sheet, column: str, value: str) -> int:
 def _check_groups(name: str | None, groups: list[str] | None) -> list[str] | None:
     if groups is not None and len(set(groups)) < 2:
         raise ValueError(
-            f'All rows are of one group, {name} "{rows.shown(groups[0])}", so none can be kept for testing: '
-            "leave group= out, or add rows of other groups."
+            f'All rows are of one group, {name} "{rows.shown(groups[0])}", so none can be kept for '
+            "testing: leave group= out, or add rows of other groups."
         )
     if groups is not None and len(set(groups)) < FEWEST_GROUPS:
         raise ValueError(

@@ -422,8 +422,8 @@ def predict(
 ) -> list[list]:
     """Answers for new rows, written as CSV into the new file `out`, or said when that is None.
 
-    new: the new rows, a file or folder as `tables.load_rows` takes it. A row that cannot be answered is in the
-    list, too, with the reason. warn: gets what was noticed while the rows were read. Returns the
+    new: the new rows, a file or folder as `tables.load_rows` takes it. A row that cannot be
+    answered is in the list, too, with the reason. warn: gets what was noticed while the rows were read. Returns the
     rows of the CSV, the first of which says what stands below it.
     Raises FileExistsError when `out` exists; and as `load_model` and `tables.load_rows`.
     """
@@ -455,8 +455,8 @@ def _check_new(out: Path) -> None:
         raise FileExistsError(f"{rows.in_full(out)} is there already: name a new file with --out.")
     if not out.parent.is_dir():
         raise FileNotFoundError(
-            f"There is no folder {rows.in_full(out.parent)} for {rows.shown(out.name)}: make it, or "
-            "name another file with --out."
+            f"There is no folder {rows.in_full(out.parent)} for {rows.shown(out.name)}: make it, "
+            "or name another file with --out."
         )
 
 

@@ -153,11 +153,13 @@ def _names() -> Iterator[Fault]:
             Image.new("RGB", (8, 8)).save(folder / "images" / there, "PNG")
 
         yield Fault("names", f"{ascii(asked)} is {ascii(there)}, legitimately",
-                    albums.load_album, plant=plant, right=lambda album: len(album) == 13)  # fmt: skip
+                    albums.load_album, plant=plant,
+                        right=lambda album: len(album) == 13)  # fmt: skip
 
     def alike(folder: Path, missing: bool) -> None:
         (folder / "images").mkdir()
-        names = ["".join(c.upper() if number >> at & 1 else c for at, c in enumerate("abcdefghijklm"))
+        names = ["".join(c.upper() if number >> at & 1 else c for at,
+            c in enumerate("abcdefghijklm"))
                  for number in range(2000)]  # fmt: skip
         for name in names:
             (folder / "images" / f"{name}.png").touch()
@@ -196,7 +198,8 @@ def _caption_files(seed: int) -> Iterator[Fault]:
         ("200,000 letters in quotes", '00.png,"' + "x" * 200_000 + '"', "too long"),
         ("an open quote", '00.png,"an open', "quote"),
         ("too many commas", "00.png,one,two", "commas"),
-        ("no UTF-8", "00.png,caf\udce9 d'été été", "UTF-8"), ("a zero byte", "00.png,a\0b", "zero byte"),
+        ("no UTF-8", "00.png,caf\udce9 d'été été", "UTF-8"), ("a zero byte", "00.png,a\0b",
+        "zero byte"),
     ):  # fmt: skip
         for name, act in (("check", albums.check_folder), ("load", albums.load_album)):
             yield Fault(
@@ -208,11 +211,13 @@ def _caption_files(seed: int) -> Iterator[Fault]:
         ("a form feed", "00.png,one\ftwo", "one\ftwo"), ("U+2028", "00.png,a\u2028b", "a\u2028b"),
         ("U+0085", "00.png,a\u0085b", "a\u0085b"), ("a formula", "00.png,$x_1^2$", "$x_1^2$"),
         ("a field separator", "00.png,a\x1cb", "a\x1cb"), ("a digit", "00.png,7", "7"),
-        ("Chinese", "00.png,猫", "猫"), ("emoji", "00.png,\U0001f600", "\U0001f600"), ("two lines", '00.png,"a\nb"', "a\nb"),
+        ("Chinese", "00.png,猫", "猫"), ("emoji", "00.png,\U0001f600", "\U0001f600"), ("two lines",
+        '00.png,"a\nb"', "a\nb"),
         ("a formula of a spreadsheet", "00.png,=1+1", "=1+1"),
     ):  # fmt: skip
         yield Fault("captions", f"a caption with {what}, legitimately",
-                    lambda f: dict(albums.read_captions(f))["00.png"], plant=partial(_album_of, line),
+                    lambda f: dict(albums.read_captions(f))["00.png"], plant=partial(_album_of,
+                        line),
                     right=lambda got, caption=caption: got == caption)  # fmt: skip
     deep = "[" * 100_000
     for what, text, *said in (
@@ -226,7 +231,8 @@ def _caption_files(seed: int) -> Iterator[Fault]:
         ("an Excel workbook", _zip("xl/workbook.xml"), "Excel"),
         ("an encrypted zip", _encrypted(), "zip"), ("a cut zip", _zip("a.txt")[:30], "zip"),
         ("a zip of an unknown compression", _compressed(99), "zip"),
-        ("a pickle", b"\x80\x04\x95" + b"x" * 40, "pickle"), ("an image", b"\x89PNG\r\n", "picture"),
+        ("a pickle", b"\x80\x04\x95" + b"x" * 40, "pickle"), ("an image", b"\x89PNG\r\n",
+        "picture"),
         ("a web page", "<!doctype html><p>404", "web page"),
         ("numbers of 10,000 digits", '{"images": [{"id": ' + "9" * 10_000 + "}]", "captions.txt"),
         ("random bytes", random.Random(seed).randbytes(2000), "captions.txt"),
@@ -339,7 +345,8 @@ def _album_arguments() -> Iterator[Fault]:
 
 def _no_folders() -> Iterator[tuple[str, object]]:
     yield from (("None", None), ("7", 7), ("b''", b"x"), ("a list", []), ("''", ""))
-    yield from (("a zero byte", "a\0b"), ("a long name", "x" * 5000), ("half a character", "\udcff"))
+    yield from (("a zero byte", "a\0b"), ("a long name", "x" * 5000), ("half a character",
+        "\udcff"))
     yield from (("a line feed", "a\nb"), ("a device", "/dev/null"))
 
 
@@ -403,7 +410,8 @@ def _tables() -> Iterator[Fault]:
     deep = "[" * 100_000
     for what, text, *said in (
         ("deep JSON", deep, "t.json"), ("deep objects", '{"a":' * 100_000, "t.json"),
-        ("JSON Lines, all deep", ('{"a": ' + deep + "\n") * 3, "t.json"), ("null", "null", "t.json"),
+        ("JSON Lines, all deep", ('{"a": ' + deep + "\n") * 3, "t.json"), ("null", "null",
+        "t.json"),
         ("a number", "7", "t.json"), ("a list of lists", "[[1], [2]]", "t.json"),
         ("an object of lists", '{"a": [1, 2]}', "t.json"), ("empty list", "[]", "t.json"),
         ("nothing", "", "empty"), ("spaces", " \n\n", "empty"), ("zeros", "\0" * 100, "empty"),
@@ -476,7 +484,8 @@ def _tables() -> Iterator[Fault]:
         yield Fault("files of rows", f"the table is {what}",
                     lambda f: tables.load_table(f / "own", target="stars"), plant=own)  # fmt: skip
         yield Fault("files of rows", f"the table is {what}, by name",
-                    lambda f: tables.load_table(f / "own/t.csv", target="no"), plant=own)  # fmt: skip
+                    lambda f: tables.load_table(f / "own/t.csv", target="no"),
+                        plant=own)  # fmt: skip
 
     def odd(plant: Callable[[Path], object], folder: Path) -> None:
         for number in range(40):
@@ -487,17 +496,20 @@ def _tables() -> Iterator[Fault]:
 
     for what, plant in (
         ("a folder", lambda p: p.mkdir()), ("a pipe", os.mkfifo),
-        ("a dead link", lambda p: p.symlink_to("none")), ("a loop", lambda p: p.symlink_to("a.png")),
+        ("a dead link", lambda p: p.symlink_to("none")), ("a loop",
+        lambda p: p.symlink_to("a.png")),
         ("a device", lambda p: p.symlink_to("/dev/zero")), ("not there", lambda p: None),
     ):  # fmt: skip
-        yield Fault("rows", f"a picture that is {what}", lambda f: tables.load_table(f, target="kind"),
+        yield Fault("rows", f"a picture that is {what}", lambda f: tables.load_table(f,
+            target="kind"),
                     plant=partial(odd, plant), right=lambda t: len(t) == 40
                     and any("a.png" in note and "42" in note for note in t.notes))  # fmt: skip
 
 
 def _table_arguments() -> Iterator[Fault]:
     for argument in ("image", "text", "audio", "clip", "numbers", "target", "group"):
-        for value in ("colour", "", "x" * 5000, 7, ["size"] if argument != "numbers" else 7, "a\nb"):
+        for value in ("colour", "", "x" * 5000, 7, ["size"] if argument != "numbers" else 7,
+            "a\nb"):
             given = {"target": "stars", argument: value}
             names = (str(value)[:20].replace("\n", "\\n"),)
             yield Fault("arguments of tables", f"{argument}={str(value)[:20]!r}",
@@ -581,7 +593,8 @@ def _models(seed: int) -> Iterator[Fault]:
 
     for what, change in (
         ("a list", lambda said: "[]"), ("a number", lambda said: "7"), ("null", lambda s: "null"),
-        ("deep", lambda said: "[" * 100_000), ("no JSON", lambda said: "{"), ("empty", lambda s: "{}"),
+        ("deep", lambda said: "[" * 100_000), ("no JSON", lambda said: "{"), ("empty",
+        lambda s: "{}"),
         *((f"without {key}", lambda said, key=key: said.pop(key) and None)
           for key in ("modalities", "columns", "classes", "encoders")),
         *((f"{key} = {value!r}", lambda said, key=key, value=value: said.update({key: value}))
@@ -596,7 +609,8 @@ def _models(seed: int) -> Iterator[Fault]:
         yield Fault(
             "models of tables", what, load, ("model.safetensors",),
             lambda f, tensors=tensors, said=said: (
-                _table(f), trained.stored.save_tensors(tensors, f / "model.safetensors", said or {})),
+                _table(f), trained.stored.save_tensors(tensors, f / "model.safetensors",
+                    said or {})),
         )  # fmt: skip
 
     def model_and_rows(folder: Path) -> None:
@@ -606,7 +620,8 @@ def _models(seed: int) -> Iterator[Fault]:
         ("no model", "none", "t.csv", None, ("none",)),
         ("a table for a model", "t.csv", "t.csv", None, ("t.csv",)),
         ("no rows", "model.safetensors", "none.csv", None, ("none.csv",)),
-        ("a model for rows", "model.safetensors", "model.safetensors", None, ("model.safetensors",)),
+        ("a model for rows", "model.safetensors", "model.safetensors", None,
+        ("model.safetensors",)),
         ("out is there", "model.safetensors", "t.csv", "notes.txt", ("notes.txt",)),
         ("out is a folder", "model.safetensors", "t.csv", ".", ()),
         ("out is nowhere", "model.safetensors", "t.csv", "no/where/a.csv", ("a.csv",)),
@@ -700,7 +715,8 @@ def _told_by(found: two_step.Analysis) -> str:
 
 
 def _words() -> Iterator[Fault]:
-    words = ["$", "$x", "$\\frac$", "costs 5$ or $7", "a_b^c", "\\alpha", "$$", "a\nb", "\x07", "猫",
+    words = ["$", "$x", "$\\frac$", "costs 5$ or $7", "a_b^c", "\\alpha", "$$", "a\nb", "\x07",
+        "猫",
              "\ud83d", "{", "$_$", "\\$x\\$", "x" * 300]  # fmt: skip
     pictures, one = torch.zeros(len(words), 3, 8, 8), two_step.Interval(0.5, 0.4, 0.6)
     for what, draw in (

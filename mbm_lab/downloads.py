@@ -19,6 +19,8 @@ from pathlib import Path
 import pooch
 import requests
 
+from mbm_lab import rows
+
 RECORDINGS = Path(__file__).with_name("fsdd.sha256.gz")
 """The SHA-256 of each of the 3,000 published recordings, as `sha256sum` writes them."""
 
@@ -106,7 +108,8 @@ def home() -> Path:
 def data_set(name: str) -> DataSet:
     """The data set of this name. Raises ValueError for an unknown one."""
     if name not in DATA_SETS:
-        raise ValueError(f'There is no data set "{name}": there are {", ".join(DATA_SETS)}.')
+        there = ", ".join(DATA_SETS)
+        raise ValueError(f'There is no data set "{rows.shown(name)}": name one of {there}.')
     return DATA_SETS[name]
 
 

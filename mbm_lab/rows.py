@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 csv.field_size_limit(2**31 - 1)  # else a text of more than 131,072 letters is "an error"
 
@@ -125,6 +125,8 @@ def places(indices: Sequence[int], count: int, what: str) -> Tensor:
 
     Raises TypeError for what is no list of whole numbers, ValueError for one that is out of range.
     """
+    import torch  # lessons and progress need names of files, and no tensors
+
     try:
         found = torch.as_tensor(indices)
         found = found.long() if found.numel() == 0 else found
@@ -348,9 +350,8 @@ def parse(
     elif isinstance(whole := json_value(text), dict):
         if _nested(whole):
             raise ValueError(
-                f"{in_full(path)} is one JSON object, and not a list of objects, one a row: write it "
-                "so "
-                '(in pandas with `orient="records"`).'
+                f"{in_full(path)} is one JSON object, and not a list of objects, one a row: write "
+                'it so (in pandas with `orient="records"`).'
             )
         found, layout = iter([(1, len(lines), whole)]), "a JSON object"
     elif isinstance(whole, list):

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mbm_lab import atomic, datasets
+from mbm_lab import atomic, datasets, rows
 from mbm_lab.device import seeded
 from mbm_lab.preprocessing import SPECIAL_WORDS, Vocabulary
 
@@ -300,7 +300,8 @@ def check_lesson(lesson: str) -> None:
     """Raises ValueError for a lesson that has no stored models."""
     if lesson not in LESSONS:
         raise ValueError(
-            f"Lesson {lesson} has no stored models: the lessons {', '.join(LESSONS)} have."
+            f"Lesson {rows.shown(lesson) or 'without a number'} has no stored models: the lessons "
+            f"{', '.join(LESSONS)} have; name one of these."
         )
 
 

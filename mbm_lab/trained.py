@@ -231,8 +231,8 @@ def named_encoders(said: Sequence[str]) -> dict[str, str]:
         modality = {"audio": "sound", "photo": "image", "picture": "image"}.get(modality, modality)
         if modality not in ("image", "text", "sound", "clip") or not name:
             raise ValueError(
-                f"--encoder {one} names no encoder: write it as in image=timm:resnet18, "
-                "with image, text, audio or clip before the =."
+                f"--encoder {rows.shown(one)} names no encoder: write it as in "
+                "image=timm:resnet18, with image, text, audio or clip before the =."
             )
         encoders[modality] = name
     return encoders
@@ -319,8 +319,8 @@ def load_model(path: str | Path) -> Fitted:
         path = path / "model.safetensors"
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no model at {path}: name the file model.safetensors in the folder that "
-            "mbm-lab train wrote."
+            f"There is no model at {rows.in_full(path)}: name the file model.safetensors in "
+            "the folder that mbm-lab train wrote."
         )
     tensors, said = stored.read_tensors(path)
     if said.get("made by") != MADE_BY or "about" not in said:
@@ -423,8 +423,8 @@ def predict(
     """Answers for new rows, written as CSV into the new file `out`, or said when that is None.
 
     new: the new rows, a file or folder as `tables.load_rows` takes it. A row that cannot be
-    answered is in the list, too, with the reason. warn: gets what was noticed while the rows were read. Returns the
-    rows of the CSV, the first of which says what stands below it.
+    answered is in the list, too, with the reason. warn: gets what was noticed while the rows were
+    read. Returns the rows of the CSV, the first of which says what stands below it.
     Raises FileExistsError when `out` exists; and as `load_model` and `tables.load_rows`.
     """
     if out is not None:

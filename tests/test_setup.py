@@ -450,7 +450,10 @@ def test_doctor_finds_nothing_wrong_here():
     [
         (ValueError("The port is taken: name another."), "The port is taken: name another."),
         (FileNotFoundError("There is no such folder."), "There is no such folder."),
-        (PermissionError(13, "Permission denied", "here"), "Permission denied: here."),
+        (
+            PermissionError(13, "Permission denied", "here"),
+            "here cannot be used (Permission denied): check the name, or choose another place.",
+        ),
     ],
 )
 def test_what_a_user_did_wrong_is_one_sentence(monkeypatch, capsys, error, sentence):

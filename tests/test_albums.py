@@ -505,7 +505,7 @@ def test_a_check_lists_exactly_the_ten_faults_that_were_planted(album, capsys):
     assert main(["data", "check", str(album)]) == 1
     said = capsys.readouterr().out.splitlines()
     assert said[:11] == [layout, *map(str, problems)]
-    assert " pictures are named by no line, and left out: " in said[11]
+    assert said[11] == "1 picture is named by no line, and left out: 04.jpg."
     assert said[12:] == [f"10 problems found in {album}."]
 
 

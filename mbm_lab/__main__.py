@@ -239,7 +239,9 @@ def _doctor(options: argparse.Namespace) -> int:
 
         learners = 1 if options.learners is None else options.learners
         if learners < 1:
-            raise ValueError(f"--learners is {learners}, and at least one learner comes: give 1 or more.")
+            raise ValueError(
+                f"--learners is {learners}, and at least one learner comes: give 1 or more."
+            )
         return doctor.report(classroom.examine(learners, options.hub, options.stick))
     if options.learners is not None or options.hub or options.stick is not None:
         raise ValueError("--learners, --hub and --stick go with --classroom: add it.")

@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 import tempfile
+from pathlib import Path
 
 from mbm_lab import __version__
 
@@ -20,13 +21,33 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         options = _parser().parse_args(arguments)
-        return options.command(options) or 0
+        _check_here()
+        code = options.command(options) or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read has seen enough, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
     except (ValueError, OSError) as error:
         print(f"mbm-lab: {_sentence(error)}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("mbm-lab: There is too little memory: close other programs.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nmbm-lab: stopped.", file=sys.stderr)
         return 130
+
+
+def _check_here() -> None:
+    """Raises OSError when the folder in which we are has been removed."""
+    try:
+        os.getcwd()
+    except OSError:
+        raise OSError(
+            "The folder in which you are is not there any more: go to another one with `cd`."
+        ) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -176,6 +197,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _lab(options: argparse.Namespace) -> int:
     if options.folder is not None:  # before `place` is imported, and for the lessons' kernels
+        if not options.folder:
+            raise ValueError("The name of your folder is empty: write its name, or leave it out.")
         os.environ["MBM_HOME"] = os.path.abspath(os.path.expanduser(options.folder))
     from mbm_lab import lab
 
@@ -183,15 +206,26 @@ def _lab(options: argparse.Namespace) -> int:
 
 
 def _playground(options: argparse.Namespace) -> int:
-    from mbm_lab import atomic
+    from mbm_lab import atomic, rows
     from mbm_lab.widgets import projector
 
     if options.out is None:
         return projector.serve(options.port, options.ip, not options.no_browser)
+    if os.path.isdir(rows.named(options.out)):
+        raise ValueError(f"{options.out} is a folder: name a file, as in --out page.html.")
+    _check_parent(Path(options.out))
     html = projector.page()
     atomic.write_whole(options.out, lambda part: part.write_text(html, encoding="utf-8"))
     print(f"Written: {options.out}")
     return 0
+
+
+def _check_parent(path: Path) -> None:
+    """Raises OSError when nothing can be written at this place: before much is computed."""
+    around = next(one for one in path.absolute().parents if os.path.lexists(one))
+    if not around.is_dir() or (path.is_symlink() and not path.exists()):
+        wrong = path if path.is_symlink() else around
+        raise OSError(f"{_in_line(str(wrong))} is no folder, and no file: choose another place.")
 
 
 def _poll(options: argparse.Namespace) -> int:
@@ -207,6 +241,10 @@ def _doctor(options: argparse.Namespace) -> int:
         from mbm_lab import classroom
 
         learners = 1 if options.learners is None else options.learners
+        if learners < 1:
+            raise ValueError(
+                f"--learners is {learners}, and at least one learner comes: give 1 or more."
+            )
         return doctor.report(classroom.examine(learners, options.hub, options.stick))
     if options.learners is not None or options.hub or options.stick is not None:
         raise ValueError("--learners, --hub and --stick go with --classroom: add it.")
@@ -267,6 +305,7 @@ def _forget() -> int:
     if not progress.path().exists():
         print("There is no progress to forget.")
         return 0
+    progress.load()  # what is not the course's is not forgotten
     if not _says_yes(f"Forget all progress in {progress.path()}? Type yes: "):
         print("Nothing was changed.")
         return 1
@@ -309,8 +348,9 @@ def _bench(options: argparse.Namespace) -> int | None:
 
 
 def _postcards(options: argparse.Namespace) -> None:
-    from mbm_lab import postcards
+    from mbm_lab import postcards, rows
 
+    _check_parent(rows.named(options.out, "folder"))
     postcards.build(options.out)
 
 
@@ -354,6 +394,11 @@ def _data_check(options: argparse.Namespace) -> int:
     print(f"Read as {albums.layout(options.folder)}.")
     for problem in problems:
         print(problem)
+    unnamed = albums.unnamed(options.folder)
+    if unnamed:
+        some = ", ".join(unnamed[:3]) + (" …" if len(unnamed) > 3 else "")
+        verb = "pictures are" if len(unnamed) != 1 else "picture is"
+        print(f"{len(unnamed):,} {verb} named by no line, and left out: {some}.")
     print(f"{len(problems)} problems found in {options.folder}." if len(problems) != 1
           else f"1 problem found in {options.folder}.")  # fmt: skip
     return 1 if problems else 0
@@ -363,14 +408,14 @@ def _says_yes(question: str) -> bool:
     """Whether the user types yes; nobody there to answer means no."""
     try:
         return input(question).strip().lower() == "yes"
-    except EOFError:
+    except (EOFError, RuntimeError, OSError, ValueError):  # the last: an input that is closed
         return False
 
 
 def _weights(options: argparse.Namespace) -> None:
     from mbm_lab import stored
 
-    numbers = [number.zfill(2) for number in options.lessons] or list(stored.LESSONS)
+    numbers = [number and number.zfill(2) for number in options.lessons] or list(stored.LESSONS)
     for number in numbers:
         stored.check_lesson(number)
     for number in numbers:
@@ -400,9 +445,12 @@ def _warn(sentence: str) -> None:
 
 
 def _sentence(error: Exception) -> str:
-    """What an error says; the system's own errors are put in words, with what to do."""
+    """What an error says, in one line; the system's own errors say what to do, too."""
     if isinstance(error, OSError) and error.strerror:
-        where = error.filename or f"a file, in {tempfile.gettempdir()} or where you are"
+        if isinstance(error.filename, (str, bytes)):
+            where = _in_line(os.fsdecode(error.filename))
+        else:
+            where = f"a file, in {tempfile.gettempdir()} or where you are"
         return f"{error.strerror} ({where}): {TODO.get(error.errno, OTHERWISE)}."
     return str(error)
 
@@ -420,6 +468,12 @@ TODO = {
 )  # fmt: skip
 OTHERWISE = "look at this place, then try again"
 """What to do about the system's own errors."""
+
+
+def _in_line(name: str) -> str:
+    """A name in one line, and not all of a very long one."""
+    short = name if len(name) <= 200 else f"{name[:60]}…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ class Found(NamedTuple):
     pairs: list[Pair]
     problems: list[Problem]
     layout: str  # in words: "captions.txt, CSV with semicolons, UTF-16; pictures in images"
+    unnamed: list[str]  # pictures that no line names
 
 
 CAPTION_FILES = ("captions.txt", "captions.csv", "captions.jsonl")
@@ -106,23 +107,31 @@ def _folder_files(folder: Path) -> tuple[Path, Path]:
     Raises FileNotFoundError without them, ValueError when they are not in the folder, or the folder
     is none, PermissionError when they may not be read.
     """
+    name = rows.in_full(folder)
     if folder.is_file():
-        raise ValueError(f"{folder} is a file: name the folder that holds it.")
+        raise ValueError(f"{name} is a file: name the folder that holds it.")
     if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}.")
+        raise FileNotFoundError(f"There is no folder {name}: check the name.")
     if not os.access(folder, os.R_OK | os.X_OK):
-        raise PermissionError(f"{folder} may not be read: its permissions forbid it.")
+        raise PermissionError(
+            f"{name} may not be read: allow yourself to read it (its permissions forbid it)."
+        )
+    if found := _flickr8k_files(folder):
+        return found
     names = sorted(os.listdir(folder))
     usual = [folder / name for name in CAPTION_FILES]
-    other = sorted(p for where in (folder, folder / "annotations") if where.is_dir()
-                   for p in where.iterdir() if OTHER_CAPTION_FILES.fullmatch(p.name))  # fmt: skip
+    other = sorted(
+        (p for where in (folder, folder / "annotations") if where.is_dir()
+         for p in where.iterdir() if OTHER_CAPTION_FILES.fullmatch(p.name)),
+        key=lambda one: (".lemma." in one.name, one),  # whose words have lost their endings
+    )  # fmt: skip
     any_rows = [folder / name for name in names if TABLE_NAME.fullmatch(name)]
     found = [*usual, *other, *(any_rows if len(any_rows) == 1 else [])]
     captions = next((path for path in found if path.is_file()), None)
     if captions is None:
         raise FileNotFoundError(
-            f"There is no captions.txt in {folder}: it should hold one line for each caption, "
-            'and begin with the line "image,caption".'
+            f"There is no captions.txt in {rows.in_full(folder)}: write one line for each caption, "
+            'below the line "image,caption".'
         )
     images = next((folder / name for name in ("images", "Images") if name in names), None)
     for name in names:
@@ -131,7 +140,10 @@ def _folder_files(folder: Path) -> tuple[Path, Path]:
     if images is None and any(PICTURE_NAME.fullmatch(name) for name in names):
         images = folder
     if images is None or not images.is_dir():
-        raise FileNotFoundError(f"{folder} needs a folder `images` beside {captions.name}.")
+        raise FileNotFoundError(
+            f"{rows.in_full(folder)} needs a folder `images` beside {captions.name}: put the "
+            "pictures into one."
+        )
     home = Path(os.path.realpath(folder))
     for one in (captions, images):
         if not Path(os.path.realpath(one)).is_relative_to(home):
@@ -140,8 +152,28 @@ def _folder_files(folder: Path) -> tuple[Path, Path]:
                 "to into the folder."
             )
     if not os.access(images, os.R_OK | os.X_OK):
-        raise PermissionError(f"{images} may not be read: its permissions forbid it.")
+        raise PermissionError(
+            f"{rows.in_full(images)} may not be read: allow yourself to read it (its permissions "
+            "forbid it)."
+        )
     return captions, images
+
+
+def _flickr8k_files(folder: Path) -> tuple[Path, Path] | None:
+    """The captions and the photographs of Flickr8k's own package, if the folder holds it: its
+    archives may be unpacked beside one another, or each into a folder of its own."""
+    captions = [one for depth in ("", "*/") for one in folder.glob(f"{depth}Flickr8k.token.txt")]
+    folders = [
+        one
+        for depth in ("", "*/")
+        for one in sorted(folder.glob(f"{depth}[Ff]lick[re]*8k_[Dd]ataset"))
+        if one.is_dir() and any(one.glob("*.jpg"))
+    ]
+    home = Path(os.path.realpath(folder))
+    for one in (*captions[:1], *folders[:1]):
+        if not Path(os.path.realpath(one)).is_relative_to(home):
+            return None
+    return (captions[0], folders[0]) if captions and folders else None
 
 
 class _Entry(NamedTuple):
@@ -161,6 +193,11 @@ def _entries(path: Path) -> tuple[list[_Entry], list[Problem], str]:
     text, encoding = rows.decode(path)
     if text.lstrip().startswith("{"):
         whole = rows.json_value(text)
+        if twice := rows.name_twice(text) if whole is None else None:
+            raise ValueError(
+                f"{rows.in_full(path)} says {rows.shown(twice)} twice: give it once, with a list "
+                "of its captions."
+            )
         for read, layout in ((_coco, "the JSON of COCO"), (_karpathy, "the JSON of Karpathy"),
                              (_by_name, "JSON, captions by name")):  # fmt: skip
             if isinstance(whole, dict) and (found := read(path, whole)) is not None:
@@ -199,7 +236,9 @@ def _columns(path: Path, table: rows.Rows) -> tuple[str, str]:
         needs = f'must begin with the line "image,caption"; it begins with "{names}"'
         if "JSON" in table.layout:
             needs = f'needs "image" and "caption" in each of its objects; it has "{names}"'
-        raise ValueError(f"{path} {needs} (it was read as {table.layout}).")
+        raise ValueError(
+            f"{rows.in_full(path)} {needs} (it was read as {table.layout}): name the columns so."
+        )
     return image, caption
 
 
@@ -233,7 +272,7 @@ def _coco(path: Path, whole: dict) -> _Read | None:
         caption = one.get("caption") if isinstance(one, dict) else None
         name = names.get(str(one.get("image_id"))) if isinstance(one, dict) else None
         if name is None or not isinstance(caption, str):
-            what = f"{place} has no caption, or no image_id that one of the images has"
+            what = f"{place} has no caption, or no image_id that one of the images has: add it"
             problems.append(Problem(path.name, None, "form", what))
         else:
             entries.append(_Entry(None, name, caption, place))
@@ -258,7 +297,7 @@ def _karpathy(path: Path, whole: dict) -> _Read | None:
         if isinstance(name, str) and all(isinstance(caption, str) for caption in raw):
             entries += [_Entry(None, name, caption, place) for caption in raw]
         else:
-            what = f'{place} has no filename, or no sentences with "raw" text'
+            what = f'{place} has no filename, or no sentences with "raw" text: add them'
             problems.append(Problem(path.name, None, "form", what))
     return entries, problems
 
@@ -273,7 +312,7 @@ def _by_name(path: Path, whole: dict) -> _Read | None:
         if all(isinstance(caption, str) for caption in captions):
             entries += [_Entry(None, name, caption, f"the entry {name}") for caption in captions]
         else:
-            what = f"the entry {rows.shown(name)} holds no text, and no list of texts"
+            what = f"the entry {rows.shown(name)} holds no text, and no list of texts: write one"
             problems.append(Problem(path.name, None, "form", what))
     return entries, problems
 
@@ -283,39 +322,48 @@ def _scan(folder: Path) -> Found:
     path, images = _folder_files(folder)
     entries, problems, layout = _entries(path)
     if not entries and not problems:
-        raise ValueError(f"{path} holds no caption: it should hold one line for each.")
+        raise ValueError(f"{rows.in_full(path)} holds no caption: write one line for each.")
     located: dict[str, Path | tuple[str, str]] = {}
     pairs, first_place = [], {}
     present = set(os.listdir(images))
     for line, image, caption, place in entries:
         bare = image if image in present else re.sub(r"#\d+\s*$", "", image)
+        if bare.endswith(".jpg.1") and path.name == "Flickr8k.token.txt":
+            continue  # the captions of one photograph that its authors never gave
         if bare not in located:
             located[bare] = _locate(folder, images, bare)
         found = located[bare]
         name = rows.shown(image)
         kind = what = None
         if not isinstance(found, Path):
-            kind, what = found if image.strip() else ("form", "this line names no image")
+            kind, what = found
+            if not image.strip():
+                kind, what = "form", "this line names no image: write its name, or delete the line"
         elif not caption.strip():
-            kind, what = "empty", f"the caption of {name} is empty"
+            kind, what = "empty", f"the caption of {name} is empty: write it, or delete the line"
         elif not preprocessing.has_word(caption):
-            kind, what = "empty", f"the caption of {name} holds no word"
+            kind = "empty"
+            what = f"the caption of {name} holds no word: write one, or delete the line"
         elif _words(caption) > MOST_WORDS:
             kind = "long"
             what = f"the caption of {name} is too long: shorten it to {MOST_WORDS} words"
         if what is not None:
-            what = f"{what} ({place})" if place else what
+            if place:
+                fault, _, cure = what.rpartition(": ")
+                what = f"{fault} ({place}): {cure}"
             problems.append(Problem(path.name, line, kind, what))
             continue
         said = (found, caption.strip())
         if said in first_place:
-            what = f"{name} has the same caption as in {first_place[said]}"
+            what = f"{name} has the same caption as in {first_place[said]}: delete one of them"
             problems.append(Problem(path.name, line, "duplicate", what))
         first_place.setdefault(said, place or f"line {line}")
         base = images if found.is_relative_to(images) else folder
         pairs.append(Pair(line, found.relative_to(base).as_posix(), caption, found))
     problems.sort(key=lambda problem: problem.line or 0)
-    return Found(path.name, pairs, problems, _in_words(path, layout, images, folder))
+    used = {one.name for one in located.values() if isinstance(one, Path) and one.parent == images}
+    unnamed = sorted(name for name in present - used if PICTURE_NAME.fullmatch(name))
+    return Found(path.name, pairs, problems, _in_words(path, layout, images, folder), unnamed)
 
 
 def _in_words(path: Path, layout: str, images: Path, folder: Path) -> str:
@@ -366,18 +414,19 @@ def read_captions(folder: str | Path) -> list[tuple[str, str]]:
     return [(pair.image, pair.caption) for pair in _well(folder).pairs]
 
 
-def _well(folder: str | Path) -> Found:
-    """What a folder holds, if nothing is wrong. Raises as `read_captions`."""
-    found = _scan(Path(folder))
+def _well(folder: str | Path, harmless: tuple[str, ...] = ("duplicate",)) -> Found:
+    """What a folder holds, if nothing is wrong. harmless: kinds of problems that are passed over.
+    Raises as `read_captions`."""
+    found = _scan(rows.named(folder, "folder"))
     for problem in found.problems:
-        if problem.kind != "duplicate":
+        if problem.kind not in harmless:
             raise _error(folder, problem)
     return found
 
 
 def _error(folder: str | Path, problem: Problem) -> Exception:
     kind = FileNotFoundError if problem.kind == "missing" else ValueError
-    return kind(f"In {folder}, {problem}")
+    return kind(f"In {rows.in_full(folder)}, {problem}")
 
 
 def _picture(file: str, pair: Pair, size: int) -> Tensor | Problem:
@@ -385,12 +434,13 @@ def _picture(file: str, pair: Pair, size: int) -> Tensor | Problem:
     try:
         return preprocessing.load_image(pair.path, size)
     except FileNotFoundError:
-        return Problem(file, pair.line, "missing", f"the image {rows.shown(pair.image)} has gone")
+        what = f"the image {rows.shown(pair.image)} has gone: put it there again"
+        return Problem(file, pair.line, "missing", what)
     except preprocessing.UnreadableError as error:
         why = error.why
         why = why.replace("is not a readable image", "cannot be read")
         if why.startswith("cannot be read ("):
-            why = "cannot be read (empty, cut off, or no picture)"
+            why = "cannot be read (empty, cut off, or no picture): put a whole one there"
         return Problem(file, pair.line, "unreadable", f"the picture {rows.shown(pair.image)} {why}")
 
 
@@ -402,7 +452,7 @@ def check_folder(folder: str | Path) -> list[Problem]:
     except for problems of the kinds "duplicate" and "too few". Raises FileNotFoundError,
     PermissionError and ValueError when the file of captions as a whole is missing or unreadable.
     """
-    file, pairs, problems, _ = _scan(Path(folder))
+    file, pairs, problems, *_ = _scan(rows.named(folder, "folder"))
     unreadable = set()
     for pair in {pair.path: pair for pair in reversed(pairs)}.values():  # each picture once
         if isinstance(problem := _picture(file, pair, preprocessing.IMAGE_SIZE), Problem):
@@ -411,7 +461,7 @@ def check_folder(folder: str | Path) -> list[Problem]:
     count = len({(p.path, p.caption.strip()) for p in pairs if p.path not in unreadable})
     problems.sort(key=lambda problem: problem.line or 0)
     if count < FEWEST_PAIRS:
-        what = f"only {count} pairs are well, and a model needs at least {FEWEST_PAIRS}"
+        what = f"only {count} pairs are well, and a model needs at least {FEWEST_PAIRS}: add some"
         problems.append(Problem(file, None, "too few", what))
     return problems
 
@@ -419,9 +469,15 @@ def check_folder(folder: str | Path) -> list[Problem]:
 def layout(folder: str | Path) -> str:
     """How a folder of pictures and captions is laid out, in words: "captions.txt, CSV with
     semicolons, UTF-16; pictures in images". Raises as `check_folder`."""
-    folder = Path(folder)
+    folder = rows.named(folder, "folder")
     path, images = _folder_files(folder)
     return _in_words(path, _entries(path)[2], images, folder)
+
+
+def unnamed(folder: str | Path) -> list[str]:
+    """The files of pictures that no line of the captions names: they do no harm, and nobody sees
+    them. Raises as `check_folder`."""
+    return _scan(rows.named(folder, "folder")).unnamed
 
 
 # --- An album
@@ -440,8 +496,9 @@ class Album:
         return len(self.names)
 
     def subset(self, indices: Sequence[int] | Tensor) -> Album:
-        """The pictures at these indices, in this order."""
-        places = torch.as_tensor(indices, dtype=None if len(indices) else torch.long)
+        """The pictures at these indices, in this order. Raises TypeError or ValueError when these
+        are no whole numbers, or no such pictures are here."""
+        places = rows.places(indices, len(self), "pictures")
         return Album(
             [self.names[i] for i in places.tolist()],
             self.images[places],
@@ -450,7 +507,33 @@ class Album:
         )
 
     def __getitem__(self, which: slice) -> Album:
-        return self.subset(range(*which.indices(len(self))))
+        try:
+            return self.subset(range(*which.indices(len(self))))
+        except (AttributeError, TypeError, ValueError):
+            if isinstance(which, slice):
+                said = f"{which.start}:{which.stop}:{which.step}"
+            else:
+                said = repr(which)
+            raise TypeError(
+                f"album[{rows.shown(said)}] is no part of an album: write album[3:4] for the "
+                "picture 3, or album[:10] for the first ten."
+            ) from None
+
+    def split(self, share: float = 0.8) -> tuple[Album, Album]:
+        """The first pictures, this share of all, and the others. Raises ValueError when one part
+        would be empty. Lesson 12."""
+        if not (isinstance(share, (int, float)) and 0 < share < 1):
+            raise ValueError(
+                f"The share is {rows.shown(repr(share))}: give a number between 0 and 1, as in "
+                "album.split(0.8)."
+            )
+        first = round(share * len(self))
+        if first in (0, len(self)):
+            raise ValueError(
+                f"{share} of an album of {len(self)} leaves one part without a picture: load more "
+                "pictures, or change the share."
+            )
+        return self[:first], self[first:]
 
 
 def load_album(
@@ -459,17 +542,40 @@ def load_album(
     """Loads a folder of pictures and captions: Flickr8k, or one's own, in any of the layouts that
     `read_captions` knows; one that is not the usual is printed.
 
-    most: only so many pictures, the first. Raises as `read_captions`, and ValueError for a picture
-    that cannot be read.
+    most: only so many pictures, the first. size: of the pictures, in pixels, up to MOST_SIZE.
+    Raises as `read_captions`, and ValueError for a picture that cannot be read, and for numbers
+    that are none.
     """
-    file, pairs, _, layout = _well(folder)
+    return _loaded(folder, most, size, _well(folder))
+
+
+MOST_SIZE = 4096
+"""Height and width, in pixels, of the largest pictures that an album holds."""
+
+
+def _whole_number(name: str, value: object, most: int | None = None) -> None:
+    """Raises ValueError, unless the value is a whole number from 1 (to `most`)."""
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not good or (most is not None and value > most):
+        to = "1 or more" if most is None else f"1 to {most:,}"
+        raise ValueError(f"{name} is {rows.shown(repr(value))}: give a whole number, {to}.")
+
+
+def _loaded(folder: str | Path, most: int | None, size: int, found: Found) -> Album:
+    if most is not None:
+        _whole_number("most", most)
+    _whole_number("size", size, MOST_SIZE)
+    file, pairs, layout = found.file, found.pairs, found.layout
     usual = layout.replace("; pictures in Images", "; pictures in images")
     if usual != f"{file}, CSV with commas, UTF-8; pictures in images":
         print(f"{folder} was read as {layout}.")
     captions: dict[str, list[str]] = {}
     for pair in pairs:
         captions.setdefault(pair.image, []).append(pair.caption)
-    firsts = list({pair.image: pair for pair in reversed(pairs)}.values())[::-1][:most]
+    firsts: dict[str, Pair] = {}
+    for pair in pairs:
+        firsts.setdefault(pair.image, pair)
+    firsts = list(firsts.values())[:most]
     images = torch.empty(len(firsts), 3, size, size)
     for row, pair in zip(images, firsts, strict=True):
         picture = _picture(file, pair, size)
@@ -505,11 +611,17 @@ def load_flickr8k(
 ) -> Album:
     """Flickr8k (Hodosh et al., 2013): photographs with five captions each, as an album.
 
-    most: only so many photographs, the first; all that are here can be a part of the 8,091. root:
-    the folder of captions.txt; `downloads.path` finds it. size: of the pictures, in
-    pixels. Raises as `load_album`, and FileNotFoundError when the data set is not here.
+    Its authors' own package will do as it is (Flicker8k_Dataset and Flickr8k.token.txt), and so
+    will a part of the 8,091 photographs: captions of others are passed over. most: only so many
+    photographs, the first. root: the folder of the captions; `downloads.path` finds it. size: of
+    the pictures, in pixels. Raises as `load_album`, but for photographs that are not here, and
+    FileNotFoundError when the data set, or every photograph of it, is not here.
     """
-    return load_album(root or downloads.path("flickr8k"), most, size)
+    folder = root or downloads.path("flickr8k")
+    found = _well(folder, harmless=("duplicate", "missing"))
+    if not found.pairs:
+        raise _error(folder, found.problems[0])
+    return _loaded(folder, most, size, found)
 
 
 def count_photographs() -> str:
@@ -517,7 +629,8 @@ def count_photographs() -> str:
     numbers can be checked. Raises FileNotFoundError as `load_flickr8k`."""
     captions, images = _folder_files(downloads.path("flickr8k"))
     photographs = sum(1 for file in images.iterdir() if file.suffix.lower() == ".jpg")
-    lines = rows.decode(captions).text.count("\n") - 1
+    entries, _, _ = _entries(captions)
+    lines = sum(not re.search(r"\.jpg\.1#\d$", entry.image) for entry in entries)
     whole = (photographs, lines) == (8_091, 40_455)
     return (
         f"{photographs:,} of 8,091 photographs and {lines:,} of 40,455 captions: "

@@ -197,7 +197,7 @@ def check_stick(folder: Path) -> list[Finding]:
         contents = json.loads((folder / "contents.json").read_text(encoding="utf-8"))
         files, targets = dict(contents["files"]), list(contents["targets"])
         version = contents["course"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         says = f"{folder} is no complete stick: its contents.json is missing or damaged"
         return [Finding("stick", False, says, todo)]
     wrong = [

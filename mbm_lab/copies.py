@@ -139,9 +139,11 @@ def merge(
     if now in (SAME, DIFFERENT):
         return copy, None
     if now == NOT_COPIED:
-        raise ValueError(f"You have no copy of {lesson.stem} yet: {fresh} makes one.")
+        raise ValueError(f"You have no copy of {lesson.stem} yet: type {fresh}, which makes one.")
     if now == UNREADABLE:
-        raise ValueError(f"{copy.name} cannot be read: {fresh} gives another, and keeps yours.")
+        raise ValueError(
+            f"{copy.name} cannot be read: type {fresh}, which gives another and keeps yours."
+        )
     if now == NEWER:
         return fresh_copy(number, notebooks, mine)
     yours = read_notebook(copy)
@@ -149,7 +151,7 @@ def merge(
     if base is None:
         raise ValueError(
             f"What your {lesson.stem} was made from is not known, so it cannot be merged: "
-            f"{fresh} gives the course's, and keeps yours."
+            f"type {fresh}, which gives the course's and keeps yours."
         )
     return copy, _put(merging.merge(base, yours, learners(lesson)), lesson, Path(mine))
 
@@ -345,6 +347,8 @@ def _keep_stills(path: Path) -> None:
 def _with_stills(path: Path) -> str | None:
     """A notebook's text with its pictures alone; None if it has no dead view, or cannot be read."""
     try:
+        if not path.is_file():
+            return None
         text = path.read_text(encoding="utf-8")
         if outputs.LIVE not in text:
             return None
@@ -355,6 +359,6 @@ def _with_stills(path: Path) -> str | None:
         read_notebook(path)  # whether Jupyter can read it
         text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
         text.encode()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return text

@@ -8,12 +8,14 @@ import contextlib
 import csv
 import importlib
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -253,6 +255,42 @@ def check_folder(folder: Path = place.HOME) -> list[Finding]:
     return [Finding("folder", True, "your copies of the lessons can be saved")]
 
 
+def check_jupyter(folders: dict[str, str] | None = None) -> list[Finding]:
+    """Jupyter can write what it needs while it runs, and what it keeps.
+
+    folders: of the variables that name them; on some servers the home folder is read-only.
+    """
+    folders = _jupyter_folders() if folders is None else folders
+    findings = []
+    for variable, folder in folders.items():
+        try:
+            with tempfile.TemporaryFile(dir=nearest(Path(folder))):
+                pass
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            must = variable == "JUPYTER_RUNTIME_DIR"
+            what = "what Jupyter needs while it runs" if must else "your settings of Jupyter"
+            says = f"{folder}, for {what}, cannot be written to ({why})"
+            todo = f"make room there, or let the variable {variable} name another folder."
+            findings.append(Finding("Jupyter", False if must else None, says, todo))
+    return findings or [Finding("Jupyter", True, "it can write what it needs")]
+
+
+def _jupyter_folders() -> dict[str, str]:
+    """Where Jupyter and IPython write, by the variable that names it."""
+    from IPython.paths import get_ipython_dir
+    from jupyter_core import paths
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # IPython says that it takes another folder instead
+        return {
+            "JUPYTER_RUNTIME_DIR": paths.jupyter_runtime_dir(),
+            "JUPYTER_CONFIG_DIR": paths.jupyter_config_dir(),
+            "JUPYTER_DATA_DIR": paths.jupyter_data_dir(),
+            "IPYTHONDIR": os.environ.get("IPYTHONDIR") or get_ipython_dir(),
+        }
+
+
 def check_disk(free_bytes: int | None = None) -> list[Finding]:
     """There is room on the disk."""
     free = (shutil.disk_usage(nearest(place.HOME)).free if free_bytes is None else free_bytes) / 1e9
@@ -286,6 +324,7 @@ CHECKS = [
     check_weights,
     check_device,
     check_folder,
+    check_jupyter,
     check_disk,
     check_memory,
 ]
@@ -330,8 +369,14 @@ def disabled_extensions() -> set[str]:
     names = set()
     for folder in jupyter_config_path():
         for file in Path(folder, "labconfig").glob("page_config.json"):
-            disabled = json.loads(file.read_text(encoding="utf-8")).get("disabledExtensions", {})
-            names |= {name for name in disabled if not isinstance(disabled, dict) or disabled[name]}
+            try:
+                said = json.loads(file.read_text(encoding="utf-8"))
+                disabled = said.get("disabledExtensions", {})
+                if isinstance(disabled, dict):
+                    disabled = [name for name, off in disabled.items() if off]
+                names |= set(disabled)
+            except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+                continue  # Jupyter passes such a file over, too
     return names
 
 
@@ -445,7 +490,7 @@ def _prefix(program: str) -> str | None:
 
 def nearest(folder: Path) -> Path:
     """This folder, or the nearest one around it that is already there."""
-    return next(one for one in (folder, *folder.parents) if one.exists())
+    return next(one for one in (folder, *folder.parents) if os.path.lexists(one))
 
 
 def _rows(table: Path) -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ from typing import BinaryIO
 import pooch
 import requests
 
-from mbm_lab import beside, place
+from mbm_lab import beside, place, rows
 
 RECORDINGS = Path(__file__).with_name("fsdd.sha256.gz")
 """The SHA-256 of each of the 3,000 published recordings, as `sha256sum` writes them."""
@@ -121,7 +121,8 @@ def home() -> Path:
 def data_set(name: str) -> DataSet:
     """The data set of this name. Raises ValueError for an unknown one."""
     if name not in DATA_SETS:
-        raise ValueError(f'There is no data set "{name}": choose one of {", ".join(DATA_SETS)}.')
+        there = ", ".join(DATA_SETS)
+        raise ValueError(f'There is no data set "{rows.shown(name)}": choose one of {there}.')
     return DATA_SETS[name]
 
 

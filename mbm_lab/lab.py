@@ -34,8 +34,13 @@ def start(port: int | None = None, ip: str = "127.0.0.1", browser: bool = True) 
 
     port: the port to serve on; None takes the first free one from 8888. ip: the address to serve
     on; `0.0.0.0` lets other computers in, too. browser: whether to open a browser, if there is a
-    screen. Returns the exit status. Raises ValueError when the port is taken.
+    screen. Returns the exit status. Raises ValueError when the port is taken, the address is not
+    this computer's, or Jupyter cannot write what it needs.
     """
+    port = choose_port(port, ip)
+    for finding in doctor.check_jupyter():
+        if finding.ok is False:
+            raise ValueError(f"JupyterLab cannot start: {finding.says}; {finding.todo}")
     asked = []  # to end: what loads PyTorch may swallow the error that Ctrl+C raises
 
     def end(number: int, frame: object) -> None:
@@ -50,7 +55,11 @@ def start(port: int | None = None, ip: str = "127.0.0.1", browser: bool = True) 
     print(checked(doctor.examine()))
     if asked:
         raise KeyboardInterrupt
-    port = choose_port(port, ip)
+    if is_everywhere(ip):
+        print(
+            "Anybody in your network who has the address below, with its token, can open your "
+            "lessons and run programs here with your rights. Without --ip only this computer can."
+        )
     browser = browser and has_screen()
     print("Starting JupyterLab ...", flush=True)
     with tempfile.TemporaryDirectory() as settings:
@@ -68,11 +77,13 @@ def checked(findings: list[doctor.Finding]) -> str:
 def choose_port(port: int | None, ip: str = "127.0.0.1") -> int:
     """The port that is asked for, or the first free one from 8888.
 
-    Raises ValueError when another program serves on the port that is asked for, and when none of
-    the hundred ports from 8888 is free.
+    Raises ValueError when another program serves on the port that is asked for, when there is no
+    such port, when none of the hundred ports from 8888 is free, and when this computer has no such
+    address.
     """
+    check_is_ours(ip, "--ip")
     if port is not None:
-        if not is_free(port, ip):
+        if not 1 <= port <= 65535 or not is_free(port, ip):
             raise ValueError(f"Port {port} cannot be used here: leave out --port, or name another.")
         return port
     for candidate in range(FIRST_PORT, FIRST_PORT + 100):
@@ -99,9 +110,45 @@ def own_address() -> str | None:
             return None
 
 
+def check_is_ours(ip: str, option: str) -> None:
+    """Raises ValueError when this computer has no such address. option: what names it."""
+    try:
+        with socket.socket(family(ip)) as server:
+            server.bind((ip, 0))
+        if ip:
+            return
+    except (OSError, UnicodeError, ValueError):
+        pass
+    known = ", ".join(filter(None, ["127.0.0.1 (this computer alone)", own_address()]))
+    said = repr(ip) if len(ip) <= 60 else f"'{ip[:60]}…'"
+    raise ValueError(
+        f"This computer has no address {said}: {option} takes {known}; 0.0.0.0 means all. "
+        "Name one of these."
+    )
+
+
+def family(ip: str) -> socket.AddressFamily:
+    """Of which kind a server on this address is: IPv6, or IPv4. Raises OSError for a name that
+    nobody knows."""
+    return socket.getaddrinfo(ip or None, 0, type=socket.SOCK_STREAM)[0][0]
+
+
+def is_everywhere(ip: str) -> bool:
+    """Whether a server on this address serves on all of this computer's addresses."""
+    return ip in ("0.0.0.0", "::")
+
+
+def in_url(ip: str) -> str:
+    """An address as it stands in a URL: of all of this computer's addresses, that by which others
+    reach it."""
+    if is_everywhere(ip):
+        return own_address() or "localhost"
+    return "localhost" if ip == "127.0.0.1" else f"[{ip}]" if ":" in ip else ip
+
+
 def is_free(port: int, ip: str = "127.0.0.1") -> bool:
     """Whether a server can listen on this port."""
-    with socket.socket() as server:
+    with socket.socket(family(ip)) as server:
         if os.name != "nt":  # there, the option would allow two servers on one port
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -138,7 +185,7 @@ def _serve(port: int, ip: str, browser: bool, page: str, settings: Path) -> int:
         _on_ctrl_c(signal.default_int_handler)
         if asked:
             raise KeyboardInterrupt
-        host = f"http://{'localhost' if ip == '127.0.0.1' else ip}:{port}"
+        host = f"http://{in_url(ip)}:{port}"
         _announce(server, host, page, token)
         return server.wait()
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from mbm_lab import atomic, outputs, place
+from mbm_lab import atomic, outputs, place, rows
 
 NOTEBOOKS = place.COURSE / "notebooks"
 MY_LESSONS = place.HOME / "my_lessons"
@@ -61,8 +61,8 @@ def find_lesson(number: str | int, notebooks: Path = NOTEBOOKS) -> Path:
         if wanted and (wanted == lesson.stem or wanted.zfill(2) == lesson.stem[:2]):
             return lesson
     numbers = [int(lesson.stem[:2]) for lesson in course_lessons(notebooks)]
-    shown = number if str(number).strip() else f'"{number}"'
-    raise ValueError(f"There is no lesson {shown}: the lessons are {_runs(numbers)}.")
+    shown = rows.shown(str(number)) if str(number).strip() else f'"{number}"'
+    raise ValueError(f"There is no lesson {shown}: the lessons are {_runs(numbers)}; name one.")
 
 
 def _runs(numbers: list[int]) -> str:
@@ -78,9 +78,14 @@ def _runs(numbers: list[int]) -> str:
 
 
 def read_notebook(path: Path) -> NotebookNode:
-    """The notebook in this file. Raises ValueError when it is not a notebook."""
-    wrong = (ValueError, KeyError, AttributeError, TypeError, RecursionError,
-             nbformat.ValidationError)  # fmt: skip
+    """The notebook in this file. Raises ValueError when it is not a notebook, OSError when there is
+    no such file."""
+    if kind := rows.kind_of(path):
+        raise ValueError(f"{path} is {kind}, and not a notebook: move it away.")
+    wrong = (
+        ValueError, KeyError, AttributeError, TypeError, IndexError, RecursionError,
+        nbformat.ValidationError,
+    )  # fmt: skip
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what nbformat mends in old notebooks

@@ -25,14 +25,22 @@ def home(named: str | None = None, here: Path | None = None) -> Path:
     `mbm-lab` in the home folder.
     """
     if named:
-        return Path(named).expanduser().absolute()
+        try:
+            return Path(named).expanduser().absolute()
+        except RuntimeError:  # "~somebody", whom nobody knows
+            raise ValueError(
+                f"The home folder of {named} is not known: write MBM_HOME without ~."
+            ) from None
     if not INSTALLED:
         return COURSE
     here = Path.cwd() if here is None else here
     for folder in (here, *here.parents):
         if (folder / "my_lessons" / ".course").is_dir():
             return folder
-    return Path.home() / "mbm-lab"
+    try:
+        return Path.home() / "mbm-lab"
+    except RuntimeError:  # a user without a home, as in some containers
+        return here / "mbm-lab"
 
 
 def named(variable: str) -> Path | None:
@@ -50,8 +58,8 @@ def named(variable: str) -> Path | None:
     path = Path(os.path.expanduser(os.path.expandvars(said)))
     if not path.is_absolute():
         raise ValueError(
-            f"{variable} is {said!r}, which means another place in each folder: write it from the "
-            f"beginning, such as {Path.home() / path.name}."
+            f"{variable} is {said[:60]!r}, which means another place in each folder: write it from "
+            f"the beginning, such as {Path.home() / path.name[:60]}."
         )
     return path
 

@@ -10,6 +10,8 @@ import base64
 import html
 import inspect
 import io
+import re
+import warnings
 from collections.abc import Callable
 
 import matplotlib.pyplot as plt
@@ -59,6 +61,16 @@ QUIET = (
 would dazzle, so there the whole picture is dimmed. Other programs show the picture as it is."""
 
 
+def plain(text: str) -> str:
+    """A text as a figure can show it: nothing in it is a formula ($), and what has no shape, such
+    as control characters and halves of characters, is �."""
+    return _visible(text).replace("$", r"\$")
+
+
+def _visible(text: str) -> str:
+    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text)
+
+
 def show(figure: Figure, alt: str) -> None:
     """Shows a finished figure as a picture, with its text to unfold below it, and closes it.
 
@@ -71,7 +83,9 @@ def show(figure: Figure, alt: str) -> None:
     if len(alt) < 40:
         raise ValueError(f"Describe the figure for those who cannot see it: {alt!r} is too short.")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", pil_kwargs={"optimize": True})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a letter that no font here has
+        figure.savefig(buffer, format="png", pil_kwargs={"optimize": True})
     plt.close(figure)
     picture = {"image/png": buffer.getvalue(), "text/plain": alt}
     display(picture, raw=True, metadata={"image/png": {"alt": alt}})
@@ -111,7 +125,8 @@ def strip(frames: Tensor, titles: list[str]) -> Figure:
         for axes, frame in zip(line, film, strict=True):
             draw_image(axes, frame)
         place = {"xytext": (0, 5), "textcoords": "offset points", "annotation_clip": False}
-        label = line[0].annotate(title, (0, 1), xycoords="axes fraction", fontsize=12, **place)
+        text = plain(title)
+        label = line[0].annotate(text, (0, 1), xycoords="axes fraction", fontsize=12, **place)
         label.set_in_layout(False)  # a long title does not push the frames apart
     return figure
 
@@ -120,7 +135,7 @@ def draw_image(axes: plt.Axes, image: Tensor, title: str = "") -> None:
     """Draws a picture (3, H, W) in [0, 1], or a grey one (H, W), without axes."""
     pixels = (image.permute(1, 2, 0) if image.ndim == 3 else image).numpy()
     axes.imshow(pixels, cmap="gray", interpolation="nearest")
-    axes.set_title(title, parse_math=False)  # a caption may have "$"
+    axes.set_title(_visible(title), parse_math=False)  # a caption may have "$"
     axes.set_axis_off()
 
 
@@ -220,9 +235,9 @@ def seed_dots(results: dict[str, Tensor], limit: float, limit_label: str, xlabel
         colour = GREY if "alone" in name else FUSED
         scores = results[name].clamp(min=0)
         axes.plot(scores, [row] * len(scores), "o", color=colour, markersize=9, alpha=0.8)
-    axes.set_yticks(range(len(names)), names)
-    axes.axvline(limit, color=TRUTH, linestyle="--", label=limit_label)
-    axes.set(xlabel=xlabel, xlim=(-0.03, 0.9))
+    axes.set_yticks(range(len(names)), [plain(name) for name in names])
+    axes.axvline(limit, color=TRUTH, linestyle="--", label=plain(limit_label))
+    axes.set(xlabel=plain(xlabel), xlim=(-0.03, 0.9))
     axes.legend(loc="lower left")
     return figure
 

@@ -138,7 +138,7 @@ def length_of(request: Request) -> int:
 
 def is_everywhere(host: str) -> bool:
     """Whether a server on this address serves on all of this computer's addresses."""
-    return host == "0.0.0.0"
+    return lab.is_everywhere(host)
 
 
 def names_of(host: str) -> set[str]:
@@ -173,20 +173,8 @@ def outer_address(host: str) -> str:
     Nothing is sent to find it.
     """
     if not is_everywhere(host):
-        return "localhost" if host == "127.0.0.1" else host
+        return lab.in_url(host)
     return lab.own_address() or socket.gethostname()
-
-
-def check_is_ours(host: str) -> None:
-    """Raises ValueError when this computer has no such address."""
-    with socket.socket() as server:
-        try:
-            server.bind((host, 0))
-        except OSError:
-            known = ", ".join(_addresses())
-            raise ValueError(
-                f"This computer has no address {host!r}: --host takes {known}; 0.0.0.0 means all."
-            ) from None
 
 
 # --- The server
@@ -201,7 +189,7 @@ class Server:
     def __init__(self, room: Room, host: str, port: int):
         self.room, self.host, self.port = room, host, port
         self.names = names_of(host)
-        self.here_only = host in ("127.0.0.1", "localhost")
+        self.here_only = host in ("127.0.0.1", "localhost", "::1")
         self.pages_at = f"http://{outer_address(host)}:{port}"
         local = "localhost" if is_everywhere(host) else outer_address(host)
         self.instructor_at = f"http://{local}:{port}/room#{room.token}"
@@ -474,7 +462,7 @@ def serve(port: int | None = None, host: str = "127.0.0.1", browser: bool = True
     on; `0.0.0.0` lets the telephones of the network in. Returns the exit status. Raises ValueError
     when the port is taken.
     """
-    check_is_ours(host)
+    lab.check_is_ours(host, "--host")
     port = lab.choose_port(port, host)
     asked = []  # to end: what loads PyTorch may swallow the error that Ctrl+C raises
 

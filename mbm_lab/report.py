@@ -554,16 +554,11 @@ def draw_scores(scores: dict[str, Interval], xlabel: str, colours: dict[str, str
         colour = colours["v"] if name.split()[0] == "v" else colours["soft"]
         axes.plot([interval.low, interval.high], [row, row], color=colour, solid_capstyle="round")
         axes.plot(interval.value, row, "o", color=colour, markersize=8)
-    axes.set_yticks(range(len(scores)), [_drawn(name) for name in scores])
-    axes.set(xlabel=xlabel, ylim=(len(scores) - 0.4, -0.6))
+    axes.set_yticks(range(len(scores)), [plots.plain(name) for name in scores])
+    axes.set(xlabel=plots.plain(xlabel), ylim=(len(scores) - 0.4, -0.6))
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return figure
-
-
-def _drawn(text: str) -> str:
-    """A text as it stands in a figure: nothing in it is a formula."""
-    return text.replace("$", r"\$")
 
 
 def draw_answers(v: Tensor, m: Tensor, colours: dict) -> Figure:

@@ -8,10 +8,12 @@ of files that rows hold, and never outside of their folder. What the columns mea
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
 import re
+import stat
 import unicodedata
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -19,7 +21,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+csv.field_size_limit(2**31 - 1)  # else a text of more than 131,072 letters is "an error"
 
 
 class Row(NamedTuple):
@@ -62,6 +70,80 @@ class Rows:
 def _plain(name: str) -> str:
     """A column's name without what people write in different ways."""
     return re.sub(r"[\s_\-]+", "", unicodedata.normalize("NFKC", name)).casefold()
+
+
+# --- Which file
+
+
+def named(path: str | Path, what: str = "file") -> Path:
+    """The file or folder that somebody names. what: a word for it.
+
+    Raises TypeError when this is no name at all; ValueError for an empty one, one with a zero byte,
+    and one that is longer than a name may be.
+    """
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+        raise TypeError(
+            f"The {what} is named by a text, not by {shown(repr(path))}: write its name in quotes."
+        )
+    if not str(path):
+        raise ValueError(f"The name of the {what} is empty: write its name.")
+    if "\0" in str(path):
+        raise ValueError(
+            f"{shown(str(path))} cannot be the name of a {what}: take the zero byte out."
+        )
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(
+                f"{shown(str(path))} is too long for the name of a {what}: check the name."
+            ) from None
+    except ValueError:  # half a character, as no name on a disk has
+        pass
+    return Path(path)
+
+
+def kind_of(path: str | Path) -> str | None:
+    """What is at this place, if it is no file: "a folder", "a pipe", "a link to nothing" …; None
+    for a file, and where nothing is."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return "a link to nothing" if os.path.islink(path) else None
+    for is_one, words in (
+        (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISREG, None),
+    ):  # fmt: skip
+        if is_one(mode):
+            return words
+    return "a device"
+
+
+def places(indices: Sequence[int], count: int, what: str) -> Tensor:
+    """Indices of some of `count` things as a (N,) tensor of whole numbers, none of them negative;
+    a (count,) bool tensor is true at those that are meant. what: a word for the things.
+
+    Raises TypeError for what is no list of whole numbers, ValueError for one that is out of range.
+    """
+    import torch  # lessons and progress need names of files, and no tensors
+
+    try:
+        found = torch.as_tensor(indices)
+        found = found.long() if found.numel() == 0 else found
+        if found.ndim != 1 or found.is_floating_point() or found.is_complex():
+            raise TypeError
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"{shown(repr(indices))} are no places of {what}: give a list of whole numbers."
+        ) from None
+    if found.dtype == torch.bool:
+        if len(found) != count:
+            raise ValueError(f"There are {count} {what}, not {len(found)}: give a mask of {count}.")
+        return found.nonzero()[:, 0]
+    found = found.long()
+    for one in found[(found < -count) | (found >= count)][:1].tolist():
+        raise ValueError(f"There is no {one} among {count} {what}: give places from 0 on.")
+    return found % count if count else found
 
 
 # --- From bytes to text
@@ -134,22 +216,23 @@ def decode(path: str | Path) -> Text:
     Raises FileNotFoundError without such a file, PermissionError when it may not be read, and
     ValueError when it is empty, holds no text, or has an encoding that cannot be told.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: name a file of rows.")
+    path = named(path, "file of rows")
+    if kind := kind_of(path):
+        raise ValueError(f"{in_full(path)} is {kind}: name a file of rows.")
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}: check the name and the folder.")
+        raise FileNotFoundError(f"There is no file {in_full(path)}: check the name and the folder.")
     try:
         data = path.read_bytes()
     except PermissionError:
         raise PermissionError(
-            f"{path} may not be read: allow yourself to read it (its permissions forbid it)."
+            f"{in_full(path)} may not be read: allow yourself to read it (its permissions forbid "
+            "it)."
         ) from None
     if not data.strip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"):
-        raise ValueError(f"{path} is empty: it should hold rows.")
+        raise ValueError(f"{in_full(path)} is empty: fill it with rows, or name another file.")
     if other := _other_kind(path, data):
         what, cure = other
-        raise ValueError(f"{path} holds no rows of text, it looks like {what}: {cure}.")
+        raise ValueError(f"{in_full(path)} holds no rows of text, it looks like {what}: {cure}.")
     return _decoded(path, data)
 
 
@@ -164,7 +247,7 @@ def _decoded(path: Path, data: bytes) -> Text:
     if codec := _unmarked_utf16(data):
         return Text(_marked(data.decode(codec, errors="replace")), "UTF-16 without a mark")
     if len(data) - len(data.translate(None, _CONTROLS)) > max(8, len(data) / 30):
-        raise ValueError(f"{path} holds no text: name a file of rows, such as a CSV file.")
+        raise ValueError(f"{in_full(path)} holds no text: name a file of rows, such as a CSV file.")
     try:
         return Text(data.decode("utf-8"), "UTF-8")
     except UnicodeDecodeError:
@@ -179,7 +262,7 @@ def _decoded(path: Path, data: bytes) -> Text:
     if _is_western(text):
         return Text(text, "Windows-1252")
     raise ValueError(
-        f'{path} is not UTF-8, and its encoding cannot be told: save it as "UTF-8" (in a '
+        f'{in_full(path)} is not UTF-8, and its encoding cannot be told: save it as "UTF-8" (in a '
         'spreadsheet program "CSV UTF-8").'
     )
 
@@ -267,13 +350,13 @@ def parse(
     elif isinstance(whole := json_value(text), dict):
         if _nested(whole):
             raise ValueError(
-                f"{path} is one JSON object, and not a list of objects, one a row: write it so "
-                '(in pandas with `orient="records"`).'
+                f"{in_full(path)} is one JSON object, and not a list of objects, one a row: write "
+                'it so (in pandas with `orient="records"`).'
             )
         found, layout = iter([(1, len(lines), whole)]), "a JSON object"
     elif isinstance(whole, list):
         raise ValueError(
-            f"{path} is a JSON list, but not of objects {_LIKE_THIS}: write such a list."
+            f"{in_full(path)} is a JSON list, but not of objects {_LIKE_THIS}: write such a list."
         )
     elif _is_json_lines(lines):
         found, layout = _line_objects(lines), "JSON Lines"
@@ -290,14 +373,46 @@ def _nested(value: dict) -> bool:
 
 
 def json_value(text: str) -> object:
-    """What a JSON text says, with numbers as they are spelled; None when it is no JSON."""
+    """What a JSON text says, with numbers as they are spelled; None when it is no JSON, says one
+    name twice in an object, or holds more within one another than can be read."""
     try:
         return _JSON.decode(text.strip())
     except (ValueError, RecursionError):
         return None
 
 
-_JSON = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
+def name_twice(text: str) -> str | None:
+    """The name that an object of a JSON text says twice, if it does so."""
+    try:
+        _JSON.decode(text.strip())
+    except TwiceError as error:
+        return error.name
+    except (ValueError, RecursionError):
+        pass
+    return None
+
+
+class TwiceError(ValueError):
+    """An object that says one name twice: of its values one would be lost."""
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.name = name
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise TwiceError(next(name for name in names if names.count(name) > 1))
+    return found
+
+
+_JSON = json.JSONDecoder(
+    parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_once
+)
+
+
 _LIKE_THIS = 'like {"name": "text", "name": "text"}'
 
 
@@ -349,9 +464,10 @@ def _objects(lines: list[str], found: _Found, layout: str, encoding: str) -> Row
     for first, last, value in found:
         if fault := _fault_of(lines, first, last, encoding):
             problems.append(fault)
-        elif value is None:
-            problems.append(Fault(first, "form", f"this is not a JSON object {_LIKE_THIS}"))
-        elif not _whole(json.dumps(value, ensure_ascii=False)):
+        elif (text := _as_json(value)) is None:
+            what = "this is not a JSON object, or one that names a column twice: write it"
+            problems.append(Fault(first, "form", f"{what} {_LIKE_THIS}"))
+        elif not _whole(text):
             what = r"a text here has half a character (such as \ud83d): write it whole"
             problems.append(Fault(first, "encoding", what))
         else:
@@ -365,6 +481,14 @@ def _objects(lines: list[str], found: _Found, layout: str, encoding: str) -> Row
             rows.append(Row(first, texts, several))
     rows = [row._replace(values=dict.fromkeys(columns, "") | row.values) for row in rows]
     return Rows(list(columns), rows, f"{layout}, {encoding}", problems)
+
+
+def _as_json(value: dict | None) -> str | None:
+    """An object as JSON; None for none, and for one that holds too much within one another."""
+    try:
+        return None if value is None else json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return None
 
 
 def _as_text(value: object) -> str:
@@ -411,8 +535,8 @@ def _csv(path: Path, lines: list[str], encoding: str, columns: Sequence[str] | N
         if head is None or _fault_of(lines, first, last, encoding):
             start = shown(lines[skipped].strip()) if skipped < len(lines) else ""
             raise ValueError(
-                f"{path} should begin with a line that names its columns; it begins with "
-                f'"{start}", which cannot be read.'
+                f"{in_full(path)} should begin with a line that names its columns; it begins with "
+                f'"{start}", which cannot be read: write such a line above the rows.'
             )
         columns = _names(head)
     rows, problems = [], []
@@ -420,7 +544,10 @@ def _csv(path: Path, lines: list[str], encoding: str, columns: Sequence[str] | N
         if fault := _fault_of(lines, first, last, encoding):
             problems.append(fault)
         elif cells is None:
-            what = 'a quote " opens in this line, and nothing or the wrong thing follows'
+            what = (
+                'a quote " opens in this line, and nothing or the wrong thing follows: close it, '
+                "or take it out"
+            )
             problems.append(Fault(first, "form", what))
         elif any(cell.strip() for cell in cells[len(columns) :]):
             what = f'this line has too many {words}: put a text that has some in "quotes"'
@@ -538,11 +665,15 @@ def inside(folder: str | Path, name: str, what: str = "file") -> Path:
     raise FileNotFoundError(_missing(folder, shown(name), parts, what))
 
 
-def shown(text: str) -> str:
-    """A name or a text as a message can show it: in one line, not too long, with all letters that
-    cannot be printed as codes."""
-    safe = [c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:100]]
-    return "".join(safe) + ("…" if len(text) > 100 else "")
+def shown(text: str, most: int = 60) -> str:
+    """A name or a text as a message can show it: in one line, its first letters (`most`), with all
+    that cannot be printed as codes."""
+    return in_full(text[:most]) + ("…" if len(text) > most else "")
+
+
+def in_full(text: str | Path) -> str:
+    """As `shown`, but whole: for the places of files."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def _file(folder: Path, name: str) -> Path | None:
@@ -565,52 +696,86 @@ def _kept_inside(folder: Path, path: Path, name: str) -> Path:
             f"{name} is a link that leads out of {folder.name}, and is not read: put the file "
             "itself there"
         )
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{name} is a folder in {folder.name}, and not a file")
+    if kind := kind_of(path):
+        raise FileNotFoundError(_no_file(folder, name, kind))
     return path
+
+
+def _no_file(folder: Path, name: str, kind: str) -> str:
+    return f"{name} is {kind} in {folder.name}, and not a file: put a file there, or name another"
 
 
 def _same_letters(folder: Path, parts: Sequence[str]) -> Path | None:
     """The file whose name has the same letters in another Unicode form (NFC, NFD)."""
     for part in parts:
-        form = unicodedata.normalize("NFC", part)
-        alike = [one for one in _by_form(folder).get(form.casefold(), [])
-                 if unicodedata.normalize("NFC", one) == form]  # fmt: skip
-        if not alike:
+        alike = _names_in(folder).whole.get(unicodedata.normalize("NFC", part))
+        if alike is None:
             return None
-        folder = folder / alike[0]
+        folder = folder / alike
     return folder if os.path.isfile(folder) or os.path.islink(folder) else None
 
 
-def _by_form(folder: Path) -> dict[str, list[str]]:
-    """The names in a folder by what is alike: the name in small letters, and "." with its stem."""
+class _Names(NamedTuple):
+    """The names in a folder, each found by what is alike; of several, the first in the alphabet.
+
+    whole: by the same letters, in Unicode's form NFC. alike: by what looks the same. stems: by
+    what looks the same without its suffix.
+    """
+
+    whole: dict[str, str]
+    alike: dict[str, str]
+    stems: dict[str, str]
+
+
+def _names_in(folder: Path) -> _Names:
     try:
         return _listed(folder, os.stat(folder).st_mtime_ns)
     except (OSError, ValueError):
-        return {}
+        return _Names({}, {}, {})
 
 
 @lru_cache(maxsize=8)
-def _listed(folder: Path, _changed: int) -> dict[str, list[str]]:
-    names: dict[str, list[str]] = {}
+def _listed(folder: Path, _changed: int) -> _Names:
+    names = _Names({}, {}, {})
     for one in sorted(os.listdir(folder)):
-        form = unicodedata.normalize("NFC", one).casefold()
-        names.setdefault(form, []).append(one)
-        names.setdefault("." + Path(form).stem, []).append(one)
+        form = _look(one)
+        names.whole.setdefault(unicodedata.normalize("NFC", one), one)
+        names.alike.setdefault(form, one)
+        names.stems.setdefault(os.path.splitext(form)[0], one)
     return names
+
+
+def _look(name: str) -> str:
+    """What a name looks like: in small letters of the usual width, without spaces and marks that
+    one does not see, and with "%20" and its like as the letters that they stand for."""
+    plain = unicodedata.normalize("NFKC", unquote(name))
+    seen = (c for c in plain if not c.isspace() and unicodedata.category(c) != "Cf")
+    return unicodedata.normalize("NFC", "".join(seen)).casefold()
+
+
+def _difference(asked: str, there: str) -> str:
+    """In what two names differ that look alike, in words."""
+    one, other = (unicodedata.normalize("NFC", name) for name in (asked, there))
+    if one.casefold() == other.casefold():
+        return "large and small letters differ"
+    if "".join(one.split()).casefold() == "".join(other.split()).casefold():
+        return "spaces differ"
+    if unquote(one).casefold() == unquote(other).casefold():
+        return "%-codes and letters differ"
+    return "some letters only look the same"
 
 
 def _missing(folder: Path, name: str, parts: Sequence[str], what: str) -> str:
     """Says that a file is not there, and which is alike."""
     if not parts:
-        return f"no {what} is named"
+        return f"no {what} is named: write its name"
     what = f"the {what} {name} is not in {folder.name}"
-    if os.path.isdir(folder.joinpath(*parts)):
-        return f"{name} is a folder in {folder.name}, and not a file"
-    asked = unicodedata.normalize("NFC", parts[-1]).casefold()
-    listed = _by_form(folder.joinpath(*parts[:-1]))
-    for one in listed.get(asked, []):
-        return f"{what} ({one} is: large and small letters differ)"
-    for one in listed.get("." + Path(asked).stem, []):
-        return f"{what} ({one} is)"
-    return what
+    if kind := kind_of(folder.joinpath(*parts)):
+        return _no_file(folder, name, kind)
+    asked = _look(parts[-1])
+    names = _names_in(folder.joinpath(*parts[:-1]))
+    if one := names.alike.get(asked):
+        return f"{what} ({shown(one)} is: {_difference(parts[-1], one)}): write the same name"
+    if one := names.stems.get(os.path.splitext(asked)[0]):
+        return f"{what} ({shown(one)} is): write that name, or put the file there"
+    return f"{what}: put it there, or write the name that it has"

@@ -23,7 +23,7 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from torch import Tensor, nn
 
-from mbm_lab import atomic, datasets
+from mbm_lab import atomic, datasets, rows
 from mbm_lab.device import seeded
 from mbm_lab.preprocessing import SPECIAL_WORDS, Vocabulary
 
@@ -377,7 +377,8 @@ def check_lesson(lesson: str) -> None:
     """Raises ValueError for a lesson that has no stored models."""
     if lesson not in LESSONS:
         raise ValueError(
-            f"Lesson {lesson} has no stored models: the lessons {', '.join(LESSONS)} have."
+            f"Lesson {rows.shown(lesson) or 'without a number'} has no stored models: the lessons "
+            f"{', '.join(LESSONS)} have; name one of these."
         )
 
 

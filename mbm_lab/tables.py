@@ -87,9 +87,7 @@ class Table:
 
     def subset(self, indices: Sequence[int] | Tensor) -> Table:
         """The rows at these indices (or where a (N,) bool tensor is true), in this order."""
-        places = torch.as_tensor(indices, dtype=None if len(indices) else torch.long)
-        if places.dtype == torch.bool:
-            places = places.nonzero()[:, 0]
+        places = rows.places(indices, len(self), "rows")
         lists = {name: getattr(self, name) for name in
                  ("names", "lines", "images", "texts", "sounds", "clips", "groups")}  # fmt: skip
         tensors = {name: getattr(self, name) for name in ("numbers", "target")}
@@ -126,8 +124,20 @@ def load_table(
     when there is no such folder or table, and ValueError, in one sentence, for an unknown column, a
     target that says nothing, or fewer than FEWEST_ROWS rows.
     """
-    sheet = _read(Path(folder))
+    path = rows.named(folder, "folder of the table")
     if isinstance(numbers, str):
+        numbers = (numbers,) if numbers else ()
+    if classes not in (None, True, False):
+        said = rows.shown(repr(classes))
+        raise ValueError(f"classes is {said}: give True for classes, False for a number, or None.")
+    if not (language is None or isinstance(language, str)):
+        said = rows.shown(repr(language))
+        raise TypeError(f'language is {said}: give a short text, as in language="en".')
+    sheet = _read(path)
+    for column in (image, text, audio, clip, target, group):
+        if isinstance(column, (list, tuple, dict, set)):
+            _check_column(column, sheet)
+    if not isinstance(numbers, (list, tuple)):
         numbers = (numbers,)
     named = {"image": image, "text": text, "sound": audio, "clip": clip}
     named = {role: column for role, column in named.items() if column}
@@ -164,7 +174,7 @@ def load_rows(
     was fitted. Rows that cannot be read are left out, and `notes` says which. Raises as
     `load_table`.
     """
-    sheet = _read(Path(path), classless=True)
+    sheet = _read(rows.named(path, "table"), classless=True)
     for column in columns.values():
         for one in column if isinstance(column, list) else [column]:
             _check_column(one, sheet)
@@ -198,8 +208,10 @@ def _read(path: Path, classless: bool = False) -> Sheet:
         if file is None:
             return _read_class_folders(path, classless)
         path = file
+    if kind := rows.kind_of(path):
+        raise ValueError(f"{rows.in_full(path)} is {kind}: name a file of rows, or a folder.")
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file or folder {path}: check the name.")
+        raise FileNotFoundError(f"There is no file or folder {rows.in_full(path)}: check the name.")
     if path.suffix.lower() == ".parquet":
         columns, found, notes = _read_parquet(path)
         lines = range(1, len(found) + 1)
@@ -211,7 +223,10 @@ def _read(path: Path, classless: bool = False) -> Sheet:
     notes += _mention_links(path.parent)
     found = [{name: _written(row.get(name)) for name in columns} for row in found]
     if not found:
-        raise ValueError(f"{path} holds no rows below its first line, so there is nothing to read.")
+        raise ValueError(
+            f"{rows.in_full(path)} holds no rows below its first line, so there is nothing to "
+            "read: add rows, or name another file."
+        )
     return Sheet(path, path.parent, columns, list(lines), found, [_sentence(n) for n in notes])
 
 
@@ -318,8 +333,8 @@ def _read_class_folders(folder: Path, classless: bool) -> Sheet:
                 "their own: name one of these."
             )
         raise FileNotFoundError(
-            f"There is no table in {folder}: it should hold one file of rows (.csv, .tsv, .jsonl), "
-            "or at least two folders of pictures, sounds or texts, one a class."
+            f"There is no table in {rows.in_full(folder)}: put one file of rows there (.csv, .tsv, "
+            ".jsonl), or at least two folders of pictures, sounds or texts, one a class."
         )
     made: dict[tuple[str, str], dict[str, str]] = {}
     for one, files in found.items():
@@ -361,20 +376,27 @@ def _there_are(columns: Sequence[str]) -> str:
 
 def _listed(words: Sequence[object], most: int = 5) -> str:
     """`a, b, c and 12 more`."""
-    words = [str(word) for word in words]
+    words = [rows.shown(str(word), 40) for word in words]
     if len(words) > most:
         return f"{', '.join(words[:most])} and {len(words) - most} more"
     return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def _check_column(name: str | None, sheet: Sheet) -> None:
+    if not (name is None or isinstance(name, str)):
+        raise TypeError(
+            f"A column is named by a text, not by {rows.shown(repr(name))}: write its name in "
+            f"quotes; {_there_are(sheet.columns)}."
+        )
     if name is None or name in sheet.columns:
         return
     lower = {column.casefold().strip(): column for column in sheet.columns}
     near = difflib.get_close_matches(str(name).casefold().strip(), lower, 1, 0.6)
-    ask = f": did you mean {lower[near[0]]}?" if near else "."
+    ask = f": did you mean {rows.shown(lower[near[0]])}? Then name that." if near else (
+        ": name one of these.")  # fmt: skip
     raise ValueError(
-        f'There is no column "{name}" in {sheet.file}; {_there_are(sheet.columns)}{ask}'
+        f'There is no column "{rows.shown(name)}" in {rows.in_full(sheet.file)}; '
+        f"{_there_are(sheet.columns)}{ask}"
     )
 
 
@@ -399,6 +421,9 @@ def is_missing(value: str) -> bool:
     """Whether a value says that there is none: "", "NA", "null", …"""
     return value.strip().casefold() in NOTHING
 
+
+LARGEST_NUMBER = 3e38
+"""What is larger is not taken as a number: 32 bits do not hold it."""
 
 _SPACES = re.compile(r"[\s\u00a0\u202f'’_]")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
@@ -432,7 +457,7 @@ def read_numbers(values: Sequence[str]) -> list[float] | None:
     for text, value in zip(texts, values, strict=True):
         if is_missing(value):
             numbers.append(math.nan)
-        elif _NUMBER.fullmatch(text) and math.isfinite(float(text)):
+        elif _NUMBER.fullmatch(text) and abs(float(text)) < LARGEST_NUMBER:
             numbers.append(float(text))
         else:
             return None
@@ -450,7 +475,7 @@ class Files:
     def find(self, name: str) -> Path | str:
         """The file of this name, or what is wrong with the name."""
         if not name:
-            return f"no {WORDS[self.kind]} is named"
+            return f"no {WORDS[self.kind]} is named: write its name"
         missing = ""
         for base in self.bases:
             try:
@@ -462,7 +487,11 @@ class Files:
             except ValueError as error:
                 return str(error)
             if path.suffix.lower() not in self.suffixes:
-                return f"{name} is no {WORDS[self.kind]} that can be read here"
+                can = ", ".join(self.suffixes[:3])
+                return (
+                    f"{rows.shown(name)} is no {WORDS[self.kind]} that can be read here: save it "
+                    f"as one of {can}"
+                )
             self.bases.sort(key=lambda one: one != base)  # the next ones are here, too
             return path
         return missing
@@ -730,8 +759,9 @@ def _number_column(sheet: Sheet, column: str) -> list[float]:
     if numbers is None:
         bad = next((at for at, v in enumerate(values) if v and read_numbers([v]) is None), 0)
         raise ValueError(
-            f'The column "{column}" is no column of numbers: line {sheet.lines[bad]} holds '
-            f'"{values[bad][:40]}".'
+            f'The column "{rows.shown(column)}" is no column of numbers: line {sheet.lines[bad]} '
+            f'holds "{rows.shown(values[bad], 40)}"; write a number there (below 3e38), or name '
+            "another column."
         )
     return numbers
 
@@ -763,7 +793,7 @@ def _left_out(sheet: Sheet, reasons: Sequence[str | None]) -> list[str]:
     for line, reason in zip(sheet.lines, reasons, strict=True):
         if reason:
             kind = re.sub(r"the (picture|sound|clip) .+? is not in", r"the \1 is not in", reason)
-            kind = re.sub(r" \(.+? is.*\)$", "", kind)
+            kind = re.sub(r"( \(.+? is.*\))?(: [^:]*)?$", "", kind)
             lines.setdefault(kind, []).append((line, reason))
     said = []
     for alike in lines.values():
@@ -803,12 +833,13 @@ def _target(
     distinct = sorted(set(raw if numbers is None else numbers))
     if len(distinct) < 2:
         raise ValueError(
-            f'Every row has the same {name}, "{raw[0]}": a target with one value cannot be learned.'
+            f'Every row has the same {name}, "{rows.shown(raw[0])}": a target with one value '
+            "cannot be learned, so name another column."
         )
     if classes is False and numbers is None:
         bad = next(v for v in raw if read_numbers([v]) is None)
         raise ValueError(
-            f'The target {name} cannot be a number, since it holds "{bad[:40]}": leave '
+            f'The target {name} cannot be a number, since it holds "{rows.shown(bad, 40)}": leave '
             "classes=False out."
         )
     if numbers is not None and not classes:
@@ -828,11 +859,11 @@ def _target(
     if 2 * len(names) > len(raw):
         raise ValueError(
             f"The target {name} has {len(names)} different values in {len(raw)} rows: a target is "
-            "a number, or one of a few classes that come again."
+            "a number, or one of a few classes that come again. Name another column."
         )
     if alone := [one for one in names if counts[one] == 1]:
         raise ValueError(
-            f'The class "{alone[0]}" of {name} has one row only (line '
+            f'The class "{rows.shown(alone[0])}" of {name} has one row only (line '
             f"{_line_of(sheet, name, alone[0])}), so it cannot be both learned and tested: give it "
             "more rows, or take that row out."
         )
@@ -858,8 +889,8 @@ def _line_of(sheet: Sheet, column: str, value: str) -> int:
 def _check_groups(name: str | None, groups: list[str] | None) -> list[str] | None:
     if groups is not None and len(set(groups)) < 2:
         raise ValueError(
-            f'All rows are of one group, {name} "{groups[0]}", so none can be kept for testing: '
-            "leave group= out, or add rows of other groups."
+            f'All rows are of one group, {name} "{rows.shown(groups[0])}", so none can be kept for '
+            "testing: leave group= out, or add rows of other groups."
         )
     if groups is not None and len(set(groups)) < FEWEST_GROUPS:
         raise ValueError(

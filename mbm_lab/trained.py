@@ -11,6 +11,8 @@ import csv
 import hashlib
 import io
 import json
+import os
+import re
 import shutil
 import tempfile
 import unicodedata
@@ -22,7 +24,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mbm_lab import __version__, atomic, report, stored, tables, two_step
+from mbm_lab import __version__, atomic, report, rows, stored, tables, two_step
 from mbm_lab.tables import Table
 from mbm_lab.two_step import Analysis, Fitted
 
@@ -52,7 +54,7 @@ def open_place(out: str | Path) -> Place:
     Raises FileExistsError when there is a file, or a folder that holds something other than a
     report; OSError when nothing can be written there. Nothing is changed yet.
     """
-    out = Path(out).resolve()
+    out = rows.named(out, "report's folder").resolve()
     if not out.name:
         raise ValueError(f"{out} cannot be a report's folder: name another one with --out.")
     place = Place(out, out.with_name(f"{out.name}.unfinished"))
@@ -74,7 +76,7 @@ def _settings(folder: Path) -> dict | None:
     """What a report's folder says of itself; None for a folder that is not a report's."""
     try:
         said = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return said if isinstance(said, dict) and said.get("made by") == MADE_BY else None
 
@@ -95,13 +97,21 @@ def begin(place: Place, key: str) -> str:
     an interrupted run ("" for nothing).
 
     key: of the table and the settings. Steps of another key are thrown away. Raises OSError, in one
-    sentence, when the folder cannot be written.
+    sentence, when the folder cannot be written, and FileExistsError when a file is among the steps
+    that is not the course's: nothing is thrown away then.
     """
     before = _settings(place.unfinished)
     try:
         if before is not None and before.get("key") != key:
+            if other := _of_others(place.unfinished):
+                raise FileExistsError(
+                    f"{other} lies in what an interrupted run left, and is not of mbm-lab train: "
+                    "move it away, or name another folder with --out."
+                )
             shutil.rmtree(place.unfinished)
         place.unfinished.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise OSError(
             f"Could not write into {place.out.parent}: name a folder with --out in which you may."
@@ -113,6 +123,20 @@ def begin(place: Place, key: str) -> str:
         return "The table or the settings have changed since the interrupted run: it starts anew."
     done = sum(1 for file in place.steps.rglob("*") if file.is_file())
     return f"An interrupted run goes on: {done} finished steps are taken over."
+
+
+def _of_others(folder: Path) -> Path | None:
+    """A file in an unfinished report's folder that mbm-lab train has not written, if there is
+    one."""
+    for one in sorted(folder.rglob("*")):
+        name = one.relative_to(folder).as_posix()
+        if not one.is_dir() and name not in FILES and not re.fullmatch(OWN_FILES, name):
+            return one
+    return None
+
+
+OWN_FILES = r"steps/[0-9a-f]{16}/[^/]+\.npz|.*\.\d+\.part"
+"""The files of a report's steps, and those that are being written."""
 
 
 def finished(place: Place, key: str) -> list[str] | None:
@@ -138,7 +162,8 @@ def finish(place: Place) -> Path | None:
             )  # fmt: skip
             place.out.rename(kept)
         place.unfinished.rename(place.out)
-        shutil.rmtree(place.out / place.steps.name, ignore_errors=True)
+        if _of_others(place.out) is None:
+            shutil.rmtree(place.out / place.steps.name, ignore_errors=True)
     except OSError as error:
         raise OSError(
             f"Could not put the report at {place.out}: it is whole in {place.unfinished}."
@@ -206,8 +231,8 @@ def named_encoders(said: Sequence[str]) -> dict[str, str]:
         modality = {"audio": "sound", "photo": "image", "picture": "image"}.get(modality, modality)
         if modality not in ("image", "text", "sound", "clip") or not name:
             raise ValueError(
-                f"--encoder {one} names no encoder: write it as in image=timm:resnet18, "
-                "with image, text, audio or clip before the =."
+                f"--encoder {rows.shown(one)} names no encoder: write it as in "
+                "image=timm:resnet18, with image, text, audio or clip before the =."
             )
         encoders[modality] = name
     return encoders
@@ -289,13 +314,13 @@ def load_model(path: str | Path) -> Fitted:
     Raises FileNotFoundError without the file; ValueError, in one sentence, when it is damaged, was
     changed, or is another file.
     """
-    path = Path(path)
+    path = rows.named(path, "model")
     if path.is_dir() and (path / "model.safetensors").is_file():
         path = path / "model.safetensors"
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no model at {path}: name the file model.safetensors in the folder that "
-            "mbm-lab train wrote."
+            f"There is no model at {rows.in_full(path)}: name the file model.safetensors in "
+            "the folder that mbm-lab train wrote."
         )
     tensors, said = stored.read_tensors(path)
     if said.get("made by") != MADE_BY or "about" not in said:
@@ -310,7 +335,7 @@ def load_model(path: str | Path) -> Fitted:
         )
     try:
         return Fitted.rebuild(tensors, json.loads(said["about"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{path} was written by another version of the course ({said.get('version')}) and "
             "cannot be read by this one: train anew with mbm-lab train."
@@ -390,24 +415,24 @@ def _short(value: float) -> float:
 
 def predict(
     model: str | Path,
-    rows: str | Path,
+    new: str | Path,
     out: str | Path | None = None,
     say: Callable[[str], object] = print,
     warn: Callable[[str], object] = print,
 ) -> list[list]:
     """Answers for new rows, written as CSV into the new file `out`, or said when that is None.
 
-    rows: a file or folder as `tables.load_rows` takes it. A row that cannot be answered is in the
-    list, too, with the reason. warn: gets what was noticed while the rows were read. Returns the
-    rows of the CSV, the first of which says what stands below it.
+    new: the new rows, a file or folder as `tables.load_rows` takes it. A row that cannot be
+    answered is in the list, too, with the reason. warn: gets what was noticed while the rows were
+    read. Returns the rows of the CSV, the first of which says what stands below it.
     Raises FileExistsError when `out` exists; and as `load_model` and `tables.load_rows`.
     """
-    if out is not None and Path(out).exists():
-        raise FileExistsError(f"{out} is there already: name a new file with --out.")
+    if out is not None:
+        _check_new(rows.named(out, "file of answers"))
     fitted = load_model(model)
     about = fitted.about()
     check_encoders(name for name in about["encoders"].values() if ":" in name)
-    table = tables.load_rows(rows, about["columns"], about.get("language"))
+    table = tables.load_rows(new, about["columns"], about.get("language"))
     for note in table.notes:
         warn(note)
     found = answers(fitted, table)
@@ -421,6 +446,18 @@ def predict(
         f"{len(found) - 1 - without} rows answered, {without} not (the last column says why): {out}"
     )
     return found
+
+
+def _check_new(out: Path) -> None:
+    """Raises FileExistsError when something is at this place, FileNotFoundError when its folder is
+    not there."""
+    if os.path.lexists(out):
+        raise FileExistsError(f"{rows.in_full(out)} is there already: name a new file with --out.")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {rows.in_full(out.parent)} for {rows.shown(out.name)}: make it, "
+            "or name another file with --out."
+        )
 
 
 def answers(fitted: Fitted, table: Table) -> list[list]:

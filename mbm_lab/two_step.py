@@ -116,13 +116,19 @@ class Fitted(NamedTuple):
 
     @classmethod
     def rebuild(cls, tensors: dict[str, Tensor], about: dict) -> Fitted:
-        """The same model again, from `tensors` and `about`. Raises ValueError when parts lack."""
+        """The same model again, from `tensors` and `about`. Raises ValueError when parts lack, or
+        are of another kind."""
+        kinds = {"modalities": list, "columns": dict, "classes": list, "encoders": dict}
+        if not isinstance(about, dict) or not all(
+            isinstance(about.get(name), kind) for name, kind in kinds.items()
+        ):
+            raise ValueError("This is no model of a table: train it anew with `mbm-lab train`.")
         needed = {"weights", "intercept"} | {
             f"{modality}.{part}"
             for modality in about.get("modalities", [])
             for part in ("coefficients", "bias")
         }
-        if "modalities" not in about or not needed <= set(tensors):
+        if not needed <= set(tensors):
             raise ValueError("This is no model of a table: train it anew with `mbm-lab train`.")
         return cls({name: tensor.numpy() for name, tensor in tensors.items()}, dict(about))
 
@@ -408,7 +414,7 @@ class Memory:
     """Keeps results in a folder, one file each, so that an interrupted analysis goes on.
 
     key: of the table and the settings; another key is another folder. Without a folder nothing is
-    kept. A damaged file is made anew.
+    kept. A damaged file, or one of another program, is made anew: each has a checksum in it.
     """
 
     def __init__(self, folder: str | Path | None, key: str):
@@ -421,7 +427,9 @@ class Memory:
         path = self.folder / f"{name}.npz"
         try:
             with np.load(path, allow_pickle=False) as file:
-                return {part: file[part] for part in file.files}
+                found = {part: file[part] for part in file.files}
+            if found.pop(CHECKSUM).tobytes() == _checksum(name, found):
+                return found
         except Exception:  # absent, or cut off: NumPy and zip raise many kinds
             pass
         made = make()
@@ -429,10 +437,23 @@ class Memory:
 
         def write(part: Path) -> None:
             with part.open("wb") as file:
-                np.savez(file, **made)
+                seal = np.frombuffer(_checksum(name, made), np.uint8)
+                np.savez(file, **made, **{CHECKSUM: seal})
 
         atomic.write_whole(path, write)
         return made
+
+
+CHECKSUM = "checksum"
+"""The array of a kept file that says whether the others are as they were written."""
+
+
+def _checksum(name: str, arrays: dict[str, np.ndarray]) -> bytes:
+    sha = hashlib.sha256(name.encode())
+    for part, values in sorted(arrays.items()):
+        sha.update(f"{part} {values.dtype} {values.shape}".encode())
+        sha.update(np.ascontiguousarray(values).tobytes())
+    return sha.digest()
 
 
 def key_of(table: Table, encoders: dict[str, Encoder], folds: int = FOLDS, seed: int = 0) -> str:

@@ -450,7 +450,10 @@ def test_doctor_finds_nothing_wrong_here():
     [
         (ValueError("The port is taken: name another."), "The port is taken: name another."),
         (FileNotFoundError("There is no such folder."), "There is no such folder."),
-        (PermissionError(13, "Permission denied", "here"), "Permission denied: here."),
+        (
+            PermissionError(13, "Permission denied", "here"),
+            "here cannot be used (Permission denied): check the name, or choose another place.",
+        ),
     ],
 )
 def test_what_a_user_did_wrong_is_one_sentence(monkeypatch, capsys, error, sentence):
@@ -491,7 +494,8 @@ def test_the_command_says_its_version(capsys):
 
 def test_a_folder_of_data_that_is_not_there_is_one_sentence(capsys, tmp_path):
     assert __main__.main(["data", "check", str(tmp_path / "gone")]) == 2
-    assert capsys.readouterr().err == f"mbm-lab: There is no folder {tmp_path / 'gone'}.\n"
+    said = f"mbm-lab: There is no folder {tmp_path / 'gone'}: check the name.\n"
+    assert capsys.readouterr().err == said
 
 
 def test_starting_the_command_line_imports_neither_pytorch_nor_jupyter():

@@ -25,7 +25,7 @@ from typing import IO, NamedTuple
 
 from nbformat import NotebookNode
 
-from mbm_lab import __version__, atomic, exercises, lessons
+from mbm_lab import __version__, atomic, exercises, lessons, rows
 from mbm_lab.exercises import progress
 from mbm_lab.exercises.exercise import NOT_YET, RIGHT, UNTOUCHED, Choice, Exercise
 
@@ -61,8 +61,8 @@ def write(path: str | Path, mine: Path | None = None, tell: Callable[[str], None
     file is there already (it is left as it is); ValueError when nothing is solved yet, and
     ValueError or OSError as `progress.load` does or when the file cannot be written.
     """
-    path = Path(path)
-    if path.exists():
+    path = rows.named(path)
+    if os.path.lexists(path):
         raise FileExistsError(f"{path} is already there, and is left as it is: name a new file.")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(
@@ -83,7 +83,7 @@ def check_all(states: dict[str, dict], mine: Path, tell: Callable[[str], None]) 
         if states.get(one.key, {}).get("solved")
     }
     if not solved:
-        raise ValueError("No exercise is solved yet: a record needs at least one.")
+        raise ValueError("No exercise is solved yet: solve one, which a record needs.")
     tell(f"Checking {len(solved)} solved exercises anew. This takes a minute or two.")
 
     def check(number: str) -> list[Checked]:
@@ -268,7 +268,7 @@ def _run(programs: list[str], seconds: float) -> tuple[set[str], str, str]:
         try:
             states = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
             right = {key for key, state in states.items() if state.get("solved") is True}
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             right = set()
         return right, (folder / "said.txt").read_text("utf-8", errors="replace"), ended
 

@@ -14,11 +14,12 @@ import hashlib
 import json
 from pathlib import Path
 
-from mbm_lab import atomic, lessons, place
+from mbm_lab import atomic, lessons, place, rows
 
 
 def path() -> Path:
-    """`my_lessons/progress.json`, or the file that the variable MBM_PROGRESS names."""
+    """`my_lessons/progress.json`, or the file that the variable MBM_PROGRESS names. Raises
+    ValueError when there can be no such file."""
     return place.named("MBM_PROGRESS") or lessons.MY_LESSONS / "progress.json"
 
 
@@ -32,26 +33,25 @@ def load() -> dict[str, dict]:
     Raises ValueError when there is something else at this place (another program's file, a damaged
     one), OSError when it cannot be read (a folder, no permission).
     """
-    place = path()
+    file = path()
+    if kind := rows.kind_of(file):
+        raise IsADirectoryError(_is_no_file(file, kind))
     try:
-        text = place.read_bytes()
+        text = file.read_bytes()
     except FileNotFoundError:
         return {}
-    except IsADirectoryError as error:
-        raise IsADirectoryError(_is_a_folder(place)) from error
     except OSError as error:
-        if place.is_dir():  # Windows says that permission is denied
-            raise IsADirectoryError(_is_a_folder(place)) from error
         raise OSError(
-            f"{place} cannot be read ({error.strerror}): give yourself the right to read it, or "
+            f"{file} cannot be read ({error.strerror}): give yourself the right to read it, or "
             "let the variable MBM_PROGRESS name another file."
         ) from error
     try:
         states = json.loads(text.decode("utf-8-sig"))
+        json.dumps(states)  # what cannot be written again would be lost later
     except (ValueError, RecursionError):
-        raise ValueError(_damaged(place)) from None
+        raise ValueError(_damaged(file)) from None
     if not isinstance(states, dict) or not all(map(_is_state, states.values())):
-        raise ValueError(_damaged(place))
+        raise ValueError(_damaged(file))
     return states
 
 
@@ -60,6 +60,7 @@ def _is_state(state: object) -> bool:
     return (
         isinstance(state, dict)
         and type(state.get("tries", 0)) is int
+        and 0 <= state.get("tries", 0) < MOST_TRIES
         and all(type(state.get(name, False)) is bool for name in ("solved", "solution_seen"))
         and is_counts(state.get("mistakes", {}))
         and ("solved_on" not in state or _is_day(state["solved_on"]))
@@ -69,8 +70,12 @@ def _is_state(state: object) -> bool:
 def is_counts(mistakes: object) -> bool:
     """Whether this is {key of a mistake: how often it was said}."""
     return isinstance(mistakes, dict) and all(
-        type(count) is int and count > 0 for count in mistakes.values()
+        type(count) is int and 0 < count < MOST_TRIES for count in mistakes.values()
     )
+
+
+MOST_TRIES = 1_000_000
+"""Nobody tries an exercise so often; a larger number was not written by the course."""
 
 
 def _is_day(text: object) -> bool:
@@ -85,16 +90,16 @@ def mistake_key(sentence: str) -> str:
     return hashlib.sha256(" ".join(sentence.split()).encode()).hexdigest()[:12]
 
 
-def _damaged(place: Path) -> str:
+def _damaged(file: Path) -> str:
     return (
-        f"{place} is damaged, or the file of another program, so your progress cannot be read: "
+        f"{file} is damaged, or the file of another program, so your progress cannot be read: "
         "repair it, move it away to begin anew, or let the variable MBM_PROGRESS name another file."
     )
 
 
-def _is_a_folder(place: Path) -> str:
+def _is_no_file(file: Path, kind: str) -> str:
     return (
-        f"{place} is a folder, so your progress cannot be kept there: let the variable "
+        f"{file} is {kind}, so your progress cannot be kept there: let the variable "
         "MBM_PROGRESS name a file."
     )
 

@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from mbm_lab import __version__, atomic, exercises
+from mbm_lab import __version__, atomic, exercises, rows
 from mbm_lab.exercises import progress
 from mbm_lab.exercises.exercise import Choice, Exercise
 
@@ -23,9 +23,6 @@ KIND, FORM = "MBM Lab: exported progress", 1
 
 MOST_BYTES = 200_000
 """No exported file is larger."""
-
-MOST_TRIES = 1_000_000
-"""Nobody tries an exercise so often; a larger number was not written by the course."""
 
 STATE = {"tries", "solved", "solution_seen", "mistakes"}
 """All that is exported of an exercise."""
@@ -42,8 +39,8 @@ def export(path: str | Path | None = None) -> Path:
     it is); ValueError or OSError as `progress.load` does, and when the file cannot be written.
     """
     number = secrets.token_hex(8)
-    path = Path(path) if path else Path(f"mbm-progress-{number[:8]}.json")
-    if path.exists():
+    path = rows.named(path or f"mbm-progress-{number[:8]}.json")
+    if os.path.lexists(path):
         raise FileExistsError(f"{path} is already there, and is left as it is: name a new file.")
     content = {"kind": KIND, "form": FORM, "course": __version__, "number": number}
     content["exercises"] = _exported(progress.load())
@@ -114,6 +111,8 @@ def read(path: Path) -> Shared:
     """Reads an exported file. Raises ValueError with one sentence, which names the file, for
     whatever is not one; OSError when it cannot be read."""
     name = _printable(path.name)
+    if kind := rows.kind_of(path):
+        raise ValueError(f"{name} is {kind}, and no exported progress.")
     if path.is_file() and path.stat().st_size > MOST_BYTES:
         raise ValueError(f"{name} is too large to be exported progress.")
     try:
@@ -147,7 +146,7 @@ def _is_state(state: object) -> bool:
         progress.is_counts(said)
         and all(type(state.get(name, False)) is bool for name in ("solved", "solution_seen"))
         and type(tries) is int
-        and all(0 <= count < MOST_TRIES for count in (tries, *said.values()))
+        and 0 <= tries < progress.MOST_TRIES
     )
 
 
@@ -188,9 +187,9 @@ def summary(folder: str | Path) -> Summary:
     gets a sentence. Raises FileNotFoundError without the folder; ValueError when it holds no
     exported file.
     """
-    folder = Path(folder)
+    folder = rows.named(folder, "folder")
     if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}.")
+        raise FileNotFoundError(f"There is no folder {_printable(str(folder))}: check its name.")
     shared: dict[str, Shared] = {}
     left_out = []
     for path in _files(folder):
@@ -210,11 +209,15 @@ def summary(folder: str | Path) -> Summary:
             left_out.append(f"{where} has exercises that this course has not: they are left out.")
         shared[one.number] = one
     if not shared:
-        found = " ".join(["", *left_out])
-        raise ValueError(f"There is no exported progress in {folder}.{found}")
+        more = [f"And {len(left_out) - 3} more."] if len(left_out) > 3 else []
+        found = " ".join(["", *left_out[:3], *more])
+        raise ValueError(
+            f"There is no exported progress in {_printable(str(folder))}: put there what "
+            f"`mbm-lab exercises --export` writes.{found}"
+        )
     states = [one.exercises for one in shared.values()]
-    rows = [_row(label, one, states) for label, one in exercises.in_order().items()]
-    return Summary(len(shared), rows, left_out)
+    made = [_row(label, one, states) for label, one in exercises.in_order().items()]
+    return Summary(len(shared), made, left_out)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -294,17 +297,17 @@ def draw(of: Summary, path: str | Path) -> str:
     name does not end with .png, FileExistsError when the file is there already, OSError when it
     cannot be written.
     """
-    path = Path(path)
+    path = rows.named(path, "picture")
     if path.suffix.lower() != ".png":
         raise ValueError(f"The picture is a PNG file: name it so, as in {path.stem or 'room'}.png.")
     if path.exists():
         raise FileExistsError(f"{path} is already there, and is left as it is: name a new file.")
     tried = [row for row in of.rows if row.tried]
     most = sorted(tried, key=lambda row: (-row.stopped, -row.tried))[:MOST_BARS]
-    rows = [row for row in tried if row in most]
-    figure = _bars(of, rows)
+    bars = [row for row in tried if row in most]
+    figure = _bars(of, bars)
     _save(figure, path)
-    return _alt(of, rows)
+    return _alt(of, bars)
 
 
 def _bars(of: Summary, rows: list[Row]):

@@ -72,8 +72,13 @@ def serve(port: int | None = None, ip: str = "127.0.0.1", browser: bool = True) 
             """Says nothing of each visit."""
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as politely as on Ctrl+C
-    with ThreadingHTTPServer((ip, port), Handler) as server:
-        address = f"http://{'localhost' if ip == '127.0.0.1' else ip}:{port}/"
+    class Server(ThreadingHTTPServer):
+        address_family = lab.family(ip)
+
+    if lab.is_everywhere(ip):
+        print("Anybody in your network can open this page. Without --ip only this computer can.")
+    with Server((ip, port), Handler) as server:
+        address = f"http://{lab.in_url(ip)}:{port}/"
         print("\nThe page is at this address; if no browser shows it, open it yourself:")
         print(f"\n    {address}\n\nPress Ctrl+C here to end.", flush=True)
         if browser and lab.has_screen():

@@ -100,14 +100,18 @@ def judged(error: Exception, names: tuple[str, ...]) -> Ended:
 
 
 CURE = re.compile(
-    r"(?:^|[.:;,] |\b(?:or|and|then|to) )(?:(?:please|so|first|only|instead) )?"
-    r"(?:add|allow|ask|build|call|change|check|choose|close|convert|copy|cut|delete|divide|download|"
-    r"draw|export|fetch|fill|find|free|give|go|install|keep|leave|let|load|look|lower|make|mark|"
-    r"move|name|open|pass|put|record|remove|rename|repair|replace|resume|run|save|say|set|shorten|"
-    r"show|split|start|take|train|try|turn|type|unpack|update|use|wait|write)\b",
+    r"(?:^|[.:;,(] |\(|\b(?:or|and|then) )(?:(?:please|so|first|only|instead|either) )*"
+    r"(?:add|agree|allow|answer|ask|build|call|change|check|choose|close|connect|convert|copy|cut|"
+    r"delete|describe|divide|download|draw|encode|end|enter|export|fetch|fill|find|free|get|give|"
+    r"go|install|join|keep|leave|let|load|look|lower|make|mark|move|name|open|pass|press|put|raise|"
+    r"read|rebuild|record|reduce|remove|rename|repair|replace|restore|resume|run|save|say|"
+    r"see|select|send|set|share|shorten|show|shut|sign|sort|spell|split|start|swap|take|train|try|"
+    r"turn|type|unpack|update|use|wait|write)\b"
+    r"(?! (?:of|is|are|was|were|has|have|and|or|differs?|off)\b|[,.;:()-])"
+    r"|\bdid you mean |`(?:mbm-lab|make|pip|python|chmod|sudo|uv) ",
     re.I,
 )
-"""What to do: a sentence, or a part of one, that begins with a verb."""
+"""What to do: a sentence, or a part of one, that begins with a verb; or a command to type."""
 
 
 def contents(folder: Path) -> dict[str, bytes]:

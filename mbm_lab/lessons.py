@@ -61,7 +61,7 @@ def find_lesson(number: str | int, notebooks: Path = NOTEBOOKS) -> Path:
             return lesson
     numbers = [int(lesson.stem[:2]) for lesson in course_lessons(notebooks)]
     shown = number if str(number).strip() else f'"{number}"'
-    raise ValueError(f"There is no lesson {shown}: the lessons are {_runs(numbers)}.")
+    raise ValueError(f"There is no lesson {shown}: choose one of {_runs(numbers)}.")
 
 
 def _runs(numbers: list[int]) -> str:
@@ -88,7 +88,9 @@ def read_notebook(path: Path) -> NotebookNode:
     except wrong:
         whole = False
     if not whole:
-        raise ValueError(f"{path} is not a notebook that Jupyter can read.")
+        raise ValueError(
+            f"{path} is not a notebook that Jupyter can read: replace it by a whole copy."
+        )
     return notebook
 
 
@@ -220,7 +222,10 @@ def refresh(numbers: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> No
         print(f"{lesson.name}: running ...", flush=True)
         notebook = read_notebook(lesson)
         for name in (name for cell in notebook.cells for name in missing_data(cell.source)):
-            raise ValueError(f"{lesson.name} needs the data set {name} to store its outputs.")
+            raise ValueError(
+                f"{lesson.name} needs the data set {name} to store its outputs: type "
+                f"`mbm-lab data get {name}`."
+            )
         seconds = _execute(notebook, lesson)
         _check_outputs(notebook, lesson.name)
         write_note_minutes(notebook)
@@ -251,7 +256,8 @@ def _execute(notebook: NotebookNode, lesson: Path) -> float:
                 client.execute_cell(cell, index)
             except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
                 raise ValueError(
-                    f"{lesson.name}: this cell fails.\n\n{cell.source}\n\n{error}"
+                    f"{lesson.name}: this cell fails; mend it, and store the outputs again.\n\n"
+                    f"{cell.source}\n\n{error}"
                 ) from None
             seconds += time.perf_counter() - start
     return seconds
@@ -264,7 +270,8 @@ def _check_outputs(notebook: NotebookNode, name: str) -> None:
             if output.output_type == "error" or output.get("name") == "stderr":
                 said = output.get("text") or output.get("evalue")
                 raise ValueError(
-                    f"{name}: this cell shows an error or a warning.\n\n{cell.source}\n\n{said}"
+                    f"{name}: this cell shows an error or a warning; mend its cause, and store the "
+                    f"outputs again.\n\n{cell.source}\n\n{said}"
                 )
 
 

@@ -103,7 +103,7 @@ CURE = re.compile(
     r"(?:^|[.:;,(] |\(|\b(?:or|and|then) )(?:(?:please|so|first|only|instead|either) )*"
     r"(?:add|agree|allow|answer|ask|build|call|change|check|choose|close|connect|convert|copy|cut|"
     r"delete|describe|divide|download|draw|encode|end|enter|export|fetch|fill|find|free|get|give|"
-    r"go|install|join|keep|leave|let|load|look|lower|make|mark|move|name|open|pass|press|put|raise|"
+    r"go|install|join|keep|leave|let|load|look|lower|make|mark|mend|move|name|open|pass|press|put|raise|"
     r"read|rebuild|record|reduce|remove|rename|repair|replace|restore|resume|run|save|say|"
     r"see|select|send|set|share|shorten|show|shut|sign|sort|spell|split|start|swap|take|train|try|"
     r"turn|type|unpack|update|use|wait|write)\b"

@@ -313,7 +313,7 @@ def test_every_equation_of_the_course_can_be_converted(built):
 
 
 def test_an_equation_that_cannot_be_converted_is_named():
-    with pytest.raises(ValueError, match=r"\\unheard is unknown: a = \\unheard b"):
+    with pytest.raises(ValueError, match=r"\\unheard is unknown: write a = \\unheard b"):
         equations.mathml(r"a = \unheard b")
     with pytest.raises(ValueError, match="cannot be converted"):
         rendering.markdown(r"$$\frac{1}{$$")

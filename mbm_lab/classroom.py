@@ -57,7 +57,10 @@ def examine(learners: int = 1, hub: bool = False, stick: str | Path | None = Non
     that `make stick` has made. Raises ValueError when there are no learners.
     """
     if learners < 1:
-        raise ValueError("A classroom has at least one learner: --learners 12, for example.")
+        raise ValueError(
+            f"A classroom has at least one learner, and not {learners}: give --learners 12, for "
+            "example."
+        )
     seats = learners if hub else 0
     findings = [one for one in doctor.examine() if one.what not in ("disk", "memory")]
     checks: list[Callable[[], list[Finding]]] = [

@@ -62,7 +62,7 @@ def find_lesson(number: str | int, notebooks: Path = NOTEBOOKS) -> Path:
             return lesson
     numbers = [int(lesson.stem[:2]) for lesson in course_lessons(notebooks)]
     shown = rows.shown(str(number)) if str(number).strip() else f'"{number}"'
-    raise ValueError(f"There is no lesson {shown}: the lessons are {_runs(numbers)}; name one.")
+    raise ValueError(f"There is no lesson {shown}: choose one of {_runs(numbers)}.")
 
 
 def _runs(numbers: list[int]) -> str:
@@ -231,7 +231,10 @@ def refresh(numbers: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> No
         print(f"{lesson.name}: running ...", flush=True)
         notebook = read_notebook(lesson)
         for name in (name for cell in notebook.cells for name in missing_data(cell.source)):
-            raise ValueError(f"{lesson.name} needs the data set {name} to store its outputs.")
+            raise ValueError(
+                f"{lesson.name} needs the data set {name} to store its outputs: type "
+                f"`mbm-lab data get {name}`."
+            )
         seconds = _execute(notebook, lesson)
         _check_outputs(notebook, lesson.name)
         write_note_minutes(notebook)
@@ -262,7 +265,8 @@ def _execute(notebook: NotebookNode, lesson: Path) -> float:
                 client.execute_cell(cell, index)
             except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
                 raise ValueError(
-                    f"{lesson.name}: this cell fails.\n\n{cell.source}\n\n{error}"
+                    f"{lesson.name}: this cell fails; mend it, and store the outputs again.\n\n"
+                    f"{cell.source}\n\n{error}"
                 ) from None
             seconds += time.perf_counter() - start
     return seconds
@@ -275,7 +279,8 @@ def _check_outputs(notebook: NotebookNode, name: str) -> None:
             if output.output_type == "error" or output.get("name") == "stderr":
                 said = output.get("text") or output.get("evalue")
                 raise ValueError(
-                    f"{name}: this cell shows an error or a warning.\n\n{cell.source}\n\n{said}"
+                    f"{name}: this cell shows an error or a warning; mend its cause, and store the "
+                    f"outputs again.\n\n{cell.source}\n\n{said}"
                 )
 
 

@@ -62,7 +62,8 @@ def merge(origin: NotebookNode, yours: NotebookNode, course: NotebookNode) -> No
         nbformat.validate(merged)
     except Exception as error:  # nbdime asserts what it did not foresee
         raise ValueError(
-            f"The two versions cannot be merged ({type(error).__name__}); nothing was changed."
+            f"The two versions cannot be merged ({type(error).__name__}); nothing was changed: "
+            "take the course's version with `mbm-lab lessons --fresh NUMBER`, which keeps yours."
         ) from error
     return merged
 

@@ -308,7 +308,8 @@ class Server:
         host = request.headers.get("host", "").lower()
         name, _, port = host.rpartition(":") if re.search(r":\d+$", host) else (host, "", "80")
         if name.strip("[]") not in self.names or port != str(self.port):
-            raise Refused(421, f"This is not the address of the poll: open {self.pages_at}")
+            said = f"This is not the address of the poll: open {self.pages_at} instead."
+            raise Refused(421, said)
 
     def _check_origin(self, request: Request) -> None:
         """What changes something comes from the poll's own pages, as JSON; other sites' pages can

@@ -124,7 +124,8 @@ class Room:
         if len(self.devices) >= MOST_DEVICES:
             self._forget_the_silent(now)
         if len(self.devices) >= MOST_DEVICES:
-            raise Refused(503, f"The room is full: {MOST_DEVICES} telephones have joined.", wait=30)
+            said = f"The room is full, {MOST_DEVICES} telephones have joined: share a neighbour's."
+            raise Refused(503, said, wait=30)
         device = secrets.token_urlsafe(16)
         self.devices[device] = Device(seen=now)
         return device
@@ -246,7 +247,7 @@ class Room:
         if not _whole(asked.get("round")):
             raise Refused(400, "Say which round is meant, as a whole number.")
         if asked["round"] != self.number:
-            raise Refused(409, f"Round {self.number} is on now.")
+            raise Refused(409, f"Round {self.number} is on now: choose again.")
 
 
 def parsed(body: bytes) -> dict:

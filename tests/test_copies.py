@@ -553,7 +553,7 @@ def test_a_wrong_number_among_several_changes_nothing(course, monkeypatch, capsy
     for option in ("--fresh", "--merge"):
         assert __main__.main(["lessons", option, "00", "11"]) == 2
         assert capsys.readouterr().err == (
-            "mbm-lab: There is no lesson 11: the lessons are 00 to 01; name one.\n"
+            "mbm-lab: There is no lesson 11: choose one of 00 to 01.\n"
         )
     assert visible(mine) == ["00_one.ipynb", "01_two.ipynb"]
 

@@ -313,7 +313,7 @@ def test_every_equation_of_the_course_can_be_converted(built):
 
 
 def test_an_equation_that_cannot_be_converted_is_named():
-    with pytest.raises(ValueError, match=r"\\unheard is unknown: a = \\unheard b"):
+    with pytest.raises(ValueError, match=r"\\unheard is unknown: write a = \\unheard b"):
         equations.mathml(r"a = \unheard b")
     with pytest.raises(ValueError, match="cannot be converted"):
         rendering.markdown(r"$$\frac{1}{$$")
@@ -515,7 +515,7 @@ def test_a_view_or_lesson_that_is_not_there_is_one_sentence(two_views, tmp_path,
     assert views.main([str(tmp_path / "new"), "--only", "film"]) == 1
     assert views.main([str(tmp_path / "new"), "--lessons", "99"]) == 1
     said = capsys.readouterr().err.strip().split("\n")
-    assert said[0] == "There is no view film: the views are learner, site."
+    assert said[0] == "There is no view film: choose from learner, site."
     assert said[1].startswith("There is no lesson 99")
     assert list(tmp_path.iterdir()) == []
 

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def check_name(name: str) -> None:
     if not NAME.fullmatch(name) or not 2 <= len(name) <= LONGEST_NAME:
         raise ValueError(
             f"A name has 2 to {LONGEST_NAME} small letters a to z, digits, and single hyphens in "
-            "between, and begins with a letter: for example ann or ann-b."
+            "between, and begins with a letter: choose one such as ann or ann-b."
         )
     if name in RESERVED or name == INSTRUCTOR:
         raise ValueError("This name is reserved: choose another one.")
@@ -125,7 +125,7 @@ class Accounts:
         with self.lock:
             known = self.known()
             if name not in known:
-                raise ValueError(f"Nobody is called {name}: these are: {', '.join(sorted(known))}.")
+                raise ValueError(f"Nobody is called {name}: name one of {_listed(known)}.")
             self._write(known | {name: entry})
 
     def remove(self, name: str) -> None:
@@ -133,7 +133,7 @@ class Accounts:
         with self.lock:
             known = self.known()
             if name not in known:
-                raise ValueError(f"Nobody is called {name}.")
+                raise ValueError(f"Nobody is called {name}: name one of {_listed(known)}.")
             del known[name]
             self._write(known)
 
@@ -287,13 +287,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _listed(names: Iterable[str]) -> str:
+    """Names in a sentence."""
+    return ", ".join(sorted(names)) or "(there is none yet)"
+
+
 def _renew(accounts: Accounts, name: str) -> str:
     """Asks for a new password of a learner."""
-    if name not in accounts.known():
-        raise ValueError(f"Nobody is called {name}.")
+    if name not in (known := accounts.known()):
+        raise ValueError(f"Nobody is called {name}: name one of {_listed(known)}.")
     password = getpass.getpass(f"New password of {name}: ")
     if getpass.getpass("The same again: ") != password:
-        raise ValueError("These were two different passwords: nothing was changed.")
+        raise ValueError("These were two different passwords, so nothing was changed: try again.")
     accounts.change(name, password)
     return f"{name} signs in with the new password from now on."
 

@@ -27,12 +27,15 @@ def mathml(tex: str, display: bool = False) -> str:
     try:
         text = convert(tex.strip(), display="block" if display else "inline")
     except Exception as error:  # the converter has a class of error for each kind of mistake
-        raise ValueError(f"This equation cannot be converted: {tex.strip()} ({error})") from None
+        raise ValueError(
+            f"This equation cannot be converted ({error}): write {tex.strip()} otherwise."
+        ) from None
     element = ElementTree.fromstring(text.replace(f' xmlns="{NAMESPACE}"', ""))
     for part in element.itertext():
         if LEFT_OVER.match(part):
             raise ValueError(
-                f"This equation cannot be converted, because {part} is unknown: {tex.strip()}"
+                f"This equation cannot be converted, because {part} is unknown: write "
+                f"{tex.strip()} otherwise."
             )
     for raised in element.iter("msup"):
         if raised[1].text == PRIME:

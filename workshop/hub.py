@@ -71,7 +71,9 @@ class Hub:
                 return
             time.sleep(0.2)
         last = self.log.read_text(errors="replace").splitlines()[-8:]
-        raise RuntimeError("The hub did not start. Its log ends:\n" + "\n".join(last))
+        raise RuntimeError(
+            f"The hub did not start: look at its log, {self.log}.\n" + "\n".join(last)
+        )
 
     def end(self) -> None:
         """Ends it, all learners' servers, and whatever they left running."""

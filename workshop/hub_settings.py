@@ -127,10 +127,14 @@ def _secrets(environ: Mapping[str, str], folder: Path) -> tuple[str, str]:
             f"environment, or write both as NAME=value lines into {file} and `chmod 600` it."
         )
     if len(code) < SHORTEST_CODE:
-        raise ValueError(f"The room's code ({ROOM_CODE}) needs {SHORTEST_CODE} characters or more.")
+        raise ValueError(
+            f"The room's code ({ROOM_CODE}) needs {SHORTEST_CODE} characters or more: choose a "
+            "longer one."
+        )
     if len(password) < SHORTEST_PASSWORD:
         raise ValueError(
-            f"The instructor's password ({PASSWORD}) needs {SHORTEST_PASSWORD} characters or more."
+            f"The instructor's password ({PASSWORD}) needs {SHORTEST_PASSWORD} characters or more: "
+            "choose a longer one."
         )
     return code, password
 
@@ -158,7 +162,7 @@ def _number(environ: Mapping[str, str], name: str, standard: int, least: int, mo
     """The whole number that a variable gives."""
     text = environ.get(name) or str(standard)
     if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-        raise ValueError(f"{name} is {text!r}: it must be a whole number from {least} to {most}.")
+        raise ValueError(f"{name} is {text!r}: set it to a whole number from {least} to {most}.")
     return int(text)
 
 
@@ -174,8 +178,8 @@ def _check_address(settings: Settings) -> None:
     if not settings.root:
         raise ValueError(
             f"The address {settings.address} opens the server to other computers, and that needs "
-            "root (`sudo`), so that each learner is a Unix user: kernels of one Unix user can read "
-            "each other's files."
+            "root, so that each learner is a Unix user, for kernels of one Unix user can read each "
+            "other's files: start the hub with `sudo`."
         )
     if settings.certificate is None:
         raise ValueError(

@@ -147,8 +147,8 @@ def make_environment(folder):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode:
         raise Trouble(
-            "Python could not make an environment (on Debian and Ubuntu install python3-venv "
-            f"first). It said: {last_line(done.stdout)}"
+            f"Python could not make an environment in {target}: on Debian and Ubuntu, install "
+            f"python3-venv first. It said: “{last_line(done.stdout)}”."
         )
 
 
@@ -162,12 +162,15 @@ def install(folder, wheels):
         command + wheels, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     if done.returncode:
-        raise Trouble("pip could not install the course. It said: " + last_line(done.stdout))
+        raise Trouble(
+            f"pip could not install the course in {folder}: copy the stick again, or ask the "
+            f"instructor. It said: “{last_line(done.stdout)}”."
+        )
 
 
 def last_line(printed):
     lines = printed.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else "nothing."
+    return lines[-1] if lines else "nothing"
 
 
 if __name__ == "__main__":

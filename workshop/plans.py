@@ -443,7 +443,10 @@ def renewed(text: str, notebooks: Notebooks) -> str:
         before, found, after = text.partition(begin)
         _, ended, rest = after.partition(END)
         if not (found and ended):
-            raise ValueError(f"There is no place for the table “{name}” in the README.")
+            raise ValueError(
+                f"There is no place for the table “{name}” in the README: write the line {begin} "
+                f"there, and {END} below it."
+            )
         text = f"{before}{begin}\n\n{rows}\n\n{END}{rest}"
     return text
 

@@ -194,10 +194,12 @@ def _run_sphinx(source: Path, extra: Path, built: Path, whole: bool) -> None:
                      status=None, warning=said, freshenv=True)  # fmt: skip
         app.build()
     except SphinxError as error:
-        raise ValueError(f"Sphinx cannot make the web site: {error}") from error
+        raise ValueError(
+            f"Sphinx cannot make the web site: mend what it names. It says: “{error}”."
+        ) from error
     if app.statuscode or said.getvalue():
         mistakes = rendering.ANSI.sub("", said.getvalue()).strip()
-        raise ValueError(f"Sphinx finds a mistake in the lessons' text:\n{mistakes}")
+        raise ValueError(f"Sphinx finds a mistake in the lessons' text: mend it there.\n{mistakes}")
 
 
 def setup(app) -> dict[str, bool]:

@@ -90,7 +90,10 @@ def slides(notebook: NotebookNode) -> list[Slide]:
             found.append(Slide(_title(cell, mark), notes=notes))
             notes, step = [], 0
         elif kind == "fragment" and not found[1:]:
-            raise ValueError(f"A fragment continues a slide, and there is none yet: {cell.source}")
+            raise ValueError(
+                f"A fragment continues a slide, and there is none yet: mark the cell {cell.id} as "
+                f"a slide.\n{cell.source}"
+            )
         elif kind == "fragment":
             step += 1
         if kind in ("slide", "fragment"):
@@ -120,7 +123,10 @@ def _title(cell: NotebookNode, mark: dict) -> str:
             return "Predict"
         if heading := HEADING.search(cell.source):
             return heading[1]
-    raise ValueError(f"A slide needs a title; this cell's mark has none: {cell.source}")
+    raise ValueError(
+        f"A slide needs a title, and the mark of the cell {cell.id} has none: add one.\n"
+        f"{cell.source}"
+    )
 
 
 def _parts(cell: NotebookNode, mark: dict) -> list[Shown]:

@@ -111,7 +111,10 @@ def copy_course(to: Path) -> None:
     command = ["git", "ls-files", "-z"]
     done = subprocess.run(command, cwd=place.COURSE, capture_output=True, text=True)
     if done.returncode:
-        raise ValueError("A stick is made from a clone of the course, with git: this is none.")
+        raise ValueError(
+            f"A stick is made from a clone of the course, and {place.COURSE} is none: get one with "
+            "git."
+        )
     for name in filter(None, done.stdout.split("\0")):
         source = place.COURSE / name
         if source.is_file():  # one that was deleted is still known to git
@@ -143,7 +146,10 @@ def locked(system: str, python: str) -> list[str]:
         env=os.environ | oldest, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
-        raise ValueError(f"uv finds no packages for {system}, Python {python}: {done.stderr}")
+        raise ValueError(
+            f"uv finds no packages for {system}, Python {python}: name another Python or system.\n"
+            f"{done.stderr}"
+        )
     lines = [line.partition(";")[0].strip() for line in done.stdout.splitlines()]
     return [one for one in lines if one and not one.startswith((*FOR_GRAPHICS_CARDS, "#"))]
 
@@ -187,7 +193,10 @@ def _pip(*arguments: str) -> None:
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         said = errors[-1] if errors else done.stderr.strip()
-        raise ValueError(f"A package cannot be had. pip says: {said}")
+        raise ValueError(
+            f"A package cannot be had: connect this computer to the internet, and try again. pip "
+            f"says: “{said}”."
+        )
 
 
 # What a learner runs

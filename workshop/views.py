@@ -55,7 +55,7 @@ def build(folder: Path, only: list[str] | None = None, numbers: list[str] | None
     refuse_strange(folder)
     for name in only or ():
         if name not in VIEWS:
-            raise ValueError(f"There is no view {name}: the views are {', '.join(VIEWS)}.")
+            raise ValueError(f"There is no view {name}: choose from {', '.join(VIEWS)}.")
     chosen = [lessons.find_lesson(n) for n in numbers] if numbers else lessons.course_lessons()
     new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     try:

@@ -33,7 +33,7 @@ class KernelPlayground(Panel):
         if image.ndim != 2 or min(image.shape) < 3:
             raise ValueError(
                 f"KernelPlayground needs a grey picture (H, W) of at least 3 × 3 pixels, and got "
-                f"the shape {tuple(image.shape)}."
+                f"the shape {tuple(image.shape)}: pass one channel of a picture, such as image[0]."
             )
         self.image, self._moved_by_code = image, False
         self.numbers = [

@@ -93,8 +93,10 @@ class FusionPlayground(Still, anywidget.AnyWidget):
             cards = datasets.load_postcards("test")[:100]
             f, g = welcome.read(cards, *readers, vocabulary)
         if f is None or g is None or not len(cards) == len(f) == len(g):
+            counts = [None if one is None else len(one) for one in (cards, f, g)]
             raise ValueError(
-                "FusionPlayground needs one reading f and one reading g for each card."
+                f"FusionPlayground needs one reading f and one reading g for each card, and got "
+                f"cards, f and g of the lengths {counts}: pass all three, or none of them."
             )
         f, g = f.cpu(), g.cpu()
         self.cards = cards

@@ -97,7 +97,7 @@ class ComposePlayground(Panel):
             raise ValueError("α and β are both 0, so there is no query: move one of them.")
         others = len(self.vectors) - (alpha != 0)
         if others == 0:
-            raise ValueError("This is the only picture: with α = 0, words find it.")
+            raise ValueError("This is the only picture: set α to 0, and words find it.")
         tokens = retrieval.query_tokens(self.words.value, self.vocabulary)
         g = retrieval.text_vectors(self.model, tokens)
         query = retrieval.compose(self.vectors[card][None], g, alpha, beta)

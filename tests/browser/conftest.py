@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import symtable
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -15,6 +17,7 @@ from mbm_lab.bench import CHROMIUM
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update"]  # fmt: skip
+JITTER = Path(__file__).with_name("jitter.js")
 FAILURES = place.COURSE / "browser-failures"
 
 
@@ -172,8 +175,26 @@ def browser():
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        if seed := os.environ.get("MBM_JITTER"):
+            make_uneven(browser, int(seed))
         yield browser
         browser.close()
+
+
+def make_uneven(browser, seed: int) -> None:
+    """Lets whatever comes to its pages come late, and apart: as on a slow computer."""
+    script = JITTER.read_text(encoding="utf-8").replace("SEED", str(seed))
+    for name in ("new_context", "new_page"):
+        setattr(browser, name, _uneven(getattr(browser, name), script))
+
+
+def _uneven(make: Callable, script: str) -> Callable:
+    def made(**options):
+        one = make(**options)
+        one.add_init_script(script)
+        return one
+
+    return made
 
 
 @pytest.fixture(scope="module")

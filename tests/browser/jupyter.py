@@ -55,6 +55,17 @@ def eventually(page, check, seconds: float = 60):
     raise AssertionError(f"{check.__name__} was not true within {seconds} seconds")
 
 
+def assert_becomes(page, read, wanted, seconds: float = 60) -> None:
+    """Waits until what is read is what is wanted; what still differs in the end is shown."""
+    found = read()
+    for _ in range(int(seconds * 10)):
+        if found == wanted:
+            return
+        page.wait_for_timeout(100)
+        found = read()
+    assert found == wanted
+
+
 def panel_of(page, containing: str):
     """The last small widget whose line of text contains this."""
     return page.locator(f".mbm-panel:has(.mbm-line:has-text('{containing}'))").last

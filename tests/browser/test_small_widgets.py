@@ -17,6 +17,7 @@ from mbm_lab import (
     widgets,
 )
 from tests.browser.jupyter import (
+    assert_becomes,
     eventually,
     image_in,
     line_of,
@@ -33,11 +34,7 @@ every_page = pytest.mark.parametrize("name", ["widgets", "12_real_data"])
 
 def assert_shows(page, panel, mirror) -> None:
     """Words and pictures become those that this process computes for the same settings."""
-
-    def says_the_same():
-        return mirror.said == line_of(panel)
-
-    eventually(page, says_the_same)
+    assert_becomes(page, lambda: line_of(panel), mirror.said)
     for number, wanted in enumerate(shown_pictures(mirror)):
 
         def looks_the_same(number=number, wanted=wanted):
@@ -54,12 +51,32 @@ def shown_pictures(mirror) -> list[bytes]:
 def assert_moves(page, panel, moves, mirror) -> None:
     """Each move changes its slider; the mirror's slider of that name follows; both then agree."""
     for slider, name, move in moves:
-        before = shown_value(slider)
-        move()
-        assert shown_value(slider) != before
-        control = getattr(mirror, name)
-        control.value = type(control.value)(shown_value(slider))
+        assert_moved(page, slider, move)
+        assert_follows(page, panel, mirror, {name: slider})
         assert_shows(page, panel, mirror)
+
+
+def assert_moved(page, slider, move) -> None:
+    """A move changes what a slider says."""
+    before = shown_value(slider)
+    move()
+
+    def another_value():
+        return shown_value(slider) != before
+
+    eventually(page, another_value)
+
+
+def assert_follows(page, panel, mirror, sliders: dict) -> None:
+    """With its sliders where these are, the mirror says what is said there."""
+
+    def says_the_same():
+        for name, slider in sliders.items():
+            control = getattr(mirror, name)
+            control.value = type(control.value)(shown_value(slider))
+        return mirror.said == line_of(panel)
+
+    eventually(page, says_the_same)
 
 
 def test_every_number_of_the_kernel(lesson_page, watched):
@@ -68,18 +85,23 @@ def test_every_number_of_the_kernel(lesson_page, watched):
     mirror = widgets.KernelPlayground(image)
     panel = panel_of(page, "In the marked window")
     row, column = (panel.get_by_label(f"window: {name}") for name in ("row", "column"))
-    mirror.row.value, mirror.column.value = (int(shown_value(one)) for one in (row, column))
     boxes = panel.locator("input[type='number']")
     assert boxes.count() == 9
+
+    def kernel() -> list[list[float]]:
+        values = [float(boxes.nth(i).input_value()) for i in range(9)]
+        return [values[0:3], values[3:6], values[6:9]]
+
+    mirror.set(kernel())
+    assert_follows(page, panel, mirror, {"row": row, "column": column})
     for place in range(9):
         box = boxes.nth(place)
         before = float(box.input_value())
         for key in ("ArrowUp", "ArrowUp", "ArrowUp", "ArrowDown"):
             box.press(key)
-        assert float(box.input_value()) == before + 1
+        assert_becomes(page, lambda box=box: float(box.input_value()), before + 1)
         box.fill(str(place / 2 - 2.5))
-        values = [float(boxes.nth(i).input_value()) for i in range(9)]
-        mirror.set([values[0:3], values[3:6], values[6:9]])
+        mirror.set(kernel())
         assert_shows(page, panel, mirror)
     panel.get_by_role("button", name="outlines").click()
     mirror.set(widgets.PRESETS["outlines"])
@@ -90,9 +112,13 @@ def test_every_number_of_the_kernel(lesson_page, watched):
         (row, "row", lambda: row.press("ArrowRight")),
     )
     assert_moves(page, panel, moves, mirror)
-    products = panel.locator(".mbm-products td").all_text_contents()
     total = float(re.search(r" = (\S+)\. In the whole", line_of(panel))[1])
-    assert sum(float(one.split("= ")[1]) for one in products) == pytest.approx(total, abs=0.05)
+
+    def sum_of_products():
+        products = panel.locator(".mbm-products td").all_text_contents()
+        return sum(float(one.split("= ")[1]) for one in products)
+
+    assert_becomes(page, sum_of_products, pytest.approx(total, abs=0.05))
 
 
 def test_a_sentence_word_by_word(lesson_page, watched):
@@ -126,9 +152,7 @@ def test_the_learning_rate(lesson_page, watched):
         lambda: pull(page, rate, -150),
         lambda: pull(page, rate, 400),
     ):
-        before = shown_value(rate)
-        move()
-        assert shown_value(rate) != before
+        assert_moved(page, rate, move)
         mirror.rate.value = 10 ** float(rate.input_value())
         assert f"{mirror.rate.value:.3f}" == rate.get_attribute("aria-valuetext")
         assert_shows(page, panel, mirror)
@@ -142,7 +166,7 @@ def test_the_next_word(lesson_page, watched):
     mirror = widgets.NextWordPlayground(*stored.load("captioner"), images)
     panel = panel_of(page, "After “")
     count, card = (panel.get_by_label(name) for name in ("words written", "card"))
-    mirror.card.value = int(shown_value(card))
+    assert_follows(page, panel, mirror, {"card": card, "count": count})
     moves = (
         (count, "count", lambda: count.press("ArrowRight")),
         (card, "card", lambda: pull(page, card, -120)),
@@ -155,13 +179,19 @@ def test_the_next_word(lesson_page, watched):
 def assert_finds(page, panel, mirror) -> None:
     """The pictures under the words are those of this process, with the same titles and frames."""
     assert_shows(page, panel, mirror)
-    shown = panel.locator(".mbm-found").evaluate("one => one.outerHTML")
-    captions = re.findall(r"<b>(.*?)</b> (.*?)</figcaption>", shown)
-    assert captions == re.findall(r"<b>(.*?)</b> (.*?)</figcaption>", mirror.figures.value)
-    assert panel.locator(".mbm-fulfilled").count() == len(mirror.fulfilled)
-    assert re.findall(r"base64,([^'\"]+)", shown) == re.findall(
-        r"base64,([^'\"]+)", mirror.figures.value
+    found = panel.locator(".mbm-found")
+    assert_becomes(  # they come after the words
+        page,
+        lambda: captions_and_pictures(found.evaluate("one => one.outerHTML")),
+        captions_and_pictures(mirror.figures.value),
     )
+    assert_becomes(page, panel.locator(".mbm-fulfilled").count, len(mirror.fulfilled))
+
+
+def captions_and_pictures(figures: str) -> tuple[list, list]:
+    """The titles and captions in a piece of HTML, and its pictures."""
+    captions = re.findall(r"<b>(.*?)</b> (.*?)</figcaption>", figures)
+    return captions, re.findall(r"base64,([^'\"]+)", figures)
 
 
 def test_this_card_but(lesson_page, watched):
@@ -180,7 +210,7 @@ def test_this_card_but(lesson_page, watched):
         '*stored.load("dual_encoder"), gallery, gallery_features)\nplayground',
     )
     panel = panel_of(page, " finds: ")
-    eventually(page, lambda: mirror.said == line_of(panel))
+    assert_shows(page, panel, mirror)
     alpha, beta, card = (panel.get_by_label(name, exact=True) for name in ("α", "β", "card"))
     moves = (
         (alpha, "alpha", lambda: alpha.press("ArrowRight")),
@@ -205,8 +235,12 @@ def test_a_weight_of_0_says_that_typed_words_do_not_count(lesson_page, watched):
     panel.get_by_label("β", exact=True).press("Home")
     panel.get_by_label("words").fill("happy")
     said = "“happy” finds: "
-    eventually(page, lambda: said in line_of(panel))
-    assert line_of(panel).endswith("β = 0: the words do not count; move β.")
+
+    def words_do_not_count():
+        line = line_of(panel)
+        return said in line and line.endswith("β = 0: the words do not count; move β.")
+
+    eventually(page, words_do_not_count)
     panel.get_by_label("β", exact=True).press("End")
     eventually(page, lambda: "do not count" not in line_of(panel))
 
@@ -223,7 +257,7 @@ def test_a_film_frame_by_frame(lesson_page, watched):
         (seen, "seen", lambda: pull(page, seen, -150)),
         (film, "film", lambda: film.press("ArrowRight")),
     )
-    mirror.seen.value = int(shown_value(seen))
+    assert_follows(page, panel, mirror, {"seen": seen, "film": film})
     assert_moves(page, panel, moves, mirror)
 
 
@@ -258,9 +292,8 @@ def test_real_digits_follow_alpha_and_beta(lesson_page, watched):
         (pair, 3, lambda: pull(page, pair, 100)),
         (alpha, 1, lambda: pull(page, alpha, -400)),
     ):
-        before, old = shown_value(slider), image_in(panel, 1)
-        move()
-        assert shown_value(slider) != before
+        old = settled_image(page, panel, 1)
+        assert_moved(page, slider, move)
 
         def text_follows_slider(slider=slider, group=group):
             said = found.search(line_of(panel))
@@ -278,13 +311,26 @@ def test_real_digits_follow_alpha_and_beta(lesson_page, watched):
     assert shares[4] == pytest.approx(0.1, abs=0.06)  # with neither it is chance
 
 
+def settled_image(page, panel, number: int):
+    """A picture that has stood still for half a second."""
+    shown = []
+
+    def stands_still():
+        shown.append(image_in(panel, number))
+        page.wait_for_timeout(500)
+        return same_picture(shown[-1], image_in(panel, number))
+
+    eventually(page, stands_still)
+    return shown[-1]
+
+
 def test_arrow_keys_move_the_slider_and_not_jupyterlabs_cells(lesson_page, watched):
     page = watched(lesson_page("widgets"))
     seen = panel_of(page, " frames: ").get_by_label("frames seen")
     seen.press("Home")
     for key in ("ArrowUp", "ArrowUp", "ArrowDown", "ArrowUp"):
         seen.press(key)
-    assert shown_value(seen) == 4
+    assert_becomes(page, lambda: shown_value(seen), 4)
     assert seen.evaluate("one => one === document.activeElement")
 
 
@@ -350,6 +396,6 @@ def test_nothing_is_cut_off_in_a_narrow_window(lesson_page, watched, name):
             page.locator(".mbm-panel").last.scroll_into_view_if_needed()
             page.wait_for_timeout(400)
             assert page.locator(".mbm-panel").count() > 0
-            assert page.evaluate(FAULTS) == [], where
+            assert_becomes(page, lambda where=where: (where, page.evaluate(FAULTS)), (where, []))
     finally:
         page.set_viewport_size(before)

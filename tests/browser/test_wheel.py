@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mbm_lab import lab, place
-from tests.browser.jupyter import code_cells, run_all
+from tests.browser.jupyter import code_cells, eventually, run_all
 
 pytestmark = [
     pytest.mark.slow,
@@ -106,7 +106,7 @@ def test_the_course_unfolds_and_lesson_00_runs_in_jupyterlab(
         page = watched(open_page(re.search(r"http://\S+", said)[0]))
         run_all(page, cells=len(code_cells(mine / "my_lessons" / "00_welcome.ipynb")))
         picture = page.locator(".jp-MarkdownOutput img").first
-        assert picture.evaluate("one => one.naturalWidth") > 0
+        eventually(page, lambda: picture.evaluate("one => one.naturalWidth") > 0)
     finally:
         server.terminate()
         server.communicate(timeout=60)

@@ -14,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from mbm_lab import lessons
 from tests.browser import pages
+from tests.browser.jupyter import assert_becomes
 from tests.browser.looks import wider_than_the_screen
 from workshop import rendering, views
 
@@ -162,6 +163,7 @@ def test_the_search_finds_a_word_and_its_page_opens(opened, built, served, how):
     link = page.locator("#search-results ul.search a").first
     link.wait_for()
     link.click()
+    page.wait_for_url(re.compile(r"/site/(?!search)"))
     page.wait_for_selector("article h1")
     assert "gradient" in page.inner_text("article").lower()
     assert quiet(seen, home)
@@ -186,6 +188,8 @@ def test_the_speaker_sees_the_notes_in_a_second_window(opened, built):
     try:
         notes = speaker.locator(".speaker-controls-notes")
         notes.filter(has_text="For the instructor").wait_for()
+        for frame in speaker.frames:  # the slides in it: an end while they load is a failure
+            frame.wait_for_load_state()
         page.keyboard.press("ArrowRight")
         page.wait_for_function("Reveal.getIndices().h === 1")
     finally:
@@ -198,9 +202,10 @@ def test_slides_can_be_printed_one_on_a_page(opened):
     page.wait_for_function("window.Reveal?.isReady()")
     slides = page.locator(".slides > section").count()
     page.goto(page.url.partition("#")[0] + "?view=print")
-    page.wait_for_function("document.querySelectorAll('.pdf-page').length")
-    assert page.locator(".pdf-page").count() >= slides
-    assert page.evaluate(
+    page.wait_for_function(
+        "least => document.querySelectorAll('.pdf-page').length >= least", arg=slides
+    )
+    page.wait_for_function(
         """[...document.querySelectorAll(".pdf-page .slide")].every(
             (one) => one.scrollWidth <= 1280 && one.scrollHeight <= 720)"""
     )
@@ -256,8 +261,8 @@ def test_each_check_sees_a_fault_that_is_put_into_a_page(opened, built, tmp_path
     assert len(pages.bare_equations(page)) == 2
     assert len(pages.unshown_pictures(page)) == 1
     assert seen.outside(folder.as_uri()) == ["https://cdn.invalid/require.js"]
-    assert len(seen.failed) == 2
-    assert any("nothing" in one for one in seen.said)
+    assert_becomes(page, lambda: len(seen.failed), 2)
+    assert_becomes(page, lambda: any("nothing" in one for one in seen.said), True)
     with telephone(page):
         page.set_content("<div style='width: 500px; background: red'>wide</div>")
         assert len(wider_than_the_screen(page)) == 1

@@ -316,15 +316,20 @@ RAW = re.compile(
 """What only a programmer reads."""
 
 CURE = re.compile(
-    r"(?:^|[.:;,(] |\b(?:or|and|then) )(?:(?:please|so|first|only|instead) )?`?"
-    r"(?:add|allow|ask|begin|bring|build|call|change|check|choose|close|convert|copy|correct|cut|"
-    r"delete|divide|download|draw|export|fetch|fill|find|free|give|go|install|keep|leave|let|load|"
-    r"look|lower|make|mark|mbm-lab|move|name|open|pass|put|raise|rebuild|record|remove|rename|"
-    r"repair|replace|restore|resume|retrain|run|save|say|set|shorten|show|split|start|take|train|"
-    r"try|turn|type|unpack|update|use|wait|write)\b",
+    r"(?:^|[.:;,(] |\(|\b(?:or|and|then) )(?:(?:please|so|first|only|instead|either) )*`?"
+    r"(?:add|agree|allow|answer|ask|begin|bring|build|call|change|check|choose|close|"
+    r"connect|convert|copy|correct|cut|delete|describe|divide|download|draw|encode|"
+    r"end|enter|export|fetch|fill|find|free|get|give|go|install|join|keep|leave|"
+    r"let|load|look|lower|make|mark|mend|move|name|open|pass|press|put|raise|"
+    r"read|rebuild|record|reduce|remove|rename|repair|replace|restore|resume|"
+    r"retrain|run|save|say|see|select|send|set|share|shorten|show|shut|sign|sort|"
+    r"spell|split|start|swap|take|train|try|turn|type|unpack|update|use|wait|"
+    r"write)\b"
+    r"(?! (?:of|is|are|was|were|has|have|and|or|differs?|off)\b|[,.;:()-])"
+    r"|\bdid you mean |`(?:mbm-lab|make|pip|python|chmod|sudo|uv) ",
     re.I,
 )
-"""What to do: a sentence, or a part of one, that begins with a verb."""
+"""What to do: a sentence, or a part of one, that begins with a verb; or a command to type."""
 
 
 # --- What the user has at hand

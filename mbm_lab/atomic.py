@@ -56,12 +56,13 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     before it gets its name, so that a power cut leaves no empty file.
     """
     path = Path(path)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    real = Path(os.path.realpath(path))  # a link stays a link
+    part = real.with_name(f"{real.name}.{os.getpid()}.part")
     try:
         write(part)
         with part.open("rb+") as written:
             os.fsync(written.fileno())
-        os.replace(part, path)
+        os.replace(part, real)
     except (OSError, RuntimeError) as error:  # PyTorch and zip files raise the second
         if os.path.isdir(path):
             raise IsADirectoryError(

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mbm_lab import atomic, datasets, downloads, preprocessing, rows
+from mbm_lab import atomic, datasets, downloads, preprocessing, rows, tables
 
 # --- A folder of pictures and captions
 
@@ -498,7 +498,7 @@ class Album:
     def subset(self, indices: Sequence[int] | Tensor) -> Album:
         """The pictures at these indices, in this order. Raises TypeError or ValueError when these
         are no whole numbers, or no such pictures are here."""
-        places = rows.places(indices, len(self), "pictures")
+        places = tables.places(indices, len(self), "pictures")
         return Album(
             [self.names[i] for i in places.tolist()],
             self.images[places],

@@ -447,14 +447,14 @@ class MultimodalModel(nn.Module):
         known = list(self.encoders)
         for name in inputs:
             if name not in known:
-                raise ValueError(
+                raise arguments.ArgumentError(
                     f'This model has no modality "{name}": it has {" and ".join(known)}. '
                     "Leave it out, or check its name."
                 )
         features = {name: self.encoders[name](inputs[name]) for name in known if name in inputs}
         missing = [name for name in known if name not in inputs]
         if missing and (self.modality_dropout == 0 or not features):
-            raise ValueError(
+            raise arguments.ArgumentError(
                 f'The modality "{missing[0]}" is missing: this model reads {" and ".join(known)}. '
                 "Pass it, or train with modality_dropout so that the model learns to do without."
             )

@@ -177,6 +177,7 @@ def named(function: object) -> str:
     if name is None:  # an object that can be called
         held = {n: plain(v) for n, v in sorted(vars(function).items()) if _is_plain(v)}
         return f"{type(function).__qualname__}({held or ''})"
+    name = name.rsplit("<locals>.")[-1].replace("<lambda>", "a lambda")
     return f"{name}{_code_of(function, ' (code {})')}"
 
 
@@ -289,7 +290,8 @@ def digest(*values: object) -> str:
 
 def _add(sha: Any, value: object) -> None:
     if isinstance(value, Tensor):
-        sha.update(f"tensor {value.dtype} {tuple(value.shape)};".encode())
+        learns = " learns" * value.requires_grad
+        sha.update(f"tensor {value.dtype} {tuple(value.shape)}{learns};".encode())
         sha.update(_bytes(value))
     elif isinstance(value, dict):
         sha.update(f"dict {len(value)};".encode())

@@ -21,11 +21,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 csv.field_size_limit(2**31 - 1)  # else a text of more than 131,072 letters is "an error"
 
@@ -117,33 +114,6 @@ def kind_of(path: str | Path) -> str | None:
         if is_one(mode):
             return words
     return "a device"
-
-
-def places(indices: Sequence[int], count: int, what: str) -> Tensor:
-    """Indices of some of `count` things as a (N,) tensor of whole numbers, none of them negative;
-    a (count,) bool tensor is true at those that are meant. what: a word for the things.
-
-    Raises TypeError for what is no list of whole numbers, ValueError for one that is out of range.
-    """
-    import torch  # lessons and progress need names of files, and no tensors
-
-    try:
-        found = torch.as_tensor(indices)
-        found = found.long() if found.numel() == 0 else found
-        if found.ndim != 1 or found.is_floating_point() or found.is_complex():
-            raise TypeError
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(
-            f"{shown(repr(indices))} are no places of {what}: give a list of whole numbers."
-        ) from None
-    if found.dtype == torch.bool:
-        if len(found) != count:
-            raise ValueError(f"There are {count} {what}, not {len(found)}: give a mask of {count}.")
-        return found.nonzero()[:, 0]
-    found = found.long()
-    for one in found[(found < -count) | (found >= count)][:1].tolist():
-        raise ValueError(f"There is no {one} among {count} {what}: give places from 0 on.")
-    return found % count if count else found
 
 
 # --- From bytes to text

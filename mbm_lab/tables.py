@@ -87,13 +87,38 @@ class Table:
 
     def subset(self, indices: Sequence[int] | Tensor) -> Table:
         """The rows at these indices (or where a (N,) bool tensor is true), in this order."""
-        places = rows.places(indices, len(self), "rows")
+        chosen = places(indices, len(self), "rows")
         lists = {name: getattr(self, name) for name in
                  ("names", "lines", "images", "texts", "sounds", "clips", "groups")}  # fmt: skip
         tensors = {name: getattr(self, name) for name in ("numbers", "target")}
-        taken = {n: v and [v[i] for i in places.tolist()] for n, v in lists.items()}
-        taken |= {n: None if v is None else v[places] for n, v in tensors.items()}
+        taken = {n: v and [v[i] for i in chosen.tolist()] for n, v in lists.items()}
+        taken |= {n: None if v is None else v[chosen] for n, v in tensors.items()}
         return replace(self, **taken)
+
+
+def places(indices: Sequence[int], count: int, what: str) -> Tensor:
+    """Indices of some of `count` things as a (N,) tensor of whole numbers, none of them negative;
+    a (count,) bool tensor is true at those that are meant. what: a word for the things.
+
+    Raises TypeError for what is no list of whole numbers, ValueError for one that is out of range.
+    """
+    try:
+        found = torch.as_tensor(indices)
+        found = found.long() if found.numel() == 0 else found
+        if found.ndim != 1 or found.is_floating_point() or found.is_complex():
+            raise TypeError
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"{rows.shown(repr(indices))} are no places of {what}: give a list of whole numbers."
+        ) from None
+    if found.dtype == torch.bool:
+        if len(found) != count:
+            raise ValueError(f"There are {count} {what}, not {len(found)}: give a mask of {count}.")
+        return found.nonzero()[:, 0]
+    found = found.long()
+    for one in found[(found < -count) | (found >= count)][:1].tolist():
+        raise ValueError(f"There is no {one} among {count} {what}: give places from 0 on.")
+    return found % count if count else found
 
 
 def load_table(

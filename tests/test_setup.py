@@ -452,7 +452,7 @@ def test_doctor_finds_nothing_wrong_here():
         (FileNotFoundError("There is no such folder."), "There is no such folder."),
         (
             PermissionError(13, "Permission denied", "here"),
-            "here cannot be used (Permission denied): check the name, or choose another place.",
+            "Permission denied (here): allow yourself to use it, or name another.",
         ),
     ],
 )

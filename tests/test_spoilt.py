@@ -49,7 +49,7 @@ def test_the_statistics_of_batch_normalisation_come_back_too():
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1), nn.Flatten(0))
     x, y = small_task()
     x[99] = math.nan
-    with pytest.raises(ValueError, match="became nan in epoch 1.*those before training back"):
+    with pytest.raises(ValueError, match="hold nan in example 99"):
         training.fit(model, x, y, MSE, progress=False)
     assert torch.equal(model[1].running_mean, torch.zeros(4))
     assert model[1].num_batches_tracked == 0

@@ -96,7 +96,7 @@ def campaign(seed: int = 0) -> Iterator[Fault]:
 def modules() -> list[str]:
     """The modules of this folder that hold faults."""
     names = sorted(one.name for one in pkgutil.iter_modules(__path__))
-    others = ("_", "test_", "conftest", "kills")
+    others = ("_", "test_", "conftest")
     return [name for name in names if not name.startswith(others)]
 
 

@@ -226,7 +226,7 @@ WRITERS = [
     Writer("fit(checkpoint=…)", _fit, (1, 2, 3, 4, 5), (0, 100, 1000),
            own=(r"run(/(state\.pt|(last|best)_epoch_\d+\.safetensors))?",)),
     Writer("postcards.build", lambda f: _draw_postcards(f, postcards.build),
-           (1, 2, 3, 5, 8, 13), (0, 300, 2000)),
+           (1, 2, 3, 5, 8, 13), (0, 300, 1000)),
     Writer("mbm-lab postcards",
            lambda f: _draw_postcards(f, lambda out: command("postcards", "--out", out)),
            (1, 4, 9), (0, 300)),

@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mbm_lab import place
 from tests.faults import BYSTANDERS, Fault, contents
 
 KILLS = 10
@@ -41,7 +42,7 @@ def faults(seed: int) -> Iterator[Fault]:
 def ended(seed: int) -> list[str]:
     """How each kill ended, and last the ends at file operations, from a process of its own."""
     command = [sys.executable, "-m", "tests.faults.kills", str(KILLS), "--seed", str(seed)]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True)
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, cwd=place.COURSE)
     if done.returncode:
         return [done.stderr[-400:]] * (KILLS + 1)
     return json.loads(done.stdout.splitlines()[-1])

@@ -79,7 +79,7 @@ class Checkpoint:
 
     # --- Beginning
 
-    def begin(self, epochs: int, example: tuple[Any, Any] | None = None) -> None:
+    def begin(self, example: tuple[Any, Any] | None = None) -> None:
         """Begins a run in a folder that holds none.
 
         example: inputs and targets as the model will see them, for a probe, where it is known.

@@ -97,6 +97,20 @@ def of_data(data: object, what: str) -> Words:
     }
 
 
+def of_run(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: object,
+    inputs: object,
+    targets: object,
+    val: object,
+) -> Words:
+    """Everything but the numbers that `training.fit` is given. optimizer: fresh, since a schedule
+    changes its options."""
+    data = of_training_data(inputs, targets, val)
+    return of_optimizer(optimizer) | of_loss(loss) | data | of_model(model)
+
+
 def of_training_data(inputs: object, targets: object, val: object) -> Words:
     """What a run learns from, and on what it is measured."""
     if targets is None:

@@ -267,17 +267,16 @@ def fit(
             inputs, targets = to_device(inputs, there), targets.to(there)
             count, steps = len(targets), len(batch_sizes(len(targets), batch_size)) * epochs
         optimizer = optimizer(model.parameters(), lr=learning_rate)
-        fresh = identity.of_optimizer(optimizer)
+        if checkpoint is not None:
+            recipe = {"cards": count, "batch_size": batch_size, "learning_rate": learning_rate,
+                      "seed": seed, "steps": steps if one_cycle else None,
+                      "clip_norm": clip_norm, "augment": identity.named(augment)}  # fmt: skip
+            recipe |= identity.of_run(model, optimizer, loss, inputs, targets, val)
         schedule = None
         if one_cycle and steps > 0:
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps)
         history, best, files = History(), None, None
         if checkpoint is not None:
-            recipe = {"cards": count, "batch_size": batch_size, "learning_rate": learning_rate,
-                      "seed": seed, "steps": steps if one_cycle else None,
-                      "clip_norm": clip_norm, "augment": identity.named(augment), **fresh,
-                      **identity.of_loss(loss), **identity.of_training_data(inputs, targets, val),
-                      **identity.of_model(model)}  # fmt: skip
             files = Checkpoint(
                 Path(checkpoint).expanduser(), recipe, model, optimizer, schedule, generator, loss,
                 tuple(data for data in (inputs, val) if isinstance(data, DataLoader)),
@@ -287,7 +286,7 @@ def fit(
         good = LastGood(model, len(history.train_loss))
         if files is not None and not resume:
             as_it_is = targets is not None and augment is None
-            files.begin(epochs, (inputs, targets) if as_it_is else None)
+            files.begin((inputs, targets) if as_it_is else None)
         start = time.perf_counter() - history.seconds
         epochs_left = range(len(history.train_loss), epochs)
         bar = tqdm(epochs_left, "epochs", disable=not progress, leave=False)
@@ -323,6 +322,10 @@ def fit(
                     files.save(history, best, good.weights)
             if patience is not None and best is not None:
                 model.load_state_dict(best)
+        except arguments.ArgumentError as error:
+            if len(history.train_loss) > epochs_left.start:  # what it has learned is not given up
+                raise ValueError(f"{error} {good.put_back()}") from error
+            raise
         finally:
             bar.close()
             model.eval()

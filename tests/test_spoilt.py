@@ -70,3 +70,28 @@ def test_training_goes_on_at_a_lower_rate():
     with pytest.raises(ValueError, match="than 1e[+]30 or shorter gradients"):
         train(model, learning_rate=1e30, optimizer=torch.optim.SGD)
     assert train(model).train_loss == train(clean).train_loss
+
+
+def test_a_batch_that_cannot_be_used_costs_no_more_than_its_epoch():
+    """The third epoch brings a batch of another form: what two epochs learned stays."""
+
+    class Odd(torch.utils.data.IterableDataset):
+        taken = 0
+
+        def __iter__(self):
+            self.taken += 1
+            x, y = small_task()
+            yield from zip(x, y[:, None] if self.taken == 3 else y, strict=True)
+
+    def learned(epochs: int, data: object) -> nn.Module:
+        model = small_model()
+        loader = torch.utils.data.DataLoader(data, batch_size=25)
+        training.fit(model, loader, loss=MSE, epochs=epochs, progress=False)
+        return model
+
+    two = learned(2, Odd())
+    model = small_model()
+    loader = torch.utils.data.DataLoader(Odd(), batch_size=25)
+    with pytest.raises(ValueError, match=r"\(25, 1\).*the model has those of epoch 2 back"):
+        training.fit(model, loader, loss=MSE, epochs=5, progress=False)
+    assert same(model, two)

@@ -318,6 +318,7 @@ function instructor(home) {
   plane.show(-9, -9, []); // the instructor has no dot
 
   async function lead(what, send) {
+    if (!state) return; // a stranger's page, which says so already
     try {
       show(await ask(`/room/${what}`, { round: state.round, ...send }, headers()));
     } catch (refused) {
@@ -326,6 +327,7 @@ function instructor(home) {
   }
 
   function show(news) {
+    if (news.version < (state?.version ?? 0)) return; // an answer that comes late
     const another = news.round !== state?.round;
     state = news;
     trouble.textContent = "";

@@ -129,13 +129,13 @@ def places(indices: Sequence[int], count: int, what: str) -> Tensor:
 
     try:
         found = torch.as_tensor(indices)
-        found = found.long() if found.numel() == 0 else found
-        if found.ndim != 1 or found.is_floating_point() or found.is_complex():
-            raise TypeError
     except (TypeError, ValueError, RuntimeError):
+        found = torch.zeros(())  # no list
+    found = found.long() if found.numel() == 0 else found
+    if found.ndim != 1 or found.is_floating_point() or found.is_complex():
         raise TypeError(
             f"{shown(repr(indices))} are no places of {what}: give a list of whole numbers."
-        ) from None
+        )
     if found.dtype == torch.bool:
         if len(found) != count:
             raise ValueError(f"There are {count} {what}, not {len(found)}: give a mask of {count}.")

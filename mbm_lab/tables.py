@@ -694,7 +694,8 @@ def _build(
         if len(wrong) == len(values):
             raise ValueError(
                 f'No value of the column "{column}" is the name of a {WORDS[role]} in '
-                f"{sheet.folder}; line {sheet.lines[0]}: {wrong[0]}."
+                f"{sheet.folder} (line {sheet.lines[0]}: {wrong[0]}): check the names and the "
+                "folder, or choose another column."
             )
         for at, one in enumerate(found[role]):
             if isinstance(one, str):
@@ -714,7 +715,7 @@ def _build(
         why = f" The first: {notes[-1]}" if gone and notes else ""
         raise ValueError(
             f"{sheet.file} has {len(kept)} whole rows{gone}, and at least {fewest} are needed to "
-            f"learn from some and to test on others: add rows.{why}"
+            f"learn from some and to test on others.{why} Add rows."
         )
 
     def keep(values: list | None) -> list | None:

@@ -780,14 +780,9 @@ def _loss_explained(output: object, target: Tensor) -> Iterator[None]:
             raise
         held = f" of {len(output)} things" if isinstance(output, tuple | list) else ""
         raise ArgumentError(
-            f"The model returns {kind(output)}{held}, and the loss cannot use it "
-            f"({_short(error)}): let forward return one tensor, or write a loss that takes it "
-            "apart."
+            f"The model returns {kind(output)}{held}, and the loss cannot use it: let its forward "
+            "return one tensor, or write a loss that takes it apart."
         ) from error
-
-
-def _short(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:120].rstrip(". ")
 
 
 class Meeting(TorchFunctionMode):

@@ -780,7 +780,7 @@ def _loss_explained(output: object, target: Tensor) -> Iterator[None]:
             raise
         held = f" of {len(output)} things" if isinstance(output, tuple | list) else ""
         raise ArgumentError(
-            f"The model returns {kind(output)}{held}, and the loss cannot use it: let forward "
+            f"The model returns {kind(output)}{held}, and the loss cannot use it: let its forward "
             "return one tensor, or write a loss that takes it apart."
         ) from error
 

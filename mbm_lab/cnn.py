@@ -74,7 +74,8 @@ def _check_convolution(
         )
     if stride < 1 or padding < 0:
         raise ValueError(
-            f"stride must be at least 1 and padding at least 0; they are {stride} and {padding}."
+            "stride must be at least 1 and padding at least 0; they are "
+            f"{stride} and {padding}: give larger numbers."
         )
     if any(x.shape[d] + 2 * padding < weight.shape[d] for d in (-2, -1)):
         raise ValueError(
@@ -84,7 +85,7 @@ def _check_convolution(
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(
             f"There must be one bias for each of the {len(weight)} kernels; the bias has the shape "
-            f"{tuple(bias.shape)}."
+            f"{tuple(bias.shape)}: pass one of shape ({len(weight)},), or none."
         )
 
 
@@ -197,7 +198,10 @@ def receptive_field(layers: Iterable[nn.Module]) -> tuple[int, int]:
 def _one_number(value: int | tuple[int, int]) -> int:
     sizes = {value} if isinstance(value, int) else set(value)
     if len(sizes) != 1:
-        raise ValueError(f"receptive_field needs square kernels and strides, and found {value}.")
+        raise ValueError(
+            f"receptive_field needs square kernels and strides, and found {value}: make the layer "
+            "with one number."
+        )
     return sizes.pop()
 
 
@@ -249,7 +253,8 @@ def occlusion_map(reader: nn.Module, image: Tensor, patch: int = 10, stride: int
     if image.ndim != 3 or not 1 <= stride <= patch <= min(image.shape[-2:]):
         raise ValueError(
             "occlusion_map needs one image (3, H, W) and 1 <= stride <= patch <= its sides; it got "
-            f"the shape {tuple(image.shape)}, patch {patch} and stride {stride}."
+            f"the shape {tuple(image.shape)}, patch {patch} and stride {stride}: "
+            "change the one that does not fit."
         )
     arguments.check_pictures("occlusion_map", image)
     height, width = image.shape[-2:]

@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mbm_lab import beside, downloads, place, postcards, preprocessing
+from mbm_lab.rows import shown
 from mbm_lab.tables import load_table as load_table  # one's own table, lesson 12
 
 DATA = place.COURSE / "data"
@@ -61,6 +62,7 @@ class Postcards:
 
     def subset(self, indices: Sequence[int] | Tensor) -> Postcards:
         """The cards at these indices, in this order."""
+        given = indices
         try:
             indices = torch.as_tensor(indices, dtype=None if len(indices) else torch.long)
         except (TypeError, ValueError, RuntimeError):
@@ -68,7 +70,8 @@ class Postcards:
         whole = not (indices.is_floating_point() or indices.is_complex())
         if not whole or indices.ndim != 1:
             raise ValueError("subset takes places in the data, such as [0, 2], or True and False "
-                             "for each card: give a list, or a tensor (n,), of these.")  # fmt: skip
+                             f"for each card, and got {shown(repr(given))}: give a list, or "
+                             "a tensor (n,), of these.")  # fmt: skip
         if indices.dtype == torch.bool:
             if len(indices) != len(self):
                 raise ValueError(f"The mask has {len(indices):,} values for {len(self):,} cards: "
@@ -140,7 +143,7 @@ def load_postcards(
     parts = (parts,) if isinstance(parts, str) else parts
     for part in parts:
         if part not in CARD_PARTS:
-            raise ValueError(f"Unknown part {part!r}: postcards have {', '.join(CARD_PARTS)}.")
+            raise ValueError(f"Unknown part {part!r}: choose from {', '.join(CARD_PARTS)}.")
     root = Path(root)
     cards = [card for card in postcards.read_cards(root) if split in (card.split, "all")]
     images = voices = notes = clips = None
@@ -251,7 +254,7 @@ def load_mnist(split: str = "train", root: str | Path | None = None) -> tuple[Te
     that is damaged, and for images or digits that are not MNIST's.
     """
     if split not in MNIST_FILES:
-        raise ValueError(f'Unknown split {split!r}: MNIST has "train" and "test".')
+        raise ValueError(f'Unknown split {split!r}: use "train" or "test".')
     root = Path(root or downloads.path("mnist"))
     kinds = ("images-idx3", "labels-idx1")
     files = [root / f"{MNIST_FILES[split]}-{kind}-ubyte.gz" for kind in kinds]
@@ -398,7 +401,7 @@ def load_digit_sample(
     do not belong together, and as `preprocessing.read_image` and `preprocessing.read_audio`.
     """
     if split not in SAMPLE_PICTURES:
-        raise ValueError(f'Unknown split {split!r}: the sample has "train", "val" and "test".')
+        raise ValueError(f'Unknown split {split!r}: use "train", "val" or "test".')
     root = Path(root)
     anew = "download the course again"
     pixels = preprocessing.read_image(root / "written.webp")[0]  # a row for each digit
@@ -515,7 +518,7 @@ def load_multi30k(
     that is damaged, and for an empty line.
     """
     if split not in MULTI30K_FILES:
-        raise ValueError(f'Unknown split {split!r}: Multi30k has "train", "val" and "test".')
+        raise ValueError(f'Unknown split {split!r}: use "train", "val" or "test".')
     root = Path(root or downloads.path("multi30k"))
     english, german = (_read_sentences(root / f"{MULTI30K_FILES[split]}.{language}.gz")
                        for language in ("en", "de"))  # fmt: skip

@@ -66,9 +66,11 @@ def best_weights(f: Tensor, g: Tensor, m: Tensor) -> Weights:
     F_centred, m_centred = F - F.mean(1, keepdim=True), m - m.mean()
     covariance = F_centred @ F_centred.T / len(m)  # (2, 2)
     if torch.linalg.cond(covariance) > 1e10:
+        f_sd, g_sd = covariance.diagonal().sqrt().tolist()
         raise ValueError(
-            "f and g say the same thing (or one of them is constant), so no single α and β "
-            "are best."
+            "f and g say the same thing (or one of them is constant), so no single α and β are "
+            f"best. Their standard deviations are {f_sd:.3g} and {g_sd:.3g}: pass two readings "
+            "that differ."
         )
     alpha, beta = torch.linalg.solve(covariance, F_centred @ m_centred / len(m)).tolist()
     intercept = m.mean() - alpha * F[0].mean() - beta * F[1].mean()
@@ -247,7 +249,8 @@ class WeightedSum(nn.Module):
         super().__init__()
         if not 1 <= len(modalities) <= len(LETTERS):
             raise ValueError(
-                f"WeightedSum fuses one to {len(LETTERS)} modalities, and got {len(modalities)}."
+                f"WeightedSum fuses one to {len(LETTERS)} modalities, and got {len(modalities)}: "
+                "change their number."
             )
         self.letters = dict(zip(modalities, LETTERS, strict=False))
         for letter in self.letters.values():
@@ -282,7 +285,9 @@ class DotProduct(nn.Module):
     def __init__(self, modalities: tuple[str, ...], dim: int):
         super().__init__()
         if len(modalities) != 2:
-            raise ValueError(f"A dot product takes two modalities, and got {len(modalities)}.")
+            raise ValueError(
+                f"A dot product takes two modalities, and got {len(modalities)}: name two."
+            )
         self.modalities, self.out_dim = modalities, 1
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
@@ -348,7 +353,10 @@ class CrossAttention(nn.Module):
     def __init__(self, modalities: tuple[str, ...], dim: int, pieces: int = 4):
         super().__init__()
         if dim % pieces:
-            raise ValueError(f"A vector of {dim} numbers cannot be cut into {pieces} equal pieces.")
+            raise ValueError(
+                f"A vector of {dim} numbers cannot be cut into {pieces} equal pieces: change dim "
+                "or pieces."
+            )
         self.modalities, self.pieces, self.out_dim = modalities, pieces, len(modalities) * dim
         size = dim // pieces
         self.place = nn.ParameterDict(

@@ -604,7 +604,10 @@ class Vocabulary:
         try:
             return cls(words)
         except ValueError as error:
-            raise ValueError(f"{path} is no vocabulary. {error}") from None
+            why = str(error).rstrip(".")
+            raise ValueError(
+                f"{path} is no vocabulary ({why}): replace it by a whole copy."
+            ) from None
 
 
 def pad(sequences: Sequence[Sequence[int]]) -> Tensor:
@@ -807,9 +810,9 @@ def check_sound(sound: Tensor, who: str, least: int = 1) -> None:
     if sound.dtype != torch.float32:
         whole = not sound.is_floating_point() and not sound.is_complex()
         bits = sound.element_size() * 8
-        cure = f".float() / {2 ** (bits - 1):,}".replace(",", "_") if whole else ".float()"
+        code = f".float() / {2 ** (bits - 1):,}".replace(",", "_") if whole else ".float()"
         raise ValueError(f"{who} needs float32 samples between -1 and 1, and got {_kind(sound)}: "
-                         f"convert it with sound{cure}.")  # fmt: skip
+                         f"convert it with sound{code}.")  # fmt: skip
     if len(sound) and not (loudest := sound.abs().max().item()) <= LOUDEST:
         if not math.isfinite(loudest):
             place = int((~sound.isfinite()).nonzero()[0])
@@ -856,8 +859,11 @@ def pitch(waveform: Tensor, low: int = 60, high: int = 400) -> float:
     energy = stretches.square().mean(1)  # (stretches,)
     stretches = stretches[energy > 0.1 * energy.mean()]
     if stretches.numel() == 0:
-        raise ValueError("pitch needs at least 50 ms of sound that is not silent: take another "
-                         "part of it.")  # fmt: skip
+        silent = " of silence" if len(waveform) >= size else ""
+        raise ValueError(
+            "pitch needs at least 50 ms of sound that is not silent, and got "
+            f"{1000 * len(waveform) / SAMPLE_RATE:,.0f} ms{silent}: take another part of it."
+        )
     spectrum = torch.fft.rfft(stretches - stretches.mean(1, keepdim=True), 2 * size)
     likeness = torch.fft.irfft(spectrum.abs() ** 2)  # (stretches, 2 * size): by how far it is moved
     shortest, longest = SAMPLE_RATE // high, SAMPLE_RATE // low

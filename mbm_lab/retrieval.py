@@ -28,6 +28,7 @@ from mbm_lab import (
     postcards,
     preprocessing,
     rnn,
+    rows,
     stored,
     training,
     writing,
@@ -163,7 +164,10 @@ def phrases(caption: str) -> list[str]:
     Raises ValueError when the text is empty.
     """
     if not isinstance(caption, str) or not caption.strip():
-        raise ValueError("An empty caption has no phrases: write at least one word.")
+        raise ValueError(
+            f"An empty caption has no phrases, and this is {rows.shown(repr(caption))}: write at "
+            "least one word."
+        )
     found = CAPTION.fullmatch(caption)
     if found:
         parts = found.groups()

@@ -436,9 +436,15 @@ def worst(runs: Sequence[Sequence[Result]]) -> list[Result]:
 
     runs: one list of results a seed, all of the same things. Raises ValueError otherwise.
     """
-    same = [(one.what, one.at_least, one.at_most) for one in runs[0]] if runs else []
-    if not runs or any([(o.what, o.at_least, o.at_most) for o in run] != same for run in runs):
-        raise ValueError("worst compares runs of the same results, in the same order.")
+    if not runs:
+        raise ValueError(f"worst compares runs, and got {runs!r}: pass one list of results a seed.")
+    kinds = [[(one.what, one.at_least, one.at_most) for one in run] for run in runs]
+    for number, kind in enumerate(kinds, 1):
+        if kind != kinds[0]:
+            raise ValueError(
+                "worst compares runs of the same results, in the same order, and run "
+                f"{number} has others than run 1: pass what one function gave for several seeds."
+            )
     return [
         (max if row[0].less_is_better else min)(row, key=lambda one: one.value)
         for row in zip(*runs, strict=True)

@@ -104,13 +104,13 @@ def places(indices: Sequence[int], count: int, what: str) -> Tensor:
     """
     try:
         found = torch.as_tensor(indices)
-        found = found.long() if found.numel() == 0 else found
-        if found.ndim != 1 or found.is_floating_point() or found.is_complex():
-            raise TypeError
     except (TypeError, ValueError, RuntimeError):
+        found = torch.zeros(())  # no list
+    found = found.long() if found.numel() == 0 else found
+    if found.ndim != 1 or found.is_floating_point() or found.is_complex():
         raise TypeError(
             f"{rows.shown(repr(indices))} are no places of {what}: give a list of whole numbers."
-        ) from None
+        )
     if found.dtype == torch.bool:
         if len(found) != count:
             raise ValueError(f"There are {count} {what}, not {len(found)}: give a mask of {count}.")
@@ -719,7 +719,8 @@ def _build(
         if len(wrong) == len(values):
             raise ValueError(
                 f'No value of the column "{column}" is the name of a {WORDS[role]} in '
-                f"{sheet.folder}; line {sheet.lines[0]}: {wrong[0]}."
+                f"{sheet.folder} (line {sheet.lines[0]}: {wrong[0]}): check the names and the "
+                "folder, or choose another column."
             )
         for at, one in enumerate(found[role]):
             if isinstance(one, str):
@@ -739,7 +740,7 @@ def _build(
         why = f" The first: {notes[-1]}" if gone and notes else ""
         raise ValueError(
             f"{sheet.file} has {len(kept)} whole rows{gone}, and at least {fewest} are needed to "
-            f"learn from some and to test on others: add rows.{why}"
+            f"learn from some and to test on others.{why} Add rows."
         )
 
     def keep(values: list | None) -> list | None:

@@ -166,7 +166,8 @@ def finish(place: Place) -> Path | None:
             shutil.rmtree(place.out / place.steps.name, ignore_errors=True)
     except OSError as error:
         raise OSError(
-            f"Could not put the report at {place.out}: it is whole in {place.unfinished}."
+            f"Could not put the report at {place.out}: it is whole in "
+            f"{place.unfinished}, so open it there, or move it."
         ) from error
     return kept
 

@@ -69,8 +69,9 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[T
     ):  # fmt: skip
         raise ValueError(
             "attend needs query (B, D), keys (B, T, D), values (B, T, E) and mask (B, T) of "
-            f"bool, and got {tuple(query.shape)}, {tuple(keys.shape)}, {tuple(values.shape)} and "
-            f"{tuple(mask.shape)} of {arguments.dtype(mask)}: change the one that does not fit."
+            f"True and False, and got {tuple(query.shape)}, {tuple(keys.shape)}, "
+            f"{tuple(values.shape)} and {tuple(mask.shape)} of {arguments.dtype(mask)}: change the "
+            "one that does not fit."
         )
     scores = (keys @ query[:, :, None])[..., 0] / math.sqrt(query.shape[1])  # (B, T)
     scores = scores.masked_fill(~mask, -torch.inf)
@@ -236,7 +237,10 @@ def is_ambiguous(captions: Sequence[str]) -> Tensor:
     """Whether each English caption has a word of AMBIGUOUS: (N,) bool. Raises ValueError for one
     text instead of several."""
     if isinstance(captions, str):
-        raise ValueError("is_ambiguous needs a list of captions, and got one text: write [text].")
+        raise ValueError(
+            f"is_ambiguous needs a list of captions, and got {arguments.kind(captions)}: write "
+            "[text]."
+        )
     return torch.tensor(
         [captioning.factor_in(caption, "object") in AMBIGUOUS for caption in captions]
     )

@@ -43,6 +43,7 @@ from torch import Tensor, nn
 
 from mbm_lab import atomic, cnn, fusion, preprocessing, training
 from mbm_lab.device import seeded
+from mbm_lab.rows import shown
 from mbm_lab.tables import Table
 
 GREEK = ("α", "β", "γ", "δ", "ε")
@@ -223,7 +224,7 @@ def encoder_named(name: str) -> Callable[[list], np.ndarray]:
     }
     if kind not in makers or not model:
         raise ValueError(
-            f'There is no encoder "{name}": a name is like "timm:resnet18", '
+            f'There is no encoder "{name}": write it like "timm:resnet18", '
             '"open_clip:ViT-B-32/laion2b_s34b_b79k" or "sentence-transformers:all-MiniLM-L6-v2".'
         )
     package, make = makers[kind]
@@ -395,13 +396,16 @@ def _called(encoder: Callable, inputs: object, count: int) -> np.ndarray:
     try:
         found = found.astype(np.float32)
     except (TypeError, ValueError):
-        raise ValueError("An encoder must give numbers, one row of them for each input.") from None
+        raise ValueError(
+            "An encoder must give numbers, one row of them for each input, and gave "
+            f"{shown(repr(found))}: let it return a tensor (N, D)."
+        ) from None
     if found.ndim == 1 and len(found) == count:
         found = found[:, None]
     if found.ndim != 2 or len(found) != count:
         raise ValueError(
             f"An encoder must give one row of numbers for each of its {count} inputs, (N, D), and "
-            f"gave the shape {found.shape}."
+            f"gave the shape {found.shape}: change what it returns."
         )
     found[~np.isfinite(found)] = np.nan
     return found

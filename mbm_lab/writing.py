@@ -194,9 +194,10 @@ def teacher_forcing(
     if not captions:
         raise ValueError("teacher_forcing got no captions: pass at least one pair.")
     if len({len(texts) for _, texts in captions}) != 1:
+        lengths = ", ".join(str(len(texts)) for _, texts in captions)
         raise ValueError(
-            "Every picture needs as many captions as the others: the lists differ in length, so "
-            "fill them up or cut them."
+            "Every picture needs as many captions as the others: the lists differ in length "
+            f"({lengths}), so fill them up or cut them."
         )
     for _, texts in captions:
         arguments.check_texts("teacher_forcing", captions=texts)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbm_lab import rows
+from tests.faults import CURE
 
 CELLS = [["Bild", "Wert"], ["a.png", "ein Hund, 3,5 kg; läuft"], ["b.png", 'zwei "Hunde"\nim Café']]
 TEXT = "\n".join(["name;text", "a;grüne Äpfel", "b;un café, s'il vous plaît", "c;x"])
@@ -168,6 +169,7 @@ def test_other_kinds_of_files_are_named_in_one_sentence(tmp_path):
             read(tmp_path / "x.csv", data)
         assert str(error.value).startswith(str(tmp_path / "x.csv"))
         assert str(error.value).count("\n") == 0
+        assert CURE.search(str(error.value))
     with pytest.raises(ValueError, match="is a folder"):
         rows.read(tmp_path)
     with pytest.raises(FileNotFoundError, match="There is no file"):

@@ -193,15 +193,15 @@ def test_files_that_cannot_be_used_get_a_sentence_each_and_count_nothing(room, t
     assert len(summed.left_out) == 20
     left_out = "\n".join(summed.left_out)
     for sentence in (
-        "from a mail/photo.jpg is damaged, or no file of exported progress.",
-        "a.json is damaged, or no file of exported progress.",
-        "b.json is the file of another program.",
+        "from a mail/photo.jpg is damaged, or no file of exported progress: ask for it anew.",
+        "a.json is damaged, or no file of exported progress: ask for it anew.",
+        "b.json is the file of another program: take it out.",
         "c.json is a learner's own progress: ask for what `mbm-lab exercises --export` writes.",
-        "e.json is too large to be exported progress.",
+        "e.json is too large to be exported progress: take it out.",
         "f (1).json is in the folder twice: it counts once.",
         "g?[31m.json is damaged",
-        "100.json was written by another version of the course.",
-        "200.json is damaged: its counts are not what the course writes.",
+        "100.json was written by another version of the course: ask for it anew, from this one.",
+        "200.json is damaged: its counts are not what the course writes, so ask for it anew.",
     ):
         assert sentence in left_out.replace("\\", "/"), left_out
     assert "\x1b" not in words
@@ -221,7 +221,7 @@ def test_a_folder_without_exports_is_one_sentence(tmp_path, capsys):
     assert "There is no folder" in capsys.readouterr().err
     (tmp_path / "x.json").write_text("[]")
     assert main(["exercises", "--summary", str(tmp_path)]) == 2
-    assert "x.json is the file of another program." in capsys.readouterr().err
+    assert "x.json is the file of another program: take it out." in capsys.readouterr().err
     assert main(["exercises", "--out", "x.png"]) == 2
     assert "--out names the picture of --summary" in capsys.readouterr().err
 

@@ -112,26 +112,32 @@ def read(path: Path) -> Shared:
     whatever is not one; OSError when it cannot be read."""
     name = _printable(path.name)
     if kind := rows.kind_of(path):
-        raise ValueError(f"{name} is {kind}, and no exported progress.")
+        raise ValueError(f"{name} is {kind}, and no exported progress: take it out.")
     if path.is_file() and path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{name} is too large to be exported progress.")
+        raise ValueError(f"{name} is too large to be exported progress: take it out.")
     try:
         content = json.loads(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        raise ValueError(f"{name} is damaged, or no file of exported progress.") from None
+        raise ValueError(
+            f"{name} is damaged, or no file of exported progress: ask for it anew."
+        ) from None
     if not isinstance(content, dict) or content.get("kind") != KIND:
         own = isinstance(content, dict) and content and all(key[2:3] == "." for key in content)
         raise ValueError(
             f"{name} is a learner's own progress: ask for what `mbm-lab exercises --export` writes."
             if own
-            else f"{name} is the file of another program."
+            else f"{name} is the file of another program: take it out."
         )
     if content.get("form") != FORM:
-        raise ValueError(f"{name} was written by another version of the course.")
+        raise ValueError(
+            f"{name} was written by another version of the course: ask for it anew, from this one."
+        )
     number, states = content.get("number"), content.get("exercises")
     whole = isinstance(number, str) and len(number) == 16 and number.isalnum()
     if not (whole and isinstance(states, dict) and all(map(_is_state, states.values()))):
-        raise ValueError(f"{name} is damaged: its counts are not what the course writes.")
+        raise ValueError(
+            f"{name} is damaged: its counts are not what the course writes, so ask for it anew."
+        )
     known = {one.key for one in exercises.in_order().values()}
     ours = {key: state for key, state in states.items() if key in known}
     return Shared(number, ours, len(states) - len(ours))
@@ -212,8 +218,8 @@ def summary(folder: str | Path) -> Summary:
         more = [f"And {len(left_out) - 3} more."] if len(left_out) > 3 else []
         found = " ".join(["", *left_out[:3], *more])
         raise ValueError(
-            f"There is no exported progress in {_printable(str(folder))}: put there what "
-            f"`mbm-lab exercises --export` writes.{found}"
+            f"There is no exported progress in {_printable(str(folder))}.{found} Put there what "
+            "`mbm-lab exercises --export` writes."
         )
     states = [one.exercises for one in shared.values()]
     made = [_row(label, one, states) for label, one in exercises.in_order().items()]

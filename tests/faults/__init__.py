@@ -322,7 +322,7 @@ CURE = re.compile(
     r"end|enter|export|fetch|fill|find|free|get|give|go|install|join|keep|leave|"
     r"let|load|look|lower|make|mark|mend|move|name|open|pass|press|put|raise|"
     r"read|rebuild|record|reduce|remove|rename|repair|replace|restore|resume|"
-    r"retrain|run|save|say|see|select|send|set|share|shorten|show|shut|sign|sort|"
+    r"retrain|run|save|say|see|select|send|set|share|shorten|show|shut|sign|solve|sort|"
     r"spell|split|start|swap|take|train|try|turn|type|unpack|update|use|wait|"
     r"write)\b"
     r"(?! (?:of|is|are|was|were|has|have|and|or|differs?|off)\b|[,.;:()-])"

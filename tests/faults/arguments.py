@@ -958,7 +958,7 @@ def _applications() -> Iterator[Fault]:
     yield asked(
         "attend: mask of numbers",
         lambda: translation.attend(ones[:, 0], ones, ones, ones[..., 0]),
-        ("bool",),
+        ("float32",),
     )
     yield asked(
         "attend: another mask",

@@ -54,7 +54,7 @@ class LastGood:
             said = f'The weights "{spoilt[0]}" became {bad} in epoch {self.epoch + 1}: {rate}'
         raise ValueError(
             f"{said} or shorter gradients (clip_norm=1), and check that the inputs hold no NaN. "
-            f"{self.put_back()}"
+            f"{self._put_back()}"
         )
 
     def check_validation(self, value: float, train: float) -> None:
@@ -64,11 +64,15 @@ class LastGood:
             raise ValueError(
                 f"The validation loss became {value} in epoch {self.epoch + 1}, though the loss of "
                 f"training was {train:.4g}: check that the validation inputs and targets hold no "
-                f"NaN or inf. {self.put_back()}"
+                f"NaN or inf. {self._put_back()}"
             )
 
-    def put_back(self) -> str:
-        """Gives the model the last good weights back, and says which they are."""
+    def given_up(self, error: ValueError) -> ValueError:
+        """An error for an epoch that cannot be ended, as when a batch is of another form. The model
+        then has the last good weights back."""
+        return ValueError(f"{error} {self._put_back()}")
+
+    def _put_back(self) -> str:
         self.model.load_state_dict(self.weights)
         for parameter in self.model.parameters():
             parameter.grad = None

@@ -324,7 +324,7 @@ def fit(
                 model.load_state_dict(best)
         except arguments.ArgumentError as error:
             if len(history.train_loss) > epochs_left.start:  # what it has learned is not given up
-                raise ValueError(f"{error} {good.put_back()}") from error
+                raise good.given_up(error) from error
             raise
         finally:
             bar.close()

@@ -235,6 +235,7 @@ HALVES = {
     "mbm_lab/lab.py:start": "a Finding of `doctor` brings its own words",
     "mbm_lab/postcards/files.py:_cast": "`read_cards` catches it",
     "mbm_lab/rows.py:_once": "`name_twice` catches it",
+    "mbm_lab/spoilt.py:given_up": "an error of `arguments`, and which weights the model has",
     "mbm_lab/room.py:_no_constant": "`parsed` catches it",
     "mbm_lab/exercises/running.py:write": "Python's own words, for it stands in for `sys.stdout`",
     "workshop/accounts.py:authenticate": "passes on what the door says",

@@ -101,8 +101,12 @@ def modules() -> list[str]:
 
 
 def faults_of(module: str, seed: int = 0) -> Iterator[Fault]:
-    """The faults of one module."""
-    return importlib.import_module(f"{__name__}.{module}").faults(seed)
+    """The faults of one module. (Of those drawn at random, two may be the same: one is enough.)"""
+    known = set()
+    for fault in importlib.import_module(f"{__name__}.{module}").faults(seed):
+        if (fault.kind, fault.what) not in known:
+            known.add((fault.kind, fault.what))
+            yield fault
 
 
 # --- Plant

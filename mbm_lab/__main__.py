@@ -224,8 +224,8 @@ def _check_parent(path: Path) -> None:
     """Raises OSError when nothing can be written at this place: before much is computed."""
     around = next(one for one in path.absolute().parents if os.path.lexists(one))
     if not around.is_dir() or (path.is_symlink() and not path.exists()):
-        why = "it is a link that leads nowhere" if around.is_dir() else f"{_in_line(str(around))} is no folder"
-        name = _in_line(str(path))
+        name, wrong = _in_line(str(path)), _in_line(str(around))
+        why = "it is a link that leads nowhere" if around.is_dir() else f"{wrong} is no folder"
         raise OSError(f"{name} cannot be written, because {why}: choose another place.")
 
 

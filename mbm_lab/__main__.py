@@ -473,8 +473,9 @@ OTHERWISE = "look at this place, then try again"
 
 def _in_line(name: str) -> str:
     """A name in one line, and not all of a very long one."""
-    short = name if len(name) <= 200 else f"{name[:60]}…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short)
+    from mbm_lab import rows
+
+    return rows.in_full(name) if len(name) <= 200 else rows.shown(name)
 
 
 if __name__ == "__main__":

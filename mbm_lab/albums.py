@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mbm_lab import atomic, datasets, downloads, preprocessing, rows, tables
+from mbm_lab import arguments, atomic, datasets, downloads, preprocessing, rows, tables
 
 # --- A folder of pictures and captions
 
@@ -113,9 +113,7 @@ def _folder_files(folder: Path) -> tuple[Path, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {name}: check the name.")
     if not os.access(folder, os.R_OK | os.X_OK):
-        raise PermissionError(
-            f"{name} may not be read: allow yourself to read it (its permissions forbid it)."
-        )
+        raise rows.forbidden(folder)
     if found := _flickr8k_files(folder):
         return found
     names = sorted(os.listdir(folder))
@@ -152,10 +150,7 @@ def _folder_files(folder: Path) -> tuple[Path, Path]:
                 "to into the folder."
             )
     if not os.access(images, os.R_OK | os.X_OK):
-        raise PermissionError(
-            f"{rows.in_full(images)} may not be read: allow yourself to read it (its permissions "
-            "forbid it)."
-        )
+        raise rows.forbidden(images)
     return captions, images
 
 
@@ -553,18 +548,10 @@ MOST_SIZE = 4096
 """Height and width, in pixels, of the largest pictures that an album holds."""
 
 
-def _whole_number(name: str, value: object, most: int | None = None) -> None:
-    """Raises ValueError, unless the value is a whole number from 1 (to `most`)."""
-    good = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if not good or (most is not None and value > most):
-        to = "1 or more" if most is None else f"1 to {most:,}"
-        raise ValueError(f"{name} is {rows.shown(repr(value))}: give a whole number, {to}.")
-
-
 def _loaded(folder: str | Path, most: int | None, size: int, found: Found) -> Album:
     if most is not None:
-        _whole_number("most", most)
-    _whole_number("size", size, MOST_SIZE)
+        arguments.check_count("most", most)
+    arguments.check_count("size", size, most=MOST_SIZE)
     file, pairs, layout = found.file, found.pairs, found.layout
     usual = layout.replace("; pictures in Images", "; pictures in images")
     if usual != f"{file}, CSV with commas, UTF-8; pictures in images":

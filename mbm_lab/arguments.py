@@ -80,44 +80,43 @@ def as_float(name: str, tensor: Tensor) -> str:
 # --- Numbers
 
 
-def check_count(name: str, value: object, least: int = 1, such_as: int | None = None) -> None:
-    """Raises ArgumentError unless the value is a whole number of at least `least`."""
+def check_count(
+    name: str, value: object, least: int = 1, such_as: int | None = None, most: int | None = None
+) -> None:
+    """Raises ArgumentError unless the value is a whole number from `least` to `most`."""
     try:
-        whole = not isinstance(value, bool) and operator.index(value) >= least
+        whole = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        whole = False
-    if not whole:
+        whole = None
+    if whole is None or whole < least or most is not None and whole > most:
+        wanted = f"of at least {least}" if most is None else f"from {least} to {most:,}"
         example = "" if such_as is None else f", such as {such_as}"
-        raise ArgumentError(
-            f"{name} is {kind(value).removeprefix('the number ')}: give a whole number of at least "
-            f"{least}{example}."
-        )
+        raise ArgumentError(f"{_given(name, value)}: give a whole number {wanted}{example}.")
 
 
 def check_positive(name: str, value: object, such_as: float) -> None:
     """Raises ArgumentError unless the value is a finite number above 0."""
-    try:
-        good = not isinstance(value, bool | str) and 0 < float(value) < math.inf
-    except (TypeError, ValueError, RuntimeError):
-        good = False
-    if not good:
-        raise ArgumentError(
-            f"{name} is {kind(value).removeprefix('the number ')}: give a number above 0, such as "
-            f"{such_as}."
-        )
+    if not 0 < _finite(value):
+        raise ArgumentError(f"{_given(name, value)}: give a number above 0, such as {such_as}.")
 
 
 def check_number(name: str, value: object, such_as: float) -> None:
     """Raises ArgumentError unless the value is a finite number."""
+    if math.isnan(_finite(value)):
+        raise ArgumentError(f"{_given(name, value)}: give a finite number, such as {such_as}.")
+
+
+def _given(name: str, value: object) -> str:
+    return f"{name} is {kind(value).removeprefix('the number ')}"
+
+
+def _finite(value: object) -> float:
+    """The value as a number; NaN when it is none, or not finite."""
     try:
-        good = not isinstance(value, bool | str) and math.isfinite(float(value))
-    except (TypeError, ValueError, RuntimeError):
-        good = False
-    if not good:
-        raise ArgumentError(
-            f"{name} is {kind(value).removeprefix('the number ')}: give a finite number, such as "
-            f"{such_as}."
-        )
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def check_switch(name: str, value: object) -> None:
@@ -219,8 +218,8 @@ def check_columns(function: str, values: Tensor, **tensors: Tensor) -> None:
             )
 
 
-def check_lists(function: str, **lists: Sequence) -> None:
-    """Raises ArgumentError unless these are lists, not empty, and equally long."""
+def check_lists(function: str, **lists: Sequence | Tensor) -> None:
+    """Raises ArgumentError unless these, lists or tensors, are not empty, and equally long."""
     for name, values in lists.items():
         if isinstance(values, str | bytes):
             raise ArgumentError(
@@ -237,11 +236,6 @@ def check_lists(function: str, **lists: Sequence) -> None:
     if len(set(sizes.values())) > 1:
         listed = " and ".join(f"{size:,} of {name}" for name, size in sizes.items())
         raise ArgumentError(f"{function} compares pairs, and got {listed}: pass as many of each.")
-
-
-def check_rows(function: str, **rows: object) -> None:
-    """Raises ArgumentError unless these, tensors or lists, hold equally many of something."""
-    check_lists(function, **rows)
 
 
 def check_dims(function: str, **vectors: Tensor) -> None:
@@ -728,7 +722,7 @@ def watched(loss: Callable) -> Callable:
                 return loss(output, target)
             except Exception:
                 first = True  # look at it again, closely
-        with Meeting(output, target), _loss_explained(output, target):
+        with Meeting(output, target), _loss_explained(output):
             value = loss(output, target)
         check_value(value, output)
         first = False
@@ -771,7 +765,7 @@ def check_value(value: object, output: object) -> None:
 
 
 @contextlib.contextmanager
-def _loss_explained(output: object, target: Tensor) -> Iterator[None]:
+def _loss_explained(output: object) -> Iterator[None]:
     """Says so where a loss fails because the model's output is no tensor."""
     try:
         yield

@@ -260,7 +260,7 @@ def factor_by_factor(features: Tensor, captions: Sequence[str], new: Tensor) -> 
     ValueError when the sizes do not match.
     """
     arguments.check_texts("factor_by_factor", captions=captions)
-    arguments.check_rows("factor_by_factor", features=features, captions=captions)
+    arguments.check_lists("factor_by_factor", features=features, captions=captions)
     arguments.check_dims("factor_by_factor", features=features, new=new)
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -325,7 +325,7 @@ def limit(images: Tensor, captions: Sequence[str]) -> float:
 
     Raises ValueError unless there are as many captions as pictures.
     """
-    arguments.check_rows("limit", images=images, captions=captions)
+    arguments.check_lists("limit", images=images, captions=captions)
     groups = defaultdict(Counter)
     for image, caption in zip(images, captions, strict=True):
         groups[image.cpu().numpy().tobytes()][caption] += 1
@@ -418,7 +418,7 @@ def train_decoder(
     as many captions as pictures.
     """
     arguments.check_texts("train_decoder", captions=captions)
-    arguments.check_rows("train_decoder", picture=picture, captions=captions)
+    arguments.check_lists("train_decoder", picture=picture, captions=captions)
     prefix, target = writing.teacher_forcing([("en", captions)], vocabulary)
     return training.fit(
         Helped(decoder),

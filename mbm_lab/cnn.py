@@ -313,7 +313,7 @@ def cover(images: Tensor, cards: Iterable[postcards.Card], part: str) -> Tensor:
     """
     arguments.check_pictures("cover", images)
     cards = list(cards)
-    arguments.check_rows("cover", images=images, cards=cards)
+    arguments.check_lists("cover", images=images, cards=cards)
     covered = images.clone()
     for picture, card in zip(covered, cards, strict=True):
         colour = torch.tensor(postcards.COLOURS[card.colour][0]) / 255

@@ -24,8 +24,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mbm_lab import beside, downloads, place, postcards, preprocessing
-from mbm_lab.rows import shown
 from mbm_lab.tables import load_table as load_table  # one's own table, lesson 12
+from mbm_lab.tables import places
 
 DATA = place.COURSE / "data"
 POSTCARDS = DATA / "postcards"
@@ -61,32 +61,14 @@ class Postcards:
         return len(self.names)
 
     def subset(self, indices: Sequence[int] | Tensor) -> Postcards:
-        """The cards at these indices, in this order."""
-        given = indices
-        try:
-            indices = torch.as_tensor(indices, dtype=None if len(indices) else torch.long)
-        except (TypeError, ValueError, RuntimeError):
-            indices = torch.empty(0)
-        whole = not (indices.is_floating_point() or indices.is_complex())
-        if not whole or indices.ndim != 1:
-            raise ValueError("subset takes places in the data, such as [0, 2], or True and False "
-                             f"for each card, and got {shown(repr(given))}: give a list, or "
-                             "a tensor (n,), of these.")  # fmt: skip
-        if indices.dtype == torch.bool:
-            if len(indices) != len(self):
-                raise ValueError(f"The mask has {len(indices):,} values for {len(self):,} cards: "
-                                 "give one for each card.")  # fmt: skip
-            indices = indices.nonzero()[:, 0]
-        indices = indices.long()
-        outside = indices[(indices < -len(self)) | (indices >= len(self))]
-        if len(outside):
-            raise ValueError(f"There is no card {outside[0].item():,} among {len(self):,}: give "
-                             f"places from 0 to {len(self) - 1:,}.")  # fmt: skip
+        """The cards at these indices (or where a (N,) bool tensor is true), in this order. Raises
+        TypeError or ValueError when these are no whole numbers, or no such cards are here."""
+        chosen = places(indices, len(self), "cards")
 
         def take(values: Tensor | list | None) -> Tensor | list | None:
             if isinstance(values, list):
-                return [values[i] for i in indices.tolist()]
-            return None if values is None else values[indices]
+                return [values[i] for i in chosen.tolist()]
+            return None if values is None else values[chosen]
 
         return Postcards(**{field.name: take(getattr(self, field.name)) for field in fields(self)})
 
@@ -214,9 +196,7 @@ def as_pictures(images: Tensor) -> Tensor:
         raise ValueError(f"as_pictures needs grey images (N, 1, H, W), and got "
                          f"{tuple(images.shape)}: add the missing dimension with images[:, None], "
                          "or take the mean of the colours.")  # fmt: skip
-    if not images.is_floating_point():
-        raise ValueError(f"as_pictures needs fractions between 0 and 1, and got {images.dtype}: "
-                         "convert them with images.float() / 255.")  # fmt: skip
+    preprocessing.check_pixels(images, "as_pictures")
     size = (preprocessing.IMAGE_SIZE, preprocessing.IMAGE_SIZE)
     return nn.functional.interpolate(images, size, mode="bilinear").expand(-1, 3, -1, -1)
 

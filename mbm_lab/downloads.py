@@ -324,12 +324,8 @@ def _unpack_recordings(archive: Path, folder: Path) -> None:
     if wrong := sorted(wrong | (published.keys() - found)):
         raise ValueError(
             f"{len(wrong):,} of {len(published):,} recordings are missing or not the published "
-            f"ones, the first is {_printable(wrong[0])}; all were thrown away. Try again."
+            f"ones, the first is {rows.shown(wrong[0])}; all were thrown away. Try again."
         )
-
-
-def _printable(name: str) -> str:
-    return re.sub(r"[^ -~]", "?", name)[:80]
 
 
 def _recordings(archive: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
 
+from mbm_lab.arguments import dtype
 from mbm_lab.device import device_of
 
 Words = dict[str, Any]
@@ -65,7 +66,7 @@ def of_model(model: nn.Module) -> Words:
             if tensor is not None:
                 frozen = name in part._parameters and not tensor.requires_grad
                 words[f"{name} in the {where}"] = (
-                    f"{_kind(tensor)} {tuple(tensor.shape)}{', frozen' * frozen}"
+                    f"{dtype(tensor)} {tuple(tensor.shape)}{', frozen' * frozen}"
                 )
         if not type(part).__module__.startswith("torch."):
             words[f"code of forward in the {where}"] = _code_of(type(part).forward)
@@ -145,7 +146,7 @@ def _of_dataset(data: object) -> str:
 def _hashed(values: object) -> str:
     if not isinstance(values, Tensor):
         return plain(values)
-    return f"{_kind(values)} {tuple(values.shape)}, hash {_crc(values):08x}"
+    return f"{dtype(values)} {tuple(values.shape)}, hash {_crc(values):08x}"
 
 
 def _crc(values: Tensor) -> int:
@@ -161,10 +162,6 @@ def _bytes(values: Tensor) -> np.ndarray | bytes:
         values = values.to_dense()
     values = values.cpu().contiguous().reshape(-1)
     return values.view(torch.uint8).numpy() if len(values) else b""
-
-
-def _kind(values: Tensor) -> str:
-    return str(values.dtype).removeprefix("torch.")
 
 
 def named(function: object) -> str:

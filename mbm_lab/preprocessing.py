@@ -27,7 +27,7 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from mbm_lab import atomic, endings
+from mbm_lab import arguments, atomic, endings, rows
 
 IMAGE_SIZE = 64
 """Height and width, in pixels, of the images that the course's models see."""
@@ -99,8 +99,7 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
     except UnreadableError:
         raise
     except PermissionError:
-        why = "may not be read: allow yourself to read it (its permissions forbid it)"
-        raise UnreadableError(path, why) from None
+        raise UnreadableError(path, rows.FORBIDDEN) from None
     except Image.DecompressionBombError as error:
         counted = re.search(r"\((\d+) pixels", str(error))
         raise _too_large(path, int(counted[1]) if counted else LARGEST_IMAGE + 1) from None
@@ -240,10 +239,9 @@ def resize(image: Tensor, size: int) -> Tensor:
     if image.dtype != torch.uint8:
         raise ValueError(
             f"resize takes the bytes that read_image gives, uint8 from 0 to 255, and got "
-            f"{_kind(image)}: resize first, and then divide by 255."
+            f"{arguments.dtype(image)}: resize first, and then divide by 255."
         )
-    if not isinstance(size, int) or size < 1:
-        raise ValueError(f"The size {size!r} is no number of pixels: give a whole number from 1.")
+    arguments.check_count("size", size)
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     picture = picture.resize((size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
@@ -267,15 +265,11 @@ def normalise(
     is not above 0.
     """
     _check_picture(images, "normalise", "(..., 3, H, W)", 3, channels=len(mean))
-    if not images.is_floating_point():
-        raise ValueError(
-            f"normalise needs fractions between 0 and 1, and got {_kind(images)}: convert them "
-            "with images.float() / 255."
-        )
+    check_pixels(images, "normalise")
     if len(std) != len(mean) or not all(one > 0 for one in std):
         raise ValueError(f"The standard deviations are {std}: give one above 0 for each colour.")
     if images.device.type == "cpu" and not torch.compiler.is_compiling():
-        _check_fractions(images, "normalise")
+        _check_brightest(images, "normalise")
     mean_, std_ = (torch.tensor(v, dtype=images.dtype, device=images.device) for v in (mean, std))
     return (images - mean_[:, None, None]) / std_[:, None, None]
 
@@ -291,13 +285,8 @@ def augment(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tenso
     if images.ndim != 4:
         raise ValueError(f"augment takes a batch (B, 3, H, W), and got {tuple(images.shape)}: give "
                          "one batch of pictures.")  # fmt: skip
-    if not images.is_floating_point():
-        raise ValueError(
-            f"augment needs fractions between 0 and 1, and got {_kind(images)}: convert them with "
-            "images.float() / 255."
-        )
-    if not isinstance(reach, int) or reach < 0:
-        raise ValueError(f"The reach {reach!r} is no number of pixels: give a whole number from 0.")
+    check_pixels(images, "augment")
+    arguments.check_count("reach", reach, 0)
     padded = torch.nn.functional.pad(images, (reach, reach, reach, reach), mode="replicate")
     height, width = images.shape[-2:]
     top, left = torch.randint(0, 2 * reach + 1, (2,), generator=generator).tolist()
@@ -310,7 +299,7 @@ def _check_picture(
 ) -> None:
     """Raises ValueError for what is no tensor of pictures, (..., channels, H, W)."""
     if not isinstance(image, Tensor):
-        raise ValueError(f"{who} needs a tensor {shape}, and got {_what(image)}: read a "
+        raise ValueError(f"{who} needs a tensor {shape}, and got {arguments.kind(image)}: read a "
                          "file with read_image, or convert it with torch.as_tensor.")  # fmt: skip
     own = tuple(image.shape)
     if image.ndim < dimensions or 0 in own[-2:]:
@@ -328,25 +317,24 @@ def _check_picture(
                          "colours.")  # fmt: skip
 
 
-def _check_fractions(images: Tensor, who: str) -> None:
+def check_pixels(images: Tensor, who: str) -> None:
+    """Raises ValueError for pictures of whole numbers. who: the function that needs fractions."""
+    if not images.is_floating_point():
+        raise ValueError(
+            f"{who} needs fractions between 0 and 1, and got {arguments.dtype(images)}: convert "
+            "them with images.float() / 255."
+        )
+
+
+def _check_brightest(images: Tensor, who: str) -> None:
     """Raises ValueError for a forgotten division by 255. The first and the last picture are looked
     at, which costs nothing beside a model. (Noise may reach far beyond 1.)"""
     if not len(images):
         return
     for one in (images[0], images[-1]) if images.ndim > 3 else (images,):
-        if one.numel() and (brightest := one.detach().max().item()) > 16:
+        if one.numel() and (brightest := one.detach().max().item()) > arguments.FARTHEST:
             raise ValueError(f"{who} needs fractions between 0 and 1, and got pixels up to "
                              f"{brightest:,.0f}: divide them by 255.")  # fmt: skip
-
-
-def _what(value: object) -> str:
-    """What is no tensor, in words."""
-    return "None" if value is None else type(value).__name__
-
-
-def _kind(values: Tensor) -> str:
-    """What kind of numbers a tensor holds: uint8, float64, …"""
-    return str(values.dtype).removeprefix("torch.")
 
 
 # --- Texts
@@ -734,8 +722,7 @@ def _samples(path: Path) -> tuple[np.ndarray, int]:
                                           "with fewer samples a second")  # fmt: skip
             promised = file.frames
     except PermissionError:
-        why = "may not be read: allow yourself to read it (its permissions forbid it)"
-        raise UnreadableError(path, why) from None
+        raise UnreadableError(path, rows.FORBIDDEN) from None
     except (soundfile.SoundFileError, OSError, TypeError, ValueError, MemoryError) as error:
         if isinstance(error, UnreadableError):
             raise
@@ -778,8 +765,7 @@ def mel_filters(n_mels: int, n_fft: int, sample_rate: int = SAMPLE_RATE) -> Tens
     2 + 1). Raises ValueError for a number below 1.
     """
     for name, value in (("n_mels", n_mels), ("n_fft", n_fft), ("sample_rate", sample_rate)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}: give a whole number from 1.")
+        arguments.check_count(name, value)
     top = 2595 * np.log10(1 + sample_rate / 2 / 700)
     edges = 700 * (
         10 ** (torch.linspace(0, float(top), n_mels + 2, dtype=torch.float64) / 2595) - 1
@@ -798,7 +784,7 @@ def check_sound(sound: Tensor, who: str, least: int = 1) -> None:
     """Raises ValueError for what is no sound as `read_audio` gives it: (T,) float32, at least so
     many samples. who: the function that needs it."""
     if not isinstance(sound, Tensor):
-        raise ValueError(f"{who} needs a tensor of samples, and got {_what(sound)}: "
+        raise ValueError(f"{who} needs a tensor of samples, and got {arguments.kind(sound)}: "
                          "convert it with torch.as_tensor(samples).float().")  # fmt: skip
     if sound.ndim != 1 or len(sound) < least:
         cure = "take the mean of its channels" if sound.ndim == 2 else "take a longer part of it"
@@ -810,9 +796,11 @@ def check_sound(sound: Tensor, who: str, least: int = 1) -> None:
     if sound.dtype != torch.float32:
         whole = not sound.is_floating_point() and not sound.is_complex()
         bits = sound.element_size() * 8
-        code = f".float() / {2 ** (bits - 1):,}".replace(",", "_") if whole else ".float()"
-        raise ValueError(f"{who} needs float32 samples between -1 and 1, and got {_kind(sound)}: "
-                         f"convert it with sound{code}.")  # fmt: skip
+        cure = f".float() / {2 ** (bits - 1):,}".replace(",", "_") if whole else ".float()"
+        raise ValueError(
+            f"{who} needs float32 samples between -1 and 1, and got {arguments.dtype(sound)}: "
+            f"convert it with sound{cure}."
+        )
     if len(sound) and not (loudest := sound.abs().max().item()) <= LOUDEST:
         if not math.isfinite(loudest):
             place = int((~sound.isfinite()).nonzero()[0])
@@ -833,8 +821,7 @@ def log_mel(waveform: Tensor, n_mels: int = 40, n_fft: int = 400, hop: int = 160
     far above 1, and for a number of bands or samples below 1.
     """
     filters = mel_filters(n_mels, n_fft)
-    if not isinstance(hop, int) or hop < 1:
-        raise ValueError(f"hop is {hop!r}: give a whole number from 1.")
+    arguments.check_count("hop", hop)
     check_sound(waveform, "log_mel", n_fft)
     here = waveform.device
     window = torch.hann_window(n_fft, device=here)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mbm_lab import (
     albums,
+    arguments,
     atomic,
     cnn,
     datasets,
@@ -151,8 +152,7 @@ def pair_digits(
         (images, written), spoken = datasets.load_mnist(split), datasets.load_spoken_digits(split)
     else:
         images, written, spoken = datasets.load_digit_sample(split)
-    if not isinstance(repeats, int) or repeats < 1:
-        raise ValueError(f"repeats is {repeats!r}: give a whole number from 1.")
+    arguments.check_count("repeats", repeats)
     own = f"{split} {seed}"
     generator = stream("pairing", own)
     digits = spoken.digits.repeat(repeats)
@@ -471,8 +471,7 @@ def example_table(count: int = 450, seed: int = 0) -> Path:
     the columns photo, message and mood, beside it the pictures in `photos`. Raises ValueError for
     more than there are, OSError when there is no room."""
     cards = datasets.load_postcards("test", parts=()).cards
-    if not isinstance(count, int) or not 1 <= count <= len(cards):
-        raise ValueError(f"count is {count!r}: give a whole number from 1 to {len(cards)}.")
+    arguments.check_count("count", count, most=len(cards))
     table = [["photo", "message", "mood"]]
     with atomic.new_folder("mbm-table-") as folder:
         (folder / "photos").mkdir()

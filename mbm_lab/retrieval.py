@@ -285,7 +285,7 @@ def recall(found: Tensor, captions: Sequence[str], wanted: Sequence[str], k: int
     arguments.check_count("k", k, 1, 10)
     arguments.check_texts("recall", captions=captions)
     arguments.check_texts("recall", wanted=wanted)
-    arguments.check_rows("recall", found=found, wanted=wanted)
+    arguments.check_lists("recall", found=found, wanted=wanted)
     arguments.check_tokens("recall", found, len(captions), "place")
     if found.shape[1] < min(k, len(captions)):
         raise ValueError(
@@ -429,7 +429,7 @@ def train_dual_encoder(
     captions as features.
     """
     arguments.check_texts("train_dual_encoder", captions=captions)
-    arguments.check_rows("train_dual_encoder", features=features, captions=captions)
+    arguments.check_lists("train_dual_encoder", features=features, captions=captions)
     arguments.check_seed(seed)
     rng = random.Random(seed)
     flat = [text for caption in captions for text in variants(caption, rng)]

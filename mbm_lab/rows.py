@@ -116,6 +116,15 @@ def kind_of(path: str | Path) -> str | None:
     return "a device"
 
 
+FORBIDDEN = "may not be read: allow yourself to read it (its permissions forbid it)"
+"""Half a sentence on a file or a folder."""
+
+
+def forbidden(path: Path) -> PermissionError:
+    """The error that a file, or a folder, may not be read, for whoever raises it."""
+    return PermissionError(f"{in_full(path)} {FORBIDDEN}.")
+
+
 # --- From bytes to text
 
 
@@ -154,7 +163,7 @@ _SIGNS = [
 """How files begin that hold no plain text; what they are; what to do."""
 
 
-def _other_kind(path: Path, data: bytes) -> tuple[str, str] | None:
+def _other_kind(data: bytes) -> tuple[str, str] | None:
     """What a file is that holds no rows of text, and what to do; None if it may hold some."""
     if data.startswith(b"PK\x03\x04") or data.startswith(b"PK\x05\x06"):
         try:
@@ -194,13 +203,10 @@ def decode(path: str | Path) -> Text:
     try:
         data = path.read_bytes()
     except PermissionError:
-        raise PermissionError(
-            f"{in_full(path)} may not be read: allow yourself to read it (its permissions forbid "
-            "it)."
-        ) from None
+        raise forbidden(path) from None
     if not data.strip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n"):
         raise ValueError(f"{in_full(path)} is empty: fill it with rows, or name another file.")
-    if other := _other_kind(path, data):
+    if other := _other_kind(data):
         what, cure = other
         raise ValueError(f"{in_full(path)} holds no rows of text, it looks like {what}: {cure}.")
     return _decoded(path, data)

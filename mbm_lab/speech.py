@@ -530,7 +530,7 @@ def recognise(
     pictures as recordings.
     """
     arguments.check_dims("recognise", image=image)
-    arguments.check_rows("recognise", waveforms=waveforms, image=image)
+    arguments.check_lists("recognise", waveforms=waveforms, image=image)
     log_p = training.predict(model, mels_of(waveforms) | {"image": image})
     return [" ".join(vocabulary.decode(words)) for words in greedy_words(log_p)]
 

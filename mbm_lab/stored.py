@@ -23,7 +23,7 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from torch import Tensor, nn
 
-from mbm_lab import atomic, datasets, rows
+from mbm_lab import arguments, atomic, datasets, rows
 from mbm_lab.device import seeded
 from mbm_lab.preprocessing import SPECIAL_WORDS, Vocabulary
 
@@ -181,7 +181,7 @@ def check_fit(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
             continue
         real = ours.is_floating_point() and theirs.is_floating_point()
         if not real or bool((theirs.isfinite() & ~theirs.to(ours.dtype).isfinite()).any()):
-            kinds = [str(values.dtype).removeprefix("torch.") for values in (theirs, ours)]
+            kinds = [arguments.dtype(values) for values in (theirs, ours)]
             raise ValueError(
                 f'{path} holds "{name}" as {kinds[0]}, which does not fit into the {kinds[1]} of '
                 f"this {type(model).__name__}: convert the model first, with "

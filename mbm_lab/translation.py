@@ -168,7 +168,7 @@ def translate(
     the vocabulary numbers. Raises ValueError unless there are as many pictures as sentences."""
     arguments.check_tokens("translate", source, model.read.num_embeddings)
     arguments.check_dims("translate", image=image)
-    arguments.check_rows("translate", source=source, image=image)
+    arguments.check_lists("translate", source=source, image=image)
     here = device_of(model)
     with training.evaluating(model):
         state = model.start(source.to(here), image.to(here))

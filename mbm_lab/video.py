@@ -181,7 +181,7 @@ def turned_around(
     clips (N, T, 3, 64, 64) to features (4 N, T, 512) and 4 N sentences. Raises ValueError unless
     there are as many cards as films.
     """
-    arguments.check_rows("turned_around", clips=clips, cards=cards)
+    arguments.check_lists("turned_around", clips=clips, cards=cards)
     plain, mirror = frame_features(clips, seed), frame_features(clips.flip(-1), seed)
     features = torch.cat([plain, plain.flip(1), mirror, mirror.flip(1)])
     sentences = [
@@ -311,7 +311,7 @@ def train_summariser(
     Raises ValueError unless there are as many sentences as films.
     """
     arguments.check_texts("train_summariser", sentences=sentences)
-    arguments.check_rows("train_summariser", features=features, sentences=sentences)
+    arguments.check_lists("train_summariser", features=features, sentences=sentences)
     prefix, target = writing.teacher_forcing([("en", sentences)], vocabulary)
     return training.fit(
         model,
@@ -334,7 +334,7 @@ def two_frames(features: Tensor, sentences: Sequence[str], new: Tensor) -> list[
     Three seconds for 2,560 films. Raises ValueError unless there are as many sentences as films.
     """
     arguments.check_texts("two_frames", sentences=sentences)
-    arguments.check_rows("two_frames", features=features, sentences=sentences)
+    arguments.check_lists("two_frames", features=features, sentences=sentences)
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

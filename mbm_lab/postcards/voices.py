@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from mbm_lab import arguments
 from mbm_lab.postcards.cards import SEED, Card, note, with_voice
 
 SPEECH_RATE = 16_000
@@ -74,8 +75,7 @@ def resample(samples: np.ndarray, rate: int) -> np.ndarray:
             f"resample needs one channel (T,) of fractions, and got {samples.dtype} of shape "
             f"{samples.shape}: take one channel, and divide by 32_768 if it has 16 bits."
         )
-    if not isinstance(rate, int) or rate < 1:
-        raise ValueError(f"The rate is {rate!r} samples a second: give a whole number from 1.")
+    arguments.check_count("rate", rate)
     if rate == SPEECH_RATE:
         return samples
     from scipy.signal import resample_poly

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -140,10 +140,8 @@ def plant(fault: Fault, folder: Path, limit: float = LIMIT) -> Ended:
     work = folder / "work"
     for name in ("home", "tmp", "work/.older"):
         (folder / name).mkdir(parents=True)
-    for name, held in AROUND.items():
-        (folder / name).write_bytes(held)
-    for name, held in BYSTANDERS.items():
-        (work / name).write_bytes(held)
+    put(folder, AROUND)
+    put(work, BYSTANDERS)
     (work / ".linked").symlink_to(folder / "diary.txt")
     with _put_back(folder):
         try:
@@ -337,6 +335,21 @@ CURE = re.compile(
 
 
 # --- What the user has at hand
+
+
+def put(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files, by their paths within a folder."""
+    for name, held in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(held)
+
+
+def flipped(data: bytes, place: float) -> bytes:
+    """The bytes with one bit turned over. place: where, as a share of all of them (0 to 1)."""
+    at = int(place * 8 * len(data))
+    held = bytearray(data)
+    held[at // 8] ^= 1 << at % 8
+    return bytes(held)
 
 
 def command(*arguments: str) -> str:

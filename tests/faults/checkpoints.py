@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from mbm_lab import atomic, stored, training
 from mbm_lab.preprocessing import Vocabulary
-from tests.faults import Fault
+from tests.faults import Fault, flipped, put
 from tests.small_runs import MSE, same, small_model, small_task, train
 
 FLIPS = 200
@@ -49,14 +49,13 @@ def whole() -> nn.Module:
     return model
 
 
-def put(folder: Path, files: dict[str, bytes] | None = None) -> None:
-    for name, held in (run() if files is None else files).items():
-        (folder / name).write_bytes(held)
+def put_run(folder: Path) -> None:
+    put(folder, run())
 
 
 def planted(change: Callable[[Path], object]) -> Callable[[Path], None]:
     def plant(folder: Path) -> None:
-        put(folder)
+        put_run(folder)
         change(folder)
 
     return plant
@@ -388,7 +387,7 @@ def recipes() -> Iterator[Fault]:
     ]  # fmt: skip
     for what, changed, named in changes:
         yield Fault(kind, what, lambda folder, c=changed: fit(folder, **c),
-                    named, put)  # fmt: skip
+                    named, put_run)  # fmt: skip
     pairs = [
         ("no decay", {"optimizer": partial(optim.AdamW, weight_decay=0.1)},
          {"optimizer": optim.AdamW}, ("decay",)),
@@ -606,7 +605,7 @@ def models() -> Iterator[Fault]:
     }  # fmt: skip
     for what, (make, named) in small.items():
         yield Fault(kind, what, lambda folder, make=make: fit(folder, model=make()),
-                    named, put)  # fmt: skip
+                    named, put_run)  # fmt: skip
     relu = lambda: network("relu")  # noqa: E731
     pairs = [
         ("tanh in forward", relu, lambda: network("tanh"), ("forward",)),
@@ -666,7 +665,7 @@ def foreign() -> Iterator[Fault]:
     }  # fmt: skip
 
     def add(folder: Path) -> None:
-        put(folder)
+        put_run(folder)
         for name, held in others.items():
             (folder / name).write_bytes(held)
         (folder / "best_epoch_0050.safetensors").mkdir()
@@ -676,7 +675,7 @@ def foreign() -> Iterator[Fault]:
     yield Fault(kind, "beside a run that is resumed", resume, (), add, is_whole, OWN_NOW)
 
     def backup(folder: Path) -> None:
-        put(folder)
+        put_run(folder)
         for name in names():
             shutil.copy(folder / name, folder / f"{name[:4]}_epoch_0001.safetensors")
             shutil.copy(folder / name, folder / f"{name[:4]}_epoch_0077.safetensors")
@@ -688,7 +687,7 @@ def foreign() -> Iterator[Fault]:
         for what in ("words", "folder", "link", "copy"):
 
             def occupy(folder, name=name, what=what):
-                put(folder)
+                put_run(folder)
                 path = folder / name
                 if what == "words":
                     path.write_text("mine")
@@ -720,7 +719,7 @@ def foreign() -> Iterator[Fault]:
         yield Fault(kind, f"a new run finds last_epoch_0002 as {what}", fresh, ("move",),
                     lambda folder, change=change: change(
                         folder / "last_epoch_0002.safetensors"))  # fmt: skip
-    yield Fault(kind, "a run lies there, and a new one", fresh, ("resume=True",), put)
+    yield Fault(kind, "a run lies there, and a new one", fresh, ("resume=True",), put_run)
     yield Fault(kind, "a damaged run lies there, and a new one", fresh, ("name another folder",),
                 planted(cut("state", 0.5)))  # fmt: skip
     yield Fault(kind, "a run of no epochs, and a new one", fresh, (),
@@ -728,7 +727,7 @@ def foreign() -> Iterator[Fault]:
     yield Fault(kind, "no run, and resumed", resume, ("train without resume=True",))
 
     def remains(folder: Path) -> None:
-        put(folder)
+        put_run(folder)
         for name in ("state.pt", *names(), "last_epoch_0003.safetensors"):
             (folder / f"{name}.4194000.part").write_bytes(b"torn")
 
@@ -935,15 +934,14 @@ def weights(seed: int) -> Iterator[Fault]:
 
     draw = random.Random(seed + 1)
     for number in range(40):
-        place, bit = draw.random(), draw.randrange(8)
+        place = draw.random()
 
-        def flipped(folder, place=place, bit=bit):
+        def plant(folder, place=place):
             saved()(folder)
-            held = bytearray((folder / "m.safetensors").read_bytes())
-            held[int(place * len(held))] ^= 1 << bit
-            (folder / "m.safetensors").write_bytes(held)
+            held = (folder / "m.safetensors").read_bytes()
+            (folder / "m.safetensors").write_bytes(flipped(held, place))
 
-        yield Fault(kind, f"flipped bit {number}", load, ("m.safetensors",), flipped,
+        yield Fault(kind, f"flipped bit {number}", load, ("m.safetensors",), plant,
                     lambda model: same(model, small_model()))  # fmt: skip
     for share in (0, 0.01, 0.4, 0.99):
 
@@ -1021,7 +1019,7 @@ def disks() -> Iterator[Fault]:
 
             def old(folder, what=what):
                 if what == "a run":
-                    put(folder)
+                    put_run(folder)
                 else:
                     (folder / "old").write_bytes(b"what was there before")
 
@@ -1037,7 +1035,7 @@ def disks() -> Iterator[Fault]:
                     raise Touched(f"{left} was left") from None
         return resume(folder)
 
-    yield Fault(kind, "a run goes on when there is room again", after_a_full_disk, (), put,
+    yield Fault(kind, "a run goes on when there is room again", after_a_full_disk, (), put_run,
                 is_whole, OWN)  # fmt: skip
 
     def limited(folder):

@@ -16,7 +16,7 @@ import nbformat
 
 from mbm_lab import copies, doctor, lab, lessons, place
 from mbm_lab.exercises import progress, sharing
-from tests.faults import Fault, Said, command
+from tests.faults import Fault, Said, command, flipped, put
 
 
 def faults(seed: int) -> Iterator[Fault]:
@@ -223,7 +223,7 @@ def _jupyter() -> Iterator[Fault]:
 
     for what, data in _forms().items():
         yield Fault("Jupyter's folders", f"page_config.json: {what}", extensions, (),
-                    partial(_put, "labconfig/page_config.json", data),
+                    _holds("labconfig/page_config.json", data),
                     lambda found: isinstance(found, set))  # fmt: skip
 
 
@@ -259,23 +259,17 @@ def _forms() -> dict[str, bytes]:
     }  # fmt: skip
 
 
-def _put(name: str, data: bytes, folder: Path) -> None:
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(data)
+def _holds(name: str, data: bytes) -> Callable[[Path], None]:
+    """Plants one file."""
+    return partial(put, files={name: data})
 
 
 def _write(data: bytes, path: Path) -> None:
     path.write_bytes(data)
 
 
-def _flipped(data: bytes, rng: random.Random) -> bytes:
-    held = bytearray(data)
-    held[rng.randrange(len(held))] ^= 1 << rng.randrange(8)
-    return bytes(held)
-
-
 def _progress(seed: int) -> Iterator[Fault]:
-    kind, rng = "progress", random.Random(seed)
+    kind, rng, whole = "progress", random.Random(seed), json.dumps(STATES).encode()
 
     def tried(folder: Path) -> dict:
         with _in(folder):
@@ -287,22 +281,23 @@ def _progress(seed: int) -> Iterator[Fault]:
         odd = what in ("nested 900 deep",)  # what a newer version may write
         for done, act in list(acts.items()) if not odd else [("listed", acts["listed"])]:
             if done == "listed" or at % 3 == 0:
-                yield Fault(kind, f"{what}, {done}", act, ("progress.json",), partial(
-                    _put, "progress.json", data),
-                        (lambda said: "solved" in said) if odd else None)  # fmt: skip
+                yield Fault(kind, f"{what}, {done}", act, ("progress.json",),
+                            _holds("progress.json", data),
+                            (lambda said: "solved" in said) if odd else None)  # fmt: skip
     yield Fault(kind, "forgotten, of another program", run("exercises", "--reset"), (),
-                partial(_put, "progress.json", b"[1]"))  # fmt: skip
+                _holds("progress.json", b"[1]"))  # fmt: skip
     yield Fault(kind, "of a newer version", tried, (),
-                partial(_put, "progress.json", b'{"04.weighted_sum": {"tries": 1, "new": [1]}}'),
+                _holds("progress.json", b'{"04.weighted_sum": {"tries": 1, "new": [1]}}'),
                 lambda states: states["04.weighted_sum"] == {"tries": 2, "new": [1]},
                 own=("progress.json",))  # fmt: skip
-    yield Fault(kind, "with a mark of order", tried, (), partial(
-        _put, "progress.json", b"\xef\xbb\xbf" + json.dumps(STATES).encode()),
-        lambda states: states["05.step"] == STATES["05.step"], own=("progress.json",))  # fmt: skip
+    yield Fault(kind, "with a mark of order", tried, (),
+                _holds("progress.json", b"\xef\xbb\xbf" + whole),
+                lambda states: states["05.step"] == STATES["05.step"],
+                own=("progress.json",))  # fmt: skip
     for number in range(12):
-        yield Fault(kind, f"a bit flipped, {number}", run("exercises"), ("progress.json",), partial(
-            _put, "progress.json", _flipped(json.dumps(STATES).encode(), rng)),
-            lambda said: "solved" in said)  # fmt: skip
+        yield Fault(kind, f"a bit flipped, {number}", run("exercises"), ("progress.json",),
+                    _holds("progress.json", flipped(whole, rng.random())),
+                    lambda said: "solved" in said)  # fmt: skip
     for what, plant in (
         ("a folder", lambda f: (f / "progress.json").mkdir()),
         ("a pipe", lambda f: os.mkfifo(f / "progress.json")),
@@ -332,7 +327,7 @@ def _shared(seed: int) -> Iterator[Fault]:
 
     def both(plant: Callable[[Path], object], folder: Path) -> None:
         (folder / "room").mkdir()
-        _put("room/whole.json", whole.replace(b'"0000', b'"1000'), folder)
+        put(folder, {"room/whole.json": whole.replace(b'"0000', b'"1000')})
         plant(folder / "room" / "one.json")
 
     forms = _forms() | {
@@ -348,7 +343,7 @@ def _shared(seed: int) -> Iterator[Fault]:
         "there twice": lambda path: path.write_bytes(whole.replace(b'"0000', b'"1000')),
     }  # fmt: skip
     for number in range(12):
-        plants[f"a bit flipped, {number}"] = partial(_write, _flipped(whole, rng))
+        plants[f"a bit flipped, {number}"] = partial(_write, flipped(whole, rng.random()))
     for what, plant in plants.items():
         yield Fault(kind, what, run("exercises", "--summary", "room"), (), partial(both, plant),
                     lambda said, what=what: ("one.json" in said or "folder" in said
@@ -411,7 +406,7 @@ def _notebooks(seed: int) -> Iterator[Fault]:
                "a loop": lambda path: path.symlink_to(path.name),
                "a device": lambda path: path.symlink_to("/dev/zero")}  # fmt: skip
     for number in range(8):
-        plants[f"a bit flipped, {number}"] = partial(_write, _flipped(whole, rng))
+        plants[f"a bit flipped, {number}"] = partial(_write, flipped(whole, rng.random()))
 
     def planted(plant: Callable[[Path], object], folder: Path) -> None:
         for name in ("course", "mine"):

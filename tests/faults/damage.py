@@ -26,7 +26,7 @@ from mbm_lab import albums, datasets, fusion, lessons, postcards, preprocessing,
 from mbm_lab.exercises import progress
 from mbm_lab.postcards import files
 from mbm_lab.preprocessing import SPECIAL_WORDS, Vocabulary
-from tests.faults import Fault, command
+from tests.faults import Fault, command, flipped
 
 
 class Kind(NamedTuple):
@@ -210,8 +210,7 @@ KINDS = [
 
 
 def flip(data: bytes, draw: random.Random) -> bytes:
-    at = draw.randrange(len(data))
-    return data[:at] + bytes([data[at] ^ 1 << draw.randrange(8)]) + data[at + 1 :]
+    return flipped(data, draw.random())
 
 
 def cut(data: bytes, draw: random.Random) -> bytes:

@@ -43,7 +43,7 @@ from mbm_lab.exercises import completion, progress, sharing
 from mbm_lab.postcards import files
 from mbm_lab.preprocessing import SPECIAL_WORDS, Vocabulary
 from mbm_lab.widgets import projector
-from tests.faults import Fault, command
+from tests.faults import Fault, command, put
 
 
 class Writer(NamedTuple):
@@ -395,12 +395,6 @@ def _link(path: Path) -> None:
     (path.parent / "elsewhere").write_text("an older one")
 
 
-def _as_it_was(old: dict[str, bytes], folder: Path) -> None:
-    for name, held in old.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(held)
-
-
 def faults(seed: int) -> Iterator[Fault]:
     for one in WRITERS:
         yield from full_disks(one)
@@ -412,7 +406,7 @@ def full_disks(one: Writer) -> Iterator[Fault]:
     old = dict(one.old)
     if one.target and not one.refuses:
         old[one.target] = b"an older one"
-    common = {"own": one.own, "nothing_new": True, "plant": partial(_as_it_was, old)}
+    common = {"own": one.own, "nothing_new": True, "plant": partial(put, files=old)}
     for step in one.steps:
         act = partial(failing, one.write, step, errno.ENOSPC)
         yield Fault("full disks", f"{one.name}: change {step} fails", act, **common)

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from mbm_lab import datasets, postcards, preprocessing, real_data
-from tests.faults import Fault
+from tests.faults import Fault, flipped
 
 
 def faults(seed: int) -> Iterator[Fault]:
@@ -118,13 +118,10 @@ def sound_files(rng: random.Random) -> Iterator[Fault]:
                                 ("OGG", "OPUS", "x.opus")):  # fmt: skip
         for drawn in [rng.random() for _ in range(8)]:
 
-            def flipped(kind=kind, subtype=subtype, drawn=drawn) -> bytes:
-                whole = bytearray(sound(kind, subtype))
-                bit = int(drawn * 8 * len(whole))
-                whole[bit // 8] ^= 1 << bit % 8
-                return bytes(whole)
+            def data(kind=kind, subtype=subtype, drawn=drawn) -> bytes:
+                return flipped(sound(kind, subtype), drawn)
 
-            yield heard(flipped, "sounds with a flipped bit", f"{kind} {subtype} at {drawn:.4f}",
+            yield heard(data, "sounds with a flipped bit", f"{kind} {subtype} at {drawn:.4f}",
                         name, is_tone)  # fmt: skip
     for what, data in [
         ("a header that promises 2 bytes more", lambda: wav(FORMAT, data_chunk(len(SAMPLES) + 2))),
@@ -204,7 +201,7 @@ def sounds_in_memory() -> Iterator[Fault]:
         "two channels": (good.view(2, -1), "(2, 1000)"),
         "a column": (good[:, None], "(2000, 1)"), "a single number": (good[0], "()"),
         "NaN": (nan, "sample 5"), "infinity": (nan.nan_to_num(torch.inf), "inf"),
-        "NumPy": (TONE, "ndarray"), "a list": (TONE.tolist(), "list"), "None": (None, "None"),
+        "NumPy": (TONE, "NumPy array"), "a list": (TONE.tolist(), "list"), "None": (None, "None"),
     }  # fmt: skip
     for what, (value, named) in wrong.items():
         for name, act in (
@@ -334,15 +331,8 @@ def pictures(rng: random.Random) -> Iterator[Fault]:
     yield seen(lambda: picture("GIF", 2)[: len(picture("GIF"))], "pictures cut off",
                "a gif between two frames", film=True)  # fmt: skip
     for drawn in [rng.random() for _ in range(8)]:
-
-        def flipped(drawn=drawn) -> bytes:
-            whole = bytearray(picture("PNG", 4))
-            bit = int(drawn * 8 * len(whole))
-            whole[bit // 8] ^= 1 << bit % 8
-            return bytes(whole)
-
-        yield seen(flipped, "pictures cut off", f"a film (PNG) with a flipped bit at {drawn:.4f}",
-                   film=True)  # fmt: skip
+        yield seen(lambda drawn=drawn: flipped(picture("PNG", 4), drawn), "pictures cut off",
+                   f"a film (PNG) with a flipped bit at {drawn:.4f}", film=True)  # fmt: skip
     for what, data in [("EPS", EPS), ("EPS for DOS", b"\xc5\xd0\xd3\xc6" + EPS),
                        ("PostScript", b"%!PS\n" + EPS), ("PDF", b"%PDF-1.4\n%%EOF"),
                        ("WMF", b"\xd7\xcd\xc6\x9a" + bytes(80)),
@@ -405,9 +395,9 @@ def pictures_in_memory() -> Iterator[Fault]:
     for what, value, named in [
         ("uint8", byte, "uint8"), ("0 to 255", byte.float(), "up to 2"),
         ("(H, W)", part[0], "(20, 30)"), ("colours last", part.permute(1, 2, 0), "(20, 30, 3)"),
-        ("one colour", part[:1], "(1, 20, 30)"), ("NumPy", part.numpy(), "ndarray"),
+        ("one colour", part[:1], "(1, 20, 30)"), ("NumPy", part.numpy(), "NumPy array"),
         ("no pixels", part[..., :0], "(3, 20, 0)"), ("int64", byte.long(), "int64"),
-        ("a text", "a.jpg", "str"),
+        ("a text", "a.jpg", "a.jpg"),
     ]:  # fmt: skip
         yield Fault(kind, f"normalise of {what}", lambda _, v=value: preprocessing.normalise(v),
                     ("normalise", named))  # fmt: skip
@@ -415,7 +405,7 @@ def pictures_in_memory() -> Iterator[Fault]:
         ("fractions", part, "float32"), ("double", part.double(), "float64"),
         ("(H, W)", byte[0], "(20, 30)"), ("colours last", byte.permute(1, 2, 0), "(20, 30, 3)"),
         ("a batch", byte[None], "(1, 3, 20, 30)"), ("four colours", byte[[0, 1, 2, 2]], "(4, 20"),
-        ("NumPy", byte.numpy(), "ndarray"), ("no pixels", byte[:, :0], "(3, 0, 30)"),
+        ("NumPy", byte.numpy(), "NumPy array"), ("no pixels", byte[:, :0], "(3, 0, 30)"),
     ]:  # fmt: skip
         yield Fault(kind, f"resize of {what}", lambda _, v=value: preprocessing.resize(v, 8),
                     ("resize", named))  # fmt: skip
@@ -424,7 +414,7 @@ def pictures_in_memory() -> Iterator[Fault]:
                     (repr(size),))  # fmt: skip
     for what, value, named in [
         ("one row", byte[0, 0], "(30,)"), ("colours last", byte.permute(1, 2, 0), "(20, 30, 3)"),
-        ("NumPy", byte.numpy(), "ndarray"), ("no pixels", byte[:, :0], "(3, 0, 30)"),
+        ("NumPy", byte.numpy(), "NumPy array"), ("no pixels", byte[:, :0], "(3, 0, 30)"),
     ]:  # fmt: skip
         yield Fault(kind, f"crop_square of {what}",
                     lambda _, v=value: preprocessing.crop_square(v),
@@ -517,9 +507,10 @@ def digits(rng: random.Random) -> Iterator[Fault]:
         yield fault(what, picked, images=data)
     yield fault("images for labels", "train-labels", labels=written)
     for place in [rng.randrange(10, len(written)) for _ in range(6)]:
-        flipped = bytearray(written)
-        flipped[place] ^= 1 << rng.randrange(8)
-        yield fault(f"a flipped bit in byte {place}", picked, images=bytes(flipped))
+        damaged = flipped(written, (place + rng.random()) / len(written))
+        yield fault(f"a flipped bit in byte {place}", picked,
+                    lambda read: torch.equal((read[0][:, 0] * 255).round().long(), torch.as_tensor(images)),
+                    images=damaged)  # fmt: skip
     yield fault("zeros behind it", "", lambda read: read[1].tolist() == [7, 0, 9, 3],
                 images=written + b"\0" * 20)  # fmt: skip
 
@@ -600,9 +591,8 @@ def sentences(rng: random.Random) -> Iterator[Fault]:
                        ("rubbish behind it", whole + b"x" * 9)]:  # fmt: skip
         yield fault(what, "val.de.gz", de=data)
     for place in [rng.randrange(10, len(whole)) for _ in range(4)]:
-        flipped = bytearray(whole)
-        flipped[place] ^= 1 << rng.randrange(8)
-        yield fault(f"a flipped bit in byte {place}", "val.de.gz", de=bytes(flipped))
+        damaged = flipped(whole, (place + rng.random()) / len(whole))
+        yield fault(f"a flipped bit in byte {place}", "val.de.gz", de=damaged, right=True)
     yield Fault("sentences in two languages", "a file is missing", lambda f: (
         (f / "val.de.gz").unlink(), datasets.load_multi30k("val", f)), ("val.de.gz",),
         lambda f: [(f / f"val.{la}.gz").write_bytes(whole) for la in ("en", "de")],
@@ -637,10 +627,7 @@ def samples_and_cards(rng: random.Random) -> Iterator[Fault]:
         for drawn in [rng.random() for _ in range(2)]:
 
             def flip(folder: Path, name=name, drawn=drawn) -> None:
-                data = bytearray((datasets.SAMPLE / name).read_bytes())
-                bit = int(drawn * 8 * len(data))
-                data[bit // 8] ^= 1 << bit % 8
-                replaced(folder / name, bytes(data))
+                replaced(folder / name, flipped((datasets.SAMPLE / name).read_bytes(), drawn))
 
             yield sample(f"a flipped bit in {name} at {drawn:.4f}", flip,
                          right=lambda read: real_sample(read))  # fmt: skip
@@ -698,10 +685,8 @@ def samples_and_cards(rng: random.Random) -> Iterator[Fault]:
 
         def flip_picture(folder: Path, drawn=drawn) -> None:
             path = folder / "images" / "fresh_0001.png"
-            data = bytearray(path.read_bytes())
-            bit = int(drawn * 8 * (len(data) - 12))
-            data[bit // 8] ^= 1 << bit % 8
-            path.write_bytes(data)
+            data = path.read_bytes()
+            path.write_bytes(flipped(data, drawn * (1 - 12 / len(data))))  # the end says nothing
 
         yield cards(f"a flipped bit in a picture at {drawn:.4f}", flip_picture, "fresh_0001.png",
                     lambda read: torch.equal(read.images, datasets.paint(read.cards)))  # fmt: skip

@@ -1,5 +1,6 @@
 """Faults in people's own folders and tables, and in what `mbm-lab train` leaves of them."""
 
+import contextlib
 import io
 import json
 import os
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 
 from mbm_lab import albums, plots, report, rows, tables, trained, two_step
-from tests.faults import CURE, Fault, command
+from tests.faults import CURE, Fault, command, flipped, put
 
 
 def faults(seed: int) -> Iterator[Fault]:
@@ -47,10 +48,13 @@ def _album(folder: Path, *lines: str, head: str = "image,caption") -> Path:
     for number in range(12):
         _picture(folder / "images" / f"{number:02}.png")
         said.append(f"{number:02}.png,card number {number}")
-    (folder / "captions.txt").write_bytes(
-        "\n".join([*said, *lines, ""]).encode("utf-8", "surrogateescape")
-    )
-    return folder
+    return _written(folder / "captions.txt", *said, *lines)
+
+
+def _written(file: Path, *lines: str) -> Path:
+    """Writes lines, in which surrogates may stand for bytes; the folder."""
+    file.write_bytes("\n".join([*lines, ""]).encode("utf-8", "surrogateescape"))
+    return file.parent
 
 
 def _told(problems: list[albums.Problem], *names: str) -> bool:
@@ -85,11 +89,8 @@ def _entries() -> Iterator[Fault]:
         Image.new("1", (20_000, 10_000)).save(images / "a.png")
 
     def listening(images: Path) -> None:
-        here = os.getcwd()
-        os.chdir(images)  # the path of a socket must be short
-        with socket.socket(socket.AF_UNIX) as one:
-            one.bind("a.png")
-        os.chdir(here)
+        with contextlib.chdir(images), socket.socket(socket.AF_UNIX) as one:
+            one.bind("a.png")  # the path of a socket must be short
 
     def loop(images: Path) -> None:
         (images / "a.png").symlink_to("b.png")
@@ -400,10 +401,7 @@ def _table(folder: Path, *lines: str, count: int = 40) -> Path:
     for _ in range(count):
         stars = rng.randint(1, 5)
         said.append(f"it was {'very ' * stars}good indeed,{stars + rng.random():.2f},{stars}")
-    (folder / "t.csv").write_bytes(
-        "\n".join([*said, *lines, ""]).encode("utf-8", "surrogateescape")
-    )
-    return folder
+    return _written(folder / "t.csv", *said, *lines)
 
 
 def _tables() -> Iterator[Fault]:
@@ -556,29 +554,24 @@ def _models(seed: int) -> Iterator[Fault]:
     def same(answers: list) -> bool:
         return answers == _fitted()[2]
 
-    def plant(change: Callable[[bytearray], bytes | None], folder: Path) -> None:
-        data = bytearray(_fitted()[1])
+    def plant(change: Callable[[bytes], bytes], folder: Path) -> None:
         _table(folder)
-        (folder / "model.safetensors").write_bytes(change(data) or data)
-
-    def flipped(at: float, bit: int, data: bytearray) -> None:
-        data[int(at * len(data))] ^= 1 << bit
+        (folder / "model.safetensors").write_bytes(change(_fitted()[1]))
 
     for number in range(40):
         at = rng.random() if number % 2 else rng.random() * 0.5
         yield Fault("models of tables", f"a bit flipped, {number}", load, ("model.safetensors",),
-                    partial(plant, partial(flipped, at, rng.randrange(8))), same)  # fmt: skip
+                    partial(plant, partial(flipped, place=at)), same)  # fmt: skip
     for number in range(8):
         part = rng.random()
         yield Fault("models of tables", f"cut, {number}", load, ("model.safetensors",), partial(
-            plant, lambda data, part=part: bytes(data[: int(part * len(data))])))  # fmt: skip
+            plant, lambda data, part=part: data[: int(part * len(data))]))  # fmt: skip
     other = {"nothing": b"", "text": b"hello", "zeros": b"\0" * 500, "a pickle": b"\x80\x04K\x01.",
              "a deep head": (200_000).to_bytes(8, "little") + b"[" * 200_000,
              "a huge head": b"\xff" * 8 + b"{}"}  # fmt: skip
     for what, data in other.items():
         yield Fault("models of tables", what, load, ("model.safetensors",),
-                    partial(plant, lambda _, data=data: data or b""[:0] or None) if data else
-                    lambda f: (f / "model.safetensors").touch())  # fmt: skip
+                    partial(plant, lambda _, data=data: data))  # fmt: skip
 
     def about(change: Callable[[dict], object], folder: Path) -> None:
         """A model whose description is another, with a right checksum."""
@@ -614,7 +607,7 @@ def _models(seed: int) -> Iterator[Fault]:
         )  # fmt: skip
 
     def model_and_rows(folder: Path) -> None:
-        plant(lambda data: None, folder)
+        plant(bytes, folder)
 
     for what, model, rows_, out, names in (
         ("no model", "none", "t.csv", None, ("none",)),
@@ -654,18 +647,12 @@ def _stopped(seed: int) -> Iterator[Fault]:
         table = tables.load_table(_table(folder), target="stars", numbers="size")
         return _told_by(two_step.analyse(table, networks=False, remember=folder / "steps"))
 
-    def plant(change: Callable[[bytearray], bytes | None], folder: Path) -> None:
-        for name, held in remains()[0].items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            data = bytearray(held)
-            (folder / name).write_bytes(change(data) or data)
-
-    def flipped(at: float, bit: int, data: bytearray) -> None:
-        data[int(at * len(data))] ^= 1 << bit
+    def plant(change: Callable[[bytes], bytes], folder: Path) -> None:
+        put(folder, {name: change(held) for name, held in remains()[0].items()})
 
     for number in range(12):
         yield Fault("stopped trainings", f"a bit flipped, {number}", again, (),
-                    partial(plant, partial(flipped, rng.random(), rng.randrange(8))),
+                    partial(plant, partial(flipped, place=rng.random())),
                     lambda said: said == remains()[1], (r"steps/.*",))  # fmt: skip
     for what, data in (("a pickle", b"\x80\x04K\x01."), ("text", b"hello")):
         yield Fault("stopped trainings", f"a step is {what}", again, (),

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mbm_lab import place
-from tests.faults import BYSTANDERS, Fault, contents
+from tests.faults import BYSTANDERS, Fault, contents, put
 
 KILLS = 10
 """In `make test`."""
@@ -130,8 +130,7 @@ def compared(folder: Path, expected: str, epochs: int = EPOCHS) -> str:
 def new_folder(place: str) -> Path:
     folder = Path(place) / "run"
     folder.mkdir()
-    for name, held in BYSTANDERS.items():
-        (folder / name).write_bytes(held)
+    put(folder, BYSTANDERS)
     return folder
 
 

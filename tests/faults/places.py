@@ -22,7 +22,7 @@ from unittest import mock
 
 from mbm_lab import beside, datasets, downloads, place, postcards, preprocessing
 from mbm_lab.exercises import progress
-from tests.faults import Fault, command
+from tests.faults import Fault, command, flipped, put
 
 
 def faults(seed: int) -> Iterator[Fault]:
@@ -106,10 +106,7 @@ def layouts() -> Iterator[Fault]:
 
     def laid(*files: str) -> Callable[[Path], None]:
         def make(folder: Path) -> None:
-            for file in files:
-                path = folder / "home" / file
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(b"x")
+            put(folder / "home", dict.fromkeys(files, b"x"))
 
         return make
 
@@ -342,14 +339,7 @@ def archives(rng: random.Random) -> Iterator[Fault]:
     ]:  # fmt: skip
         yield fault(what, archive)
     for drawn in [rng.random() for _ in range(8)]:
-
-        def flipped(drawn=drawn) -> bytes:
-            data = bytearray(only)
-            bit = int(drawn * 8 * len(data))
-            data[bit // 8] ^= 1 << bit % 8
-            return bytes(data)
-
-        yield fault(f"a flipped bit at {drawn:.4f}", flipped, "",
+        yield fault(f"a flipped bit at {drawn:.4f}", lambda d=drawn: flipped(only, d), "",
                     right=lambda there: there == all_there)  # fmt: skip
     for what, archive in [
         ("as it is published", lambda: whole), ("stored, not packed", lambda: packed(inside, 0)),

@@ -796,10 +796,10 @@ def check_sound(sound: Tensor, who: str, least: int = 1) -> None:
     if sound.dtype != torch.float32:
         whole = not sound.is_floating_point() and not sound.is_complex()
         bits = sound.element_size() * 8
-        cure = f".float() / {2 ** (bits - 1):,}".replace(",", "_") if whole else ".float()"
+        code = f".float() / {2 ** (bits - 1):,}".replace(",", "_") if whole else ".float()"
         raise ValueError(
             f"{who} needs float32 samples between -1 and 1, and got {arguments.dtype(sound)}: "
-            f"convert it with sound{cure}."
+            f"convert it with sound{code}."
         )
     if len(sound) and not (loudest := sound.abs().max().item()) <= LOUDEST:
         if not math.isfinite(loudest):

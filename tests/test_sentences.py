@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
+import mbm_lab
 from mbm_lab import place, rows
 from tests.faults import CURE
 
@@ -78,6 +79,11 @@ def _prints(call: ast.Call) -> bool:
     return bool(call.args) and (to == ["sys.stderr"] or _name(call.func) in SPEAKERS)
 
 
+def _is_made_elsewhere(error: ast.Call) -> bool:
+    """Whether another module's function makes it, whose sentence is read there."""
+    return isinstance(error.func, ast.Attribute) and _name(error.func).islower()
+
+
 def _is_none(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant) and value.value is None
 
@@ -103,7 +109,7 @@ class Reader:
             inner = node if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else around
             left += [(child, inner) for child in ast.iter_child_nodes(node)][::-1]
             match node:
-                case ast.Raise(exc=ast.Call() as error):
+                case ast.Raise(exc=ast.Call() as error) if not _is_made_elsewhere(error):
                     self.said.append(error)
                 case ast.Raise(exc=ast.Name(id=name) as error) if ERROR.search(name):
                     self.said.append(error)
@@ -160,6 +166,9 @@ class Reader:
                 name in self.returned and name not in IN_WORDS
             ):
                 return [text for one in self.returned[name] for text in again(one)]
+            case ast.Attribute(value=ast.Name(id=module), attr=name) if name.isupper():
+                text = getattr(getattr(mbm_lab, module, None), name, None)
+                return [text] if isinstance(text, str) else value
             case ast.Name(id=name):
                 return self._assigned(name, node, again) or value
         return value

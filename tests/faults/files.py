@@ -479,6 +479,10 @@ def digits(rng: random.Random) -> Iterator[Fault]:
 
     images = np.random.default_rng(0).integers(0, 256, (4, 28, 28))
     labels = np.array([7, 0, 9, 3])
+
+    def same_pictures(read: tuple) -> bool:
+        return torch.equal((read[0][:, 0] * 255).round().long(), torch.as_tensor(images))
+
     picked, written, many = "train-images", gzip.compress(idx(images)), np.zeros((4, 3, 32, 32))
     said = gzip.compress(idx(labels))
     for label in (10, 23, 255):
@@ -508,9 +512,7 @@ def digits(rng: random.Random) -> Iterator[Fault]:
     yield fault("images for labels", "train-labels", labels=written)
     for place in [rng.randrange(10, len(written)) for _ in range(6)]:
         damaged = flipped(written, (place + rng.random()) / len(written))
-        yield fault(f"a flipped bit in byte {place}", picked,
-                    lambda read: torch.equal((read[0][:, 0] * 255).round().long(), torch.as_tensor(images)),
-                    images=damaged)  # fmt: skip
+        yield fault(f"a flipped bit in byte {place}", picked, same_pictures, images=damaged)
     yield fault("zeros behind it", "", lambda read: read[1].tolist() == [7, 0, 9, 3],
                 images=written + b"\0" * 20)  # fmt: skip
 

@@ -323,7 +323,7 @@ def fit(
             if patience is not None and best is not None:
                 model.load_state_dict(best)
         except arguments.ArgumentError as error:
-            if len(history.train_loss) > epochs_left.start:  # what it has learned is not given up
+            if good.epoch > epochs_left.start:  # what it has learned is not given up
                 raise good.given_up(error) from error
             raise
         finally:

@@ -85,6 +85,7 @@ NEEDS_NO_DATA = {
     "fusion.matched_head",
     "fusion.parameter_count",
     "identity.of_model",  # describes it
+    "identity.of_run",  # describes it
     "identity.outputs",  # brings a probe to where the model is, as a part of fit
     "real_data.new_reader",  # makes one
     "spoilt.LastGood",  # is a part of fit

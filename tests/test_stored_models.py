@@ -230,5 +230,5 @@ def test_the_worst_of_several_runs_is_what_counts():
     assert all(one.holds for one in runs[2])
     with pytest.raises(ValueError, match="same results"):
         stored.worst([runs[0], runs[1][:2]])
-    with pytest.raises(ValueError, match="same results"):
+    with pytest.raises(ValueError, match="one list of results a seed"):
         stored.worst([])

@@ -162,8 +162,9 @@ class Checkpoint:
                 known = self.files.get(name) if (self.folder / name).is_file() else None
                 files[name] = known or self._write(name, tensors)
         replaced = [name for name in self.files if name not in files]
-        now = self.recipe | identity.of_model(self.model)
-        self.changing |= {name for name in now if now[name] != self.recipe.get(name)}
+        if len(history.train_loss) == 1:  # what an epoch changes, such as a counter, is no recipe
+            now = self.recipe | identity.of_model(self.model)
+            self.changing |= {name for name in now if now[name] != self.recipe.get(name)}
         state = {
             "form": FORM,
             "run": self.run,

@@ -38,7 +38,10 @@ class LastGood:
     def keep(self, epoch: int) -> None:
         """These weights are good: they come back if later ones are not."""
         self.epoch = epoch
-        self.weights: dict[str, Tensor] = copy.deepcopy(self.model.state_dict())
+        self.weights: dict[str, Tensor] = {
+            name: one.detach().clone() if isinstance(one, Tensor) else copy.deepcopy(one)
+            for name, one in self.model.state_dict().items()
+        }
 
     def check_loss(self, mean: float, learning_rate: float) -> None:
         """After an epoch: raises ValueError when its mean loss, a weight or a buffer is not finite.

@@ -206,8 +206,8 @@ def training_speed(cards: int = 640, rounds: int = 9) -> list[Row]:
 
 
 def checkpoint_speed(cards: int = 2000, rounds: int = 3, epochs: int = 4) -> list[Row]:
-    """`training.fit` with checkpoints every epoch against the same model in a bare loop, in turn, on
-    as many cards as lesson 05 has; and what each checkpoint costs beyond `training.fit` without."""
+    """`training.fit` with checkpoints every epoch against the same model in a bare loop, in turn,
+    on as many cards as lesson 05 has; and what each checkpoint costs beyond `training.fit`."""
     generator = torch.Generator().manual_seed(0)
     size = preprocessing.IMAGE_SIZE
     images = torch.rand(cards, 3, size, size, generator=generator)

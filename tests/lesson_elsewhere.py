@@ -5,7 +5,7 @@
 Every stub of an exercise is replaced by its solution, and its check must say "Right.".
 Every code cell runs, in order, in one shell of IPython inside this process; `pick_device()` gives
 the make-believe GPU. Devices do not depend on how long one trains or on how much, so all is cut
-short: the first 320 postcards of a split, 64 with sounds, read once and unwatched; a table of
+short: the first 640 postcards of a split, 64 with sounds, read once and unwatched; a table of
 64 rows; one epoch of training, with the first 64 examples; one seed of the stored models. The exit
 status is 1 if a cell mixes devices. A cell that fails for another reason is listed too: it may need
 what a failed cell did not make. So is a solution that its check does not call right.
@@ -32,7 +32,7 @@ from mbm_lab.exercises.exercise import Choice, Exercise
 from tests import elsewhere
 from tests.test_exercises import cell_of
 
-CARDS, EXAMPLES = 320, 64
+CARDS, EXAMPLES = 640, 64
 
 _loaded: dict[str, datasets.Postcards] = {}  # what lessons of this process have read
 

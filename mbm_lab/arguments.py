@@ -375,6 +375,12 @@ def check_model(model: object) -> None:
 def check_learner(model: object) -> None:
     """As `check_model`; and something in it must be able to learn."""
     check_model(model)
+    for name, held in (*model.named_parameters(), *model.named_buffers()):
+        if nn.parameter.is_lazy(held):
+            raise ArgumentError(
+                f'"{name}" of the model has no size yet, as in nn.LazyLinear: show the model two '
+                "examples first, model(inputs[:2]), and then train it."
+            )
     parameters = list(model.parameters())
     if not parameters:
         raise ArgumentError(
@@ -674,7 +680,7 @@ def unharmed(function: Callable) -> Callable:
         parts = list(model.modules()) if isinstance(model, nn.Module) else []
         modes = [(part, part.training) for part in parts]
         held = [*model.parameters(), *model.buffers()] if parts else []
-        before = [(tensor, tensor.detach().clone()) for tensor in held]
+        before = [(one, one.detach().clone()) for one in held if not nn.parameter.is_lazy(one)]
         drawn = torch.get_rng_state()
         cards = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
         try:

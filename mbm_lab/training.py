@@ -304,6 +304,7 @@ def fit(
                     batches = arguments.augmented(augment, batches, generator)
                 if files is not None:
                     batches = files.watched(batches)
+                # As it is without @unharmed, which keeps copies: `fit` has its own.
                 mean = one_epoch.__wrapped__(model, batches, loss, optimizer, schedule, clip_norm)
                 if not math.isfinite(mean):
                     arguments.find_no_number(inputs)

@@ -289,6 +289,9 @@ def _models() -> Iterator[Fault]:
     yield model("a class", nn.Linear, ("Linear", "class"))
     yield Fault("models", "None", lambda _: training.fit(None, X, Y, MSE), ("None",))
     yield Fault("models", "a function", lambda _: training.fit(abs, X, Y, MSE), ("nn.Module",))
+    lazy = nn.Sequential(nn.LazyLinear(1), nn.Flatten(0))
+    yield Fault("models", "a layer without a size", lambda _: training.fit(lazy, X, Y, MSE),
+                ("0.weight", "LazyLinear"))  # fmt: skip
     yield model("without parameters", lambda: nn.Flatten(0), ("no parameters",))
     yield model("all frozen", lambda: nn.Linear(3, 1).requires_grad_(False), ("frozen",))
     yield model("gives a tuple", tells(lambda layer, x: (layer(x), x)), ("tuple",))

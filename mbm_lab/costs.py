@@ -205,7 +205,7 @@ def profile(
     loss: Loss,
     *,
     batch_size: int = 64,
-    batches: int = 8,
+    batches: int = 4,
     most: int = 10,
 ) -> list[Part]:
     """Where the time of a training step goes, the most expensive part first, by torch.profiler.
@@ -216,7 +216,7 @@ def profile(
     small operations most. So the shares are right about large operations, and too large for Python.
     Raises ValueError as `learner` does.
     """
-    arguments.check_count("batches", batches, 1, 8)
+    arguments.check_count("batches", batches, 1, 4)
     arguments.check_count("most", most, 1, 10)
     here, step = pick_device(), learner(model, inputs, targets, loss, Way(batch_size))
     activities = [torch.profiler.ProfilerActivity.CPU]
@@ -283,34 +283,48 @@ def _quiet_profiler() -> Iterator[None]:
 
 
 class Machine(NamedTuple):
-    """What a computer reaches at best: floating-point operations a second, bytes a second."""
+    """What a computer reaches at best: floating-point operations a second, bytes a second from
+    memory, and bytes a second from its cache (NaN where that was not measured)."""
 
     flops: float
     bytes: float
+    cache: float = math.nan
 
     @property
     def ridge(self) -> float:
-        """The operations for each byte at which both take equally long."""
+        """The operations for each byte at which computing and memory take equally long."""
         return self.flops / self.bytes
 
 
 def measure_machine(device: torch.device | None = None, seconds: float = 2.0) -> Machine:
-    """Measures a device, `pick_device()` unless you say else: the best of several, on as many
-    threads as PyTorch uses now.
+    """Measures a device, `pick_device()` unless you say else: the best of many, on as many threads
+    as PyTorch uses now.
 
-    Operations: a product of two square matrices (float32), 2 N³ of them. Bytes: copying 128 MB,
-    more than the caches hold, which reads all of them and writes all of them.
-    seconds: how long both together may take. Raises ValueError when these are not above 0.
+    Operations: a product of two square matrices, and a convolution of 3 × 3 with many channels,
+    both float32; the faster one counts, since each comes from a library of its own. Bytes: copying
+    128 MB, more than the caches hold, and 2 MB, which they hold; all are read and all written.
+    seconds: how long it may take in all. Raises ValueError when these are not above 0.
     """
     arguments.check_positive("seconds", seconds, 2.0)
     device = pick_device() if device is None else device
-    n = 1024 if device.type == "cpu" else 8192
+    n, channels = (512, 64) if device.type == "cpu" else (8192, 1024)
     a, b = torch.ones(2, n, n, device=device)
-    product = _least_seconds(lambda: a @ b, seconds / 2, device)
-    source = torch.ones(2**25, device=device)
-    target = torch.empty_like(source)
-    copied = _least_seconds(lambda: target.copy_(source), seconds / 2, device)
-    return Machine(2 * n**3 / product, 2 * source.nbytes / copied)
+    x = torch.ones(64, channels, 8, 8, device=device)
+    kernels = torch.ones(channels, channels, 3, 3, device=device)
+
+    def rate(work: float, action: Callable[[], object]) -> float:
+        return work / _least_seconds(action, seconds / 4, device)
+
+    def copying(count: int) -> float:
+        source = torch.ones(count, device=device)
+        target = torch.empty_like(source)
+        return rate(2 * source.nbytes, lambda: target.copy_(source))
+
+    product = rate(2 * n**3, lambda: a @ b)
+    windows = rate(
+        2 * x.numel() * channels * 9, lambda: nn.functional.conv2d(x, kernels, padding=1)
+    )
+    return Machine(max(product, windows), copying(2**25), copying(2**19))
 
 
 class Layer(NamedTuple):
@@ -511,14 +525,17 @@ def _timed(step: Callable[[], int], threads: int) -> float:
 
 
 def _by_turns(rates: Sequence[Callable[[], float]], seconds: float) -> list[float]:
-    """The median of what each measures, by turns, until the seconds are over; the first turn does
-    not count, in which memory is fetched and threads start, unless there is time for no other."""
+    """The median of what each measures, by turns, until the seconds are over; the first of each
+    does not count, in which memory is fetched and threads start, unless there is time for no other.
+    """
     end = time.perf_counter() + seconds
+    measured = [[] for _ in rates]
     with seeded(0):
-        measured = [[rate() for rate in rates]]
-        while time.perf_counter() < end:
-            measured.append([rate() for rate in rates])
-    return [statistics.median(one) for one in zip(*(measured[1:] or measured), strict=True)]
+        for one, rate in itertools.cycle(list(zip(measured, rates, strict=True))):
+            one.append(rate())
+            if time.perf_counter() > end and all(measured):
+                break
+    return [statistics.median(one[1:] or one) for one in measured]
 
 
 def what_helps(

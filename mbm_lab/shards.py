@@ -12,6 +12,7 @@ and lesson 05's model learns 1,100 to 2,300. 100,000 cards take 1.6 GB (PNG: 0.7
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -29,7 +30,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm.auto import tqdm
 
-from mbm_lab import arguments, atomic, datasets, postcards
+from mbm_lab import arguments, atomic, datasets, postcards, rows
 from mbm_lab.preprocessing import IMAGE_SIZE, Vocabulary, pad, tokenize
 from mbm_lab.training import batch_sizes
 
@@ -89,7 +90,7 @@ def write(
     arguments.check_count("cards", cards, 1, 100_000, most=10**8)
     arguments.check_count("cards_per_shard", cards_per_shard, 1, CARDS_A_SHARD, most=10_000)
     arguments.check_seed(seed)
-    folder = Path(os.path.expanduser(folder)).absolute()
+    folder = _folder(folder).absolute()
     recipe = {"made by": MADE_BY, "seed": int(seed), "cards": int(cards),
               "cards a shard": int(cards_per_shard), "shards": {}}  # fmt: skip
     recipe["shards"] = _begun(folder, recipe)
@@ -104,6 +105,10 @@ def write(
             _write_recipe(folder, recipe)
             atomic.write_whole(path, lambda part, packed=packed: part.write_bytes(packed))
     return find(folder)
+
+
+def _folder(name: str | Path) -> Path:
+    return Path(os.path.expanduser(rows.named(name, "folder")))
 
 
 def _plan(folder: Path, recipe: dict) -> list[tuple[Path, range]]:
@@ -144,16 +149,14 @@ def _files(card: postcards.Card) -> dict[str, bytes]:
 def _begun(folder: Path, recipe: dict) -> dict[str, int]:
     """The checksums of a run that was stopped in this folder; none when it is new or empty."""
     if atomic.is_there(folder) and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file, and shards need a folder: name another place.")
+        raise FileExistsError(f"{folder} is no folder, which shards need: name another place.")
     atomic.make_folder(folder)
-    names = [RECIPE, *(path.name for path, _ in _plan(folder, recipe))]
-    _remove_remains(folder, names)
+    _remove_remains(folder, recipe)
     if not atomic.is_there(folder / RECIPE):
-        there = min((path.name for path in folder.iterdir()), default=None)
-        if there is not None:
+        if there := _names(folder):
             raise FileExistsError(
-                f"{folder} holds {there}, which is no shard of a run that could go on: name a new "
-                "or empty folder."
+                f"{folder} holds {min(there)}, and no {RECIPE} of a run that could go on: name a "
+                "new or empty folder."
             )
         return {}
     was = _read_recipe(folder)
@@ -166,12 +169,23 @@ def _begun(folder: Path, recipe: dict) -> dict[str, int]:
     return was["shards"]
 
 
-def _remove_remains(folder: Path, names: Sequence[str]) -> None:
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        raise OSError(
+            f"{folder} cannot be read ({error.strerror}): allow yourself to, or name another."
+        ) from error
+
+
+def _remove_remains(folder: Path, recipe: dict) -> None:
     """Removes what a run that was killed had not finished."""
-    for path in folder.iterdir():
-        cut = re.fullmatch(r"(.+)\.\d+\.part", path.name)
-        if cut and cut[1] in names and path.is_file():
-            path.unlink(missing_ok=True)
+    own = {RECIPE, *(path.name for path, _ in _plan(folder, recipe))}
+    for name in _names(folder):
+        whole = re.sub(r"\.\d+\.part$", "", name)
+        if whole != name and whole in own and (folder / name).is_file():
+            with contextlib.suppress(OSError):
+                (folder / name).unlink()
 
 
 def _write_recipe(folder: Path, recipe: dict) -> None:
@@ -192,7 +206,7 @@ def find(folder: str | Path) -> list[Path]:
     Raises FileNotFoundError when there are none, or one is missing, and ValueError when
     `shards.json` is damaged. Whether a shard itself is whole is seen when it is read.
     """
-    folder = Path(os.path.expanduser(folder))
+    folder = _folder(folder)
     recipe = _read_recipe(folder)
     paths = [path for path, _ in _plan(folder, recipe)]
     for path in paths:
@@ -278,13 +292,15 @@ class Shards(IterableDataset):
         generator: torch.Generator | None = None,
     ):
         if not isinstance(vocabulary, Vocabulary):
-            raise ValueError(f"vocabulary is {arguments.kind(vocabulary)}: pass a "
-                             "preprocessing.Vocabulary, the one that the model was made with."
-                             )  # fmt: skip
+            raise ValueError(
+                f"vocabulary is {arguments.kind(vocabulary)}: pass a preprocessing.Vocabulary, the "
+                "one that the model was made with."
+            )
         if batch_size is not None:
             arguments.check_count("batch_size", batch_size, 1, 64)
         arguments.check_switch("shuffle", shuffle)
-        self.paths, recipe = find(folder), _read_recipe(Path(os.path.expanduser(folder)))
+        self.paths = find(folder)
+        recipe = _read_recipe(self.paths[0].parent)
         self.checksums = [recipe["shards"][path.name] for path in self.paths]
         self.sizes = [len(numbers) for _, numbers in _plan(Path(), recipe)]
         self.vocabulary, self.batch_size = vocabulary, batch_size
@@ -321,10 +337,19 @@ class Shards(IterableDataset):
 
     def _example(self, card: Card) -> Example:
         pixels = np.frombuffer(card.picture, np.uint8, offset=len(PPM))
-        image = torch.tensor(pixels).view(IMAGE_SIZE, IMAGE_SIZE, 3).permute(2, 0, 1)
+        pixels = pixels.reshape(IMAGE_SIZE, IMAGE_SIZE, 3).transpose(2, 0, 1)
         message = self.vocabulary.encode(tokenize(card.message))
-        inputs = {"image": image.float().contiguous() / 255, "message": torch.tensor(message)}
+        inputs = {"image": torch.tensor(pixels) / 255, "message": torch.tensor(message)}
         return inputs, torch.tensor(card.mood)
+
+    def in_words(self) -> str:
+        """What decides the examples and their order, in words: see `identity`."""
+        cards, words = zlib.crc32(repr(self.checksums).encode()), self.vocabulary.words
+        return (
+            f"Shards of {sum(self.sizes)} cards (checksum {cards:08x}), words "
+            f"{zlib.crc32(repr(words).encode()):08x}, batch size {self.batch_size}"
+            f"{', shuffled' * self.shuffle}"
+        )
 
 
 def collate(examples: Sequence[Example]) -> Example:

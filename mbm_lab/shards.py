@@ -189,7 +189,7 @@ def _remove_remains(folder: Path, recipe: dict) -> None:
 
 
 def _write_recipe(folder: Path, recipe: dict) -> None:
-    text = json.dumps(recipe | {"checksum": _sum_of(recipe)}, indent=0)
+    text = json.dumps(recipe | {"checksum": _sum_of(recipe)}, indent=1)
     atomic.write_whole(folder / RECIPE, lambda part: part.write_text(text, encoding="utf-8"))
 
 
@@ -338,9 +338,9 @@ class Shards(IterableDataset):
     def _example(self, card: Card) -> Example:
         pixels = np.frombuffer(card.picture, np.uint8, offset=len(PPM))
         pixels = pixels.reshape(IMAGE_SIZE, IMAGE_SIZE, 3).transpose(2, 0, 1)
-        message = self.vocabulary.encode(tokenize(card.message))
-        inputs = {"image": torch.tensor(pixels) / 255, "message": torch.tensor(message)}
-        return inputs, torch.tensor(card.mood)
+        image = torch.from_numpy(np.ascontiguousarray(pixels)) / 255
+        message = torch.tensor(self.vocabulary.encode(tokenize(card.message)))
+        return {"image": image, "message": message}, torch.tensor(card.mood)
 
     def in_words(self) -> str:
         """What decides the examples and their order, in words: see `identity`."""
@@ -361,12 +361,13 @@ def collate(examples: Sequence[Example]) -> Example:
     try:
         images = torch.stack([inputs["image"] for inputs, _ in examples])
         messages = pad([inputs["message"] for inputs, _ in examples])
-        return {"image": images, "message": messages}, torch.stack([mood for _, mood in examples])
-    except (TypeError, KeyError, IndexError, AttributeError, RuntimeError):
+        moods = torch.stack([mood for _, mood in examples])
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
         raise ValueError(
-            f"collate makes a batch of examples, such as those of shards.Shards, and got "
-            f"{arguments.kind(examples)}: pass a list of pairs, inputs and mood."
+            f"collate makes a batch of examples of shards.Shards, and got "
+            f"{arguments.kind(examples)}: pass a list of them, each a pair of inputs and mood."
         ) from None
+    return {"image": images, "message": messages}, moods
 
 
 def loader(

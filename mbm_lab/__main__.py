@@ -364,8 +364,10 @@ def _postcards(options: argparse.Namespace) -> None:
         return _shards(options)
     for name in ("cards", "seed"):
         if (value := getattr(options, name)) is not None:
-            raise ValueError(f"--{name} is {value}, and goes with --shards DIR: leave it out, or "
-                             "write fresh cards with --shards.")  # fmt: skip
+            raise ValueError(
+                f"--{name} is {value}, and goes with --shards DIR: leave it out, or write fresh "
+                "cards with --shards."
+            )
     _check_parent(rows.named(options.out, "folder"))
     postcards.build(options.out)
 
@@ -375,8 +377,10 @@ def _shards(options: argparse.Namespace) -> None:
 
     folder = rows.named(options.shards, "folder")
     if options.cards is None:
-        raise ValueError(f"How many cards are to come into {_in_line(options.shards)}? Say it, as "
-                         "in --cards 100000.")  # fmt: skip
+        raise ValueError(
+            f"--shards {_in_line(options.shards)} lacks how many cards: add --cards, such as "
+            "--cards 100000."
+        )
     _check_parent(folder)
     paths = shards.write(folder, options.cards, seed=options.seed or 0)
     print(f"Written: {options.cards:,} cards in {len(paths):,} shards, in {options.shards}")

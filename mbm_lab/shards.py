@@ -90,6 +90,7 @@ def write(
     arguments.check_count("cards", cards, 1, 100_000, most=10**8)
     arguments.check_count("cards_per_shard", cards_per_shard, 1, CARDS_A_SHARD, most=10_000)
     arguments.check_seed(seed)
+    arguments.check_switch("progress", progress)
     folder = _folder(folder).absolute()
     recipe = {"made by": MADE_BY, "seed": int(seed), "cards": int(cards),
               "cards a shard": int(cards_per_shard), "shards": {}}  # fmt: skip
@@ -100,7 +101,7 @@ def write(
                 _checked(path, recipe["shards"].get(path.name))
                 bar.update(len(numbers))
                 continue
-            packed = _packed(seed, numbers, bar)
+            packed = _packed(recipe["seed"], numbers, bar)
             recipe["shards"][path.name] = zlib.crc32(packed)
             _write_recipe(folder, recipe)
             atomic.write_whole(path, lambda part, packed=packed: part.write_bytes(packed))
@@ -299,6 +300,11 @@ class Shards(IterableDataset):
         if batch_size is not None:
             arguments.check_count("batch_size", batch_size, 1, 64)
         arguments.check_switch("shuffle", shuffle)
+        if not isinstance(generator, torch.Generator | None):
+            raise ValueError(
+                f"generator is {arguments.kind(generator)}: pass a torch.Generator, or leave it "
+                "out."
+            )
         self.paths = find(folder)
         recipe = _read_recipe(self.paths[0].parent)
         self.checksums = [recipe["shards"][path.name] for path in self.paths]
@@ -389,12 +395,13 @@ def loader(
 
     Raises as `Shards`.
     """
+    arguments.check_count("batch_size", batch_size, 1, 64)
     arguments.check_count("workers", workers, 0, 1, most=64)
     arguments.check_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     data = Shards(folder, vocabulary, batch_size=batch_size, shuffle=shuffle, generator=generator)
-    if pin_memory is None:
-        pin_memory = torch.cuda.is_available()
+    pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+    arguments.check_switch("pin_memory", pin_memory)
     return DataLoader(
         data, batch_size=None, num_workers=workers, generator=generator, pin_memory=pin_memory
     )

@@ -178,22 +178,21 @@ WRITE = "from mbm_lab import shards; shards.write({folder!r}, 47, cards_per_shar
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs signals")
 def test_a_run_that_is_killed_leaves_no_half_shard_and_goes_on(tmp_path):
-    for number, moment in enumerate((0.02, 0.05)):
-        made = tmp_path / str(number)
-        words = [sys.executable, "-c", WRITE.format(folder=str(made))]
-        run = subprocess.Popen(words, cwd=place.COURSE, stderr=subprocess.DEVNULL)
-        while run.poll() is None and not (made / "cards-000001.tar").exists():
-            time.sleep(0.005)
-        time.sleep(moment)
-        run.send_signal(signal.SIGKILL)
-        run.wait()
-        for path in made.glob("*.tar"):
-            with tarfile.open(path) as tar:
-                assert len(tar.getnames()) in (3 * 5, 3 * 2)
-        shards.write(made, CARDS, cards_per_shard=5, progress=False)
-    again = shards.write(tmp_path / "undisturbed", CARDS, cards_per_shard=5, progress=False)
-    for number in range(2):
-        assert contents(tmp_path / str(number)) == contents(again[0].parent)
+    made = tmp_path / "made"
+    words = [sys.executable, "-c", WRITE.format(folder=str(made))]
+    run = subprocess.Popen(words, cwd=place.COURSE, stderr=subprocess.DEVNULL)
+    while run.poll() is None and not (made / "cards-000003.tar").exists():
+        time.sleep(0.002)
+    time.sleep(0.02)
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    for path in made.glob("*.tar"):
+        with tarfile.open(path) as tar:
+            assert len(tar.getnames()) == 3 * 5
+    shards.write(made, CARDS, cards_per_shard=5, progress=False)
+    undisturbed = tmp_path / "undisturbed"
+    shards.write(undisturbed, CARDS, cards_per_shard=5, progress=False)
+    assert contents(made) == contents(undisturbed)
 
 
 def test_nothing_of_somebody_else_is_overwritten(folder, tmp_path):
@@ -220,7 +219,10 @@ def test_the_command_writes_says_so_and_goes_with_its_options(tmp_path, capsys):
     (other,) = shards.write(tmp_path / "other", 3, seed=4, progress=False)
     assert path.read_bytes() == other.read_bytes()
     for words, said in (
-        (["--shards", str(tmp_path / "x")], "How many cards are to come into"),
+        (
+            ["--shards", str(tmp_path / "x")],
+            f"--shards {tmp_path / 'x'} lacks how many cards: add --cards",
+        ),
         (["--out", str(tmp_path / "x"), "--cards", "3"], "--cards is 3, and goes with --shards"),
         (["--out", str(tmp_path / "x"), "--seed", "0"], "--seed is 0, and goes with --shards"),
         (["--shards", str(tmp_path / "x"), "--cards", "0"], "cards is 0: give a whole number"),
@@ -270,7 +272,8 @@ def test_a_batch_is_of_one_shard_none_is_a_single_card_and_their_number_is_known
     assert batch_size == 1 or 1 not in counts
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than there are cores
+@pytest.mark.parametrize("workers", [0, 1, 2, 4])
 def test_every_card_comes_once_whoever_reads_it(folder, words, cards, workers):
     data = shards.loader(folder, words, batch_size=6, workers=workers)
     in_order = shards.loader(folder, words, batch_size=6, workers=workers, shuffle=False)
@@ -506,7 +509,7 @@ def peak(folder, cards):
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (
         2**20 if sys.platform == "darwin" else 2**10
     )
-print(peak(sys.argv[1], 400), peak(sys.argv[2], 1800))
+print(peak(sys.argv[1], 400), peak(sys.argv[2], 1600))
 """
 
 
@@ -520,5 +523,5 @@ def test_memory_does_not_grow_with_the_cards(tmp_path):
     bytes_more = sum(path.stat().st_size for path in Path(folders[1]).iterdir()) - sum(
         path.stat().st_size for path in Path(folders[0]).iterdir()
     )
-    assert bytes_more > 20e6
-    assert many - few < 8, f"{few} MB for 400 cards, {many} MB for 1,800"
+    assert bytes_more > 18e6
+    assert many - few < 8, f"{few} MB for 400 cards, {many} MB for 1,600"

@@ -212,8 +212,8 @@ def my_collate(examples: list[tuple[Tensor, float]], pad: int) -> tuple[Tensor, 
     """One batch: tokens (B, T), the lengths (B,) and the moods (B,) of B examples."""
     lengths = torch.tensor([len(words) for words, _ in examples])
     tokens = torch.full((len(examples), int(lengths.max())), pad)
-    for row, (words, _) in zip(tokens, examples, strict=True):
-        row[: len(words)] = words
+    for row, (words, _) in enumerate(examples):
+        tokens[row, : len(words)] = words
     moods = torch.tensor([mood for _, mood in examples], dtype=torch.float32)
     return tokens, lengths, moods
 
@@ -320,7 +320,7 @@ def _collate_beyond() -> Cases:
             [(one([4, 1, 3]), 0.5), (one([6, 1]), -0.5)], 1),
         "no sentence with a word": ([(torch.zeros(0, dtype=torch.int64), 0.5)], 0),
         "every second token (a strided tensor)": (
-            [(one([4, 9, 3, 9, 2])[::2], 0.5), (one([6, 9])[::2], -0.5)], 0),
+            [(one([4, 9, 3, 9, 2])[::2], 0.5), (one([6, 9, 1, 9])[::2], -0.5)], 0),
     }  # fmt: skip
 
 
@@ -333,8 +333,8 @@ collate = Exercise(
     hints=(
         "First the lengths, then an empty table: torch.full((B, T), pad), where T is the greatest "
         "length.",
-        "Go through rows and examples together and write each sentence into the beginning of its "
-        "row: row[: len(words)] = words.",
+        "Go through the examples with enumerate and write each sentence into the beginning of its "
+        "row: tokens[row, : len(words)] = words.",
         "The moods are torch.tensor([mood for _, mood in examples], dtype=torch.float32). Without "
         "the dtype, whole numbers would stay whole.",
     ),
@@ -471,12 +471,10 @@ collate = Exercise(
 
 
 def my_whole_gradient(gradients: list[list[Tensor]], counts: list[int]) -> list[Tensor]:
-    """The gradient of the whole batch, one tensor a parameter, from those of the workers."""
+    """The gradient of the whole batch, one tensor a parameter; gradients[p][w]: of worker w."""
     cards = sum(counts)
-    return [
-        sum(count / cards * part for count, part in zip(counts, parts, strict=True))
-        for parts in zip(*gradients, strict=True)
-    ]
+    shares = [count / cards for count in counts]
+    return [sum(shares[w] * parts[w] for w in range(len(counts))) for parts in gradients]
 
 
 def _weighted(weigh: Callable) -> Callable:
@@ -484,25 +482,32 @@ def _weighted(weigh: Callable) -> Callable:
 
     def answer(gradients: list[list[Tensor]], counts: list[int]) -> list[Tensor]:
         weights = weigh(torch.tensor(counts, dtype=torch.float64)).tolist()
-        return [
-            sum(weight * part for weight, part in zip(weights, parts, strict=True))
-            for parts in zip(*gradients, strict=True)
-        ]
+        return [sum(weights[w] * parts[w] for w in range(len(parts))) for parts in gradients]
 
     return answer
 
 
-def _one_by_one(gradients: list[list[Tensor]], counts: list[int]) -> list[Tensor]:
+def _for_each(make: Callable) -> Callable:
+    """Makes something of the tensors of each parameter: make(tensors of the workers, counts)."""
+    return lambda gradients, counts: [make(parts, counts) for parts in gradients]
+
+
+def _one_by_one(parts: list[Tensor], counts: list[int]) -> Tensor:
     """The mean of the first two, then the mean of that and the third, …"""
-    whole = gradients[0]
-    for mine in gradients[1:]:
-        whole = [(one + other) / 2 for one, other in zip(whole, mine, strict=True)]
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = (whole + part) / 2
     return whole
 
 
-def _worker(choose: Callable) -> Callable:
-    """The gradient of one worker: choose(counts) says which."""
-    return lambda gradients, counts: gradients[choose(counts)]
+def _without(chosen: slice) -> Callable:
+    """Leaves out workers, unless there is only one."""
+
+    def answer(gradients: list[list[Tensor]], counts: list[int]) -> list[Tensor]:
+        some = chosen if len(counts) > 1 else slice(None)
+        return my_whole_gradient([parts[some] for parts in gradients], counts[some])
+
+    return answer
 
 
 def _of_parts(make: Callable) -> Callable:
@@ -510,16 +515,12 @@ def _of_parts(make: Callable) -> Callable:
     return lambda gradients, counts: make(my_whole_gradient(gradients, counts))
 
 
-def _unsummed(gradients: list[list[Tensor]], counts: list[int]) -> list[Tensor]:
-    shares = torch.tensor(counts) / sum(counts)
-    return [
-        torch.stack([share * part for share, part in zip(shares, parts, strict=True)])
-        for parts in zip(*gradients, strict=True)
-    ]
+def _unsummed(parts: list[Tensor], counts: list[int]) -> Tensor:
+    return torch.stack([counts[w] / sum(counts) * parts[w] for w in range(len(counts))])
 
 
 def _for_each_worker(gradients: list[list[Tensor]], counts: list[int]) -> list[list[Tensor]]:
-    return [my_whole_gradient(gradients, counts) for _ in counts]
+    return [len(counts) * [whole] for whole in my_whole_gradient(gradients, counts)]
 
 
 def _first_weighted_only(gradients: list[list[Tensor]], counts: list[int]) -> list[Tensor]:
@@ -528,17 +529,14 @@ def _first_weighted_only(gradients: list[list[Tensor]], counts: list[int]) -> li
     return [my_whole_gradient(gradients, counts)[0], *plain[1:]]
 
 
-def _most_of_all(gradients: list[list[Tensor]], counts: list[int]) -> list[Tensor]:
-    return [torch.stack(parts).amax(0) for parts in zip(*gradients, strict=True)]
-
-
 def _shares(workers: int, seed: int, *shapes: tuple[int, ...]) -> list[list[Tensor]]:
     generator = torch.Generator().manual_seed(seed)
-    return [[torch.randn(shape, generator=generator) for shape in shapes] for _ in range(workers)]
+    return [[torch.randn(shape, generator=generator) for _ in range(workers)] for shape in shapes]
 
 
 def _whole_gradient_cases() -> Cases:
-    two = [[torch.tensor([2.0])], [torch.tensor([6.0])]]
+    two = [[torch.tensor([2.0]), torch.tensor([6.0])]]
+    idle = [[*parts, torch.zeros_like(parts[0])] for parts in _shares(2, 4, (2,), (2, 2))]
     return {
         "the two workers of the task": (two, [3, 1]),
         "one worker": (_shares(1, 0, (2,)), [5]),
@@ -546,14 +544,13 @@ def _whole_gradient_cases() -> Cases:
         "a matrix and a bias": (_shares(2, 2, (2, 3), (2,)), [2, 6]),
         "three workers, a single number among the parameters": (
             _shares(3, 3, (2,), (), (1, 2, 2)), [5, 1, 8]),
-        "a worker that has read nothing": (
-            [*_shares(2, 4, (2,), (2, 2)), [torch.zeros(2), torch.zeros(2, 2)]], [7, 2, 0]),
+        "a worker that has read nothing": (idle, [7, 2, 0]),
         "four workers": (_shares(4, 5, (4,)), [1, 2, 3, 10]),
     }  # fmt: skip
 
 
 def _whole_gradient_beyond() -> Cases:
-    transposed = [[part.double().mT for part in one] for one in _shares(2, 6, (2, 3), (3, 2))]
+    transposed = [[part.double().mT for part in parts] for parts in _shares(2, 6, (2, 3), (3, 2))]
     return {"double precision, transposed matrices": (transposed, [3, 5])}
 
 
@@ -566,10 +563,9 @@ whole_gradient = Exercise(
     hints=(
         "Undo the means: a worker's mean gradient times its count is the sum over its cards. Add "
         "up these sums over the workers.",
-        "Divide by the number of all cards, sum(counts). So each worker weighs count / "
-        "sum(counts). zip(*gradients) gives, parameter by parameter, the tensors of all workers.",
-        "sum(count / cards * part for count, part in zip(counts, parts)) for each parts in "
-        "zip(*gradients).",
+        "Divide by the number of all cards, sum(counts). So worker w has the share counts[w] / "
+        "sum(counts), the same for every parameter.",
+        "sum(shares[w] * parts[w] for w in range(len(counts))), for each list `parts` in gradients.",
     ),
     why="The gradient of a mean loss is the mean over cards, not over workers. If the counts "
     "differ, a plain mean gives the cards of the worker with few cards more weight. That is why "
@@ -629,28 +625,20 @@ whole_gradient = Exercise(
         ),
         "You divided with //. A share is no whole number: /.": _weighted(lambda n: n // n.sum()),
         "You took the mean of two, then of that and the third, and so on: the last worker then "
-        "weighs half. Weigh each by its share of the cards.": _one_by_one,
+        "weighs half. Weigh each by its share of the cards.": _for_each(_one_by_one),
         "You return the first worker's gradient. All workers have a share in it.": (
-            _worker(lambda counts: 0)
+            _for_each(lambda parts, counts: parts[0])
         ),
         "You return the last worker's gradient. All workers have a share in it.": (
-            _worker(lambda counts: -1)
+            _for_each(lambda parts, counts: parts[-1])
         ),
         "You return the gradient of the worker with most cards. All workers have a share in it.": (
-            _worker(lambda counts: counts.index(max(counts)))
+            _for_each(lambda parts, counts: parts[counts.index(max(counts))])
         ),
         "You took the greatest of each number over the workers. The mean over all cards is asked "
-        "for.": _most_of_all,
-        "You left out the last worker.": (
-            lambda gradients, counts: my_whole_gradient(
-                gradients[:-1] or gradients, counts[:-1] or counts
-            )
-        ),
-        "You left out the first worker.": (
-            lambda gradients, counts: my_whole_gradient(
-                gradients[1:] or gradients, counts[1:] or counts
-            )
-        ),
+        "for.": _for_each(lambda parts, counts: torch.stack(parts).amax(0)),
+        "You left out the last worker.": _without(slice(-1)),
+        "You left out the first worker.": _without(slice(1, None)),
         "You left out the last worker's gradient, but divided by the cards of all.": (
             _weighted(lambda n: torch.cat([n[:-1], 0 * n[-1:]]) / n.sum())
         ),
@@ -666,7 +654,7 @@ whole_gradient = Exercise(
             _of_parts(lambda parts: [part.flatten() for part in parts])
         ),
         "Your parameters come in the opposite order.": _of_parts(lambda parts: parts[::-1]),
-        "You return the workers' shares. Add them up.": _unsummed,
+        "You return the workers' shares. Add them up.": _for_each(_unsummed),
         "You return the result once for each worker. Once is enough.": _for_each_worker,
         "You walk on to the step: the gradient itself is asked for, without a minus sign.": (
             _of_parts(lambda parts: [-part for part in parts])
@@ -911,13 +899,19 @@ accumulate = Exercise(
         ),
         "You forget the gradients before every batch, so that a step knows only the last batch of "
         "its group.": _wrong(zero="batch"),
-        "You forget the gradients before every batch, so that a step knows only the last batch of "
-        "its group. And those left over at the end make no step.": (
+        "A step knows only the last batch of its group, because the gradients are forgotten before "
+        "every batch. And the batches left over at the end make no step.": (
             _wrong(zero="batch", weigh=_undivided, rest="drop")
         ),
-        "You forget the gradients before every batch, so that a step knows only the last batch of "
-        "its group. Besides, its loss is divided by `accumulate`.": (
+        "A step knows only the last batch of its group, and that divided by `accumulate`, because "
+        "the gradients are forgotten before every batch.": (
             _wrong(zero="batch", weigh=_by_accumulate)
+        ),
+        "A step knows only the last batch of its group, with the weight of a whole one: the "
+        "gradients are forgotten before every batch.": _wrong(zero="batch", weigh=_undivided),
+        "A step knows only the last batch of its group, divided by `accumulate`, and what is left "
+        "over at the end makes no step. Forget the gradients once a group.": (
+            _wrong(zero="batch", weigh=_by_accumulate, rest="drop")
         ),
         "You never forget the gradients. Each group then repeats all groups before it.": (
             _wrong(zero="never")
@@ -1058,7 +1052,10 @@ def _unscale_cases() -> Cases:
             [_half(0.002, -0.0007), _half(0.0013)], 65536.0, 2, 2000),
         "large gradients, all of them finite": ([_half(60000.0, 50000.0, 3.0)], 32768.0, 1, 9),
         "nan in the last tensor": ([_half(1.0), _half(0.5, -0.5), _half(2.0, nan)], 4096.0, 5, 6),
-        "minus infinity in the first tensor": ([_half(-inf, 1.0), _half(2.0)], 2048.0, 2, 3),
+        "nan in the first tensor": ([_half(nan, 1.0), _half(2.0)], 4096.0, 0, 3),
+        "a tensor that is minus infinity": ([_half(-inf), _half(2.0, 1.0)], 2048.0, 2, 3),
+        "minus infinity in the last tensor": ([_half(1.0), _half(0.25, -inf)], 512.0, 1, 3),
+        "infinity in the middle": ([_half(1.0), _half(inf, 2.0), _half(3.0)], 256.0, 1, 2),
         "infinity and nan beside good numbers": ([_half(1.0, inf), _half(nan, 4.0)], 64.0, 0, 5),
         "an overflow with the scale 1": ([_half(inf, -inf)], 1.0, 7, 8),
         "an overflow where the interval would be full": ([_half(1.0, inf)], 16384.0, 3, 4),
@@ -1106,14 +1103,8 @@ unscale = Exercise(
         "You return the gradients as they were. Divide them by the scale.": (
             _faulty(divide=lambda one, scale: one.float())
         ),
-        "You divided by the square root of the scale. The gradients grew by the scale itself.": (
-            _faulty(divide=lambda one, scale: one.float() / scale**0.5)
-        ),
         "You divided by the next scale. These gradients were made with the old one.": (
             _faulty(new_scale=True)
-        ),
-        "You divided by half of the scale.": (
-            _faulty(divide=lambda one, scale: one.float() / (scale / 2))
         ),
         "You look for nan only. An overflow gives inf, too: isfinite() finds both.": (
             _skips_if(lambda one: not one.isnan().any())
@@ -1182,9 +1173,8 @@ unscale = Exercise(
         "After an overflow your counting begins at 1. No good step has been taken: 0.": (
             _faulty(counter=lambda good_steps: 1)
         ),
-        "The scale grows one step too late: this step counts, too.": (
-            _faulty(grows=lambda steps, interval: steps > interval)
-        ),
+        "The scale does not grow when this step fills the interval: it counts, too, and then the "
+        "counting begins again at 0.": _faulty(grows=lambda steps, interval: steps > interval),
         "The scale grows one step too early.": (
             _faulty(grows=lambda steps, interval: steps >= interval - 1)
         ),
@@ -1194,8 +1184,6 @@ unscale = Exercise(
         "The scale never grows. After `interval` good steps in a row, double it.": (
             _faulty(grown=lambda scale: scale)
         ),
-        "The scale never grows, and the good steps are counted on and on. After `interval` of "
-        "them, double it and begin again at 0.": _faulty(grows=lambda steps, interval: False),
         "After the scale has grown, the good steps are counted on. Begin again at 0.": (
             _faulty(after=lambda steps: steps)
         ),

@@ -52,7 +52,7 @@ def _least_time_cases() -> Cases:
         "both take the same time": (one([6.0, 9.0]), one([4.0, 4.0]), 3.0, 2.0),
         "a slower machine": (one([5e6, 2e6, 8e6, 1e6]), one([1e6, 4e6, 3e6, 9e6]), 2e9, 8e8),
         "a machine that moves more than it calculates": (
-            one([3.0, 8.0, 2.0]), one([5.0, 20.0, 40.0]), 2.0, 9.0),
+            one([3.0, 8.0, 0.0]), one([5.0, 40.0, 0.5]), 2.5, 9.25),
     }  # fmt: skip
 
 
@@ -309,7 +309,7 @@ def _collate_cases() -> Cases:
             [(one([6]), 0.4), (one([0, 9, 0, 3]), 0.9), (one([8, 0]), -0.6)], 11),
         "a sentence without a word": ([(one([4, 2]), 0.2), (empty, -0.4), (one([3]), 0.7)], 1),
         "sentences of one length": ([(one([3, 5]), 0.1), (one([8, 2]), -0.2)], 1),
-        "moods that are whole numbers": ([(one([2, 3, 4]), 1), (one([5]), -1)], 0),
+        "moods that are whole numbers": ([(one([2, 3, 4]), 2), (one([5]), -1), (one([6, 7]), 0)], 0),
     }  # fmt: skip
 
 
@@ -539,7 +539,7 @@ def _whole_gradient_cases() -> Cases:
     idle = [[*parts, torch.zeros_like(parts[0])] for parts in _shares(2, 4, (2,), (2, 2))]
     return {
         "the two workers of the task": (two, [3, 1]),
-        "one worker": (_shares(1, 0, (2,)), [5]),
+        "one worker": ([[torch.tensor([0.0, -0.7])]], [5]),
         "as many cards each": (_shares(2, 1, (3,)), [4, 4]),
         "a matrix and a bias": (_shares(2, 2, (2, 3), (2,)), [2, 6]),
         "three workers, a single number among the parameters": (
@@ -565,7 +565,7 @@ whole_gradient = Exercise(
         "up these sums over the workers.",
         "Divide by the number of all cards, sum(counts). So worker w has the share counts[w] / "
         "sum(counts), the same for every parameter.",
-        "sum(shares[w] * parts[w] for w in range(len(counts))), for each list `parts` in gradients.",
+        "For each `parts` in gradients: sum(shares[w] * parts[w] for w in range(len(counts))).",
     ),
     why="The gradient of a mean loss is the mean over cards, not over workers. If the counts "
     "differ, a plain mean gives the cards of the worker with few cards more weight. That is why "
@@ -815,6 +815,7 @@ def _accumulate_cases() -> Cases:
         "a smaller last batch in a full group": (
             start, none, _batches_of(3, 3, 3, 2, seed=3), 2, 0.1),
         "every batch makes a step": (start, none, _batches_of(5, 5, 2, seed=4), 1, 0.05),
+        "a single batch": (start, none, _batches_of(3, seed=7), 2, 0.1),
         "fewer batches than make a step": (start, none, _batches_of(2, 2, 2, seed=5), 8, 0.2),
         "a model with old gradients": (start, 3 * start, _batches_of(2, 2, seed=6), 2, 0.1),
     }  # fmt: skip
@@ -1059,7 +1060,7 @@ def _unscale_cases() -> Cases:
         "infinity and nan beside good numbers": ([_half(1.0, inf), _half(nan, 4.0)], 64.0, 0, 5),
         "an overflow with the scale 1": ([_half(inf, -inf)], 1.0, 7, 8),
         "an overflow where the interval would be full": ([_half(1.0, inf)], 16384.0, 3, 4),
-        "a scale that is no power of two": ([_half(300.0, -40.5)], 1000.0, 1, 3),
+        "a scale that is no power of two": ([_half(300.0, -40.5)], 1000.5, 1, 3),
     }  # fmt: skip
 
 

@@ -481,6 +481,16 @@ def check_others(
         )
 
 
+def check_growth(accumulate: object, autocast: object) -> None:
+    """How `fit` makes one step of several batches, and in how many bits it computes."""
+    check_count("accumulate", accumulate, 1, 4)
+    if autocast not in (None, torch.bfloat16, torch.float16):
+        raise ArgumentError(
+            f"autocast is {kind(autocast) if not isinstance(autocast, torch.dtype) else autocast}: "
+            "use torch.bfloat16 or torch.float16, or leave it out."
+        )
+
+
 def check_seed(seed: object) -> None:
     """Raises ArgumentError unless this can begin random numbers."""
     check_count("seed", seed, 0, 0)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mbm_lab import atomic, identity, stored
+from mbm_lab import atomic, identity, stored, workers
 from mbm_lab.device import device_of
 
 
@@ -66,7 +66,9 @@ class Checkpoint:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler | None
+    scaler: torch.amp.GradScaler | None
     generator: torch.Generator
+    numbers: workers.Numbers
     loss: Callable
     loaders: tuple[DataLoader, ...] = ()
 
@@ -80,12 +82,16 @@ class Checkpoint:
     # --- Beginning
 
     def begin(self, example: tuple[Any, Any] | None = None) -> None:
-        """Begins a run in a folder that holds none.
+        """Begins a run in a folder that holds none. Of several processes the first one writes.
 
         example: inputs and targets as the model will see them, for a probe, where it is known.
         Raises FileExistsError when the folder holds a checkpoint of at least one epoch, or weights
         of a run whose state.pt is gone; OSError when it cannot be written.
         """
+        drawn = self.numbers.state()
+        workers.first_does(lambda: self._begin(example, drawn))
+
+    def _begin(self, example: tuple[Any, Any] | None, drawn: dict[str, Any]) -> None:
         if atomic.is_there(self.folder / STATE):
             self._take_over_a_run_of_no_epochs()
         try:
@@ -102,7 +108,7 @@ class Checkpoint:
             )
         if example is not None:
             self._set_probe(*example)
-        self.save(History(), None, self.model.state_dict())
+        self._save(History(), None, self.model.state_dict(), drawn)
         self._remove_remains([], 0)
 
     def _take_over_a_run_of_no_epochs(self) -> None:
@@ -151,10 +157,21 @@ class Checkpoint:
         self, history: History, best: dict[str, Tensor] | None, last: dict[str, Tensor]
     ) -> None:
         """Writes the state after an epoch; last and best: the weights now, and of the best epoch.
+        Of several processes the first one writes, and all must call.
 
         Raises FileExistsError when a file of someone else has a name that is needed, OSError when
         it cannot be written; the last checkpoint is then still whole.
         """
+        drawn = self.numbers.state()
+        workers.first_does(lambda: self._save(history, best, last, drawn))
+
+    def _save(
+        self,
+        history: History,
+        best: dict[str, Tensor] | None,
+        last: dict[str, Tensor],
+        drawn: dict[str, Any],
+    ) -> None:
         begun = len(history.train_loss) > 0
         files = {}
         for name, tensors in zip(self._names(history), (last, best), strict=True):
@@ -174,10 +191,10 @@ class Checkpoint:
             "weights": None if begun else identity.to_cpu(dict(last)),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if self.schedule is not None else None,
+            "scaler": self.scaler.state_dict() if self.scaler is not None else None,
             "generator": self.generator.get_state(),
             "loaders": [one.get_state() for one in self._generators()],
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            **drawn,
             "probe": identity.to_cpu(self._look()),
             "files": files,
             "replaced": replaced,
@@ -371,6 +388,8 @@ class Checkpoint:
             self.optimizer.load_state_dict(state["optimizer"])
             if self.schedule is not None:
                 self.schedule.load_state_dict(state["schedule"])
+            if self.scaler is not None:
+                self.scaler.load_state_dict(state["scaler"])
         except Exception as error:
             raise ValueError(
                 f"The checkpoint in {self.folder} is of another optimizer: resume with the one "
@@ -387,9 +406,7 @@ class Checkpoint:
             )
         for generator, saved in zip(own, state["loaders"], strict=True):
             generator.set_state(saved)
-        torch.set_rng_state(state["torch"])
-        if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["cuda"])
+        self.numbers.put_back(state)
 
     def _try_probe(self) -> None:
         """Whether the model, with the run's weights, and the loss say what they said before."""
@@ -423,6 +440,7 @@ class Checkpoint:
         weights = copy.deepcopy(self.model.state_dict())
         optimizer = copy.deepcopy(self.optimizer.state_dict())
         schedule = copy.deepcopy(self.schedule.state_dict()) if self.schedule else None
+        scaler = copy.deepcopy(self.scaler.state_dict()) if self.scaler else None
         generators = [(one, one.get_state()) for one in (self.generator, *self._generators())]
         random = torch.get_rng_state()
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
@@ -433,6 +451,8 @@ class Checkpoint:
             self.optimizer.load_state_dict(optimizer)
             if schedule is not None:
                 self.schedule.load_state_dict(schedule)
+            if scaler is not None:
+                self.scaler.load_state_dict(scaler)
             for generator, state in generators:
                 generator.set_state(state)
             torch.set_rng_state(random)

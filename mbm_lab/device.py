@@ -19,11 +19,14 @@ def pick_device() -> torch.device:
 
     The environment variable MBM_DEVICE decides instead when it is set: `cpu`, `cuda`, `cuda:1`
     (the second GPU), or `mps` (the GPU of an Apple computer, which is used on request only).
+    Of the processes that torchrun starts, each gets the GPU of its own number (lesson 11).
     Raises ValueError when it names no device, or one that this computer does not offer.
     """
     wish = os.environ.get("MBM_DEVICE", "").strip().lower()
-    if not wish:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not wish and not torch.cuda.is_available():
+        return torch.device("cpu")
+    if wish in ("", "cuda"):  # under torchrun each process of a computer has a GPU of its own
+        wish = f"cuda:{place}" if (place := os.environ.get("LOCAL_RANK")) else "cuda"
     try:
         device = torch.device(wish)
     except RuntimeError:

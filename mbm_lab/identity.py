@@ -98,6 +98,13 @@ def of_data(data: object, what: str) -> Words:
     }
 
 
+def of_growth(processes: int, accumulate: int, autocast: torch.dtype | None) -> Words:
+    """How many processes train together, and how (lesson 11), where this is not as usual."""
+    words = {"number of processes": processes, "accumulate": accumulate}
+    words = {name: number for name, number in words.items() if number != 1}
+    return words if autocast is None else words | {"autocast": plain(autocast)}
+
+
 def of_run(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,

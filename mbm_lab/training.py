@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from mbm_lab import arguments, fusion, identity
+from mbm_lab import arguments, fusion, identity, workers
 from mbm_lab.checkpoints import Checkpoint, History
-from mbm_lab.device import device_of, lent, seeded
+from mbm_lab.device import device_of, lent, pick_device, seeded
 from mbm_lab.spoilt import LastGood
 
 Inputs = Tensor | dict[str, Tensor]
@@ -134,34 +135,89 @@ def one_epoch(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
     clip_norm: float | None = None,
+    accumulate: int = 1,
+    autocast: torch.dtype | None = None,
 ) -> float:
     """Learns from every batch once, where the model is; returns the mean loss over the examples.
 
-    schedule: changes the learning rate after each batch. clip_norm: gradients that are together
-    longer than this are shortened to it (Pascanu, Mikolov and Bengio, 2013). Raises ValueError when
-    there is no batch, and when model, loss and batch do not fit together (see `arguments`).
+    schedule: changes the learning rate after each step. clip_norm: gradients that are together
+    longer than this are shortened to it (Pascanu, Mikolov and Bengio, 2013). accumulate, autocast:
+    see `fit`. Raises ValueError when there is no batch, and when model, loss and batch do not fit
+    together (see `arguments`).
     """
     arguments.check_step(model, loss, optimizer, clip_norm)
-    here, total, count = device_of(model), 0.0, 0
+    arguments.check_growth(accumulate, autocast)
+    alone = workers.inside(model) is model
+    shares = workers.shares(arguments.pairs(batches), divided=alone or workers.divides(batches))
+    scaler = _scaler(autocast, device_of(model))
+    return _learn(model, shares, loss, optimizer, schedule, clip_norm, accumulate, autocast, scaler)
+
+
+def _learn(
+    model: nn.Module,
+    shares: Iterable[workers.Share],
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler | None,
+    clip_norm: float | None,
+    accumulate: int,
+    autocast: torch.dtype | None,
+    scaler: torch.amp.GradScaler | None,
+) -> float:
+    """One epoch, of the shares that this process reads (all of each batch, if it is alone)."""
+    here, itself = device_of(model), workers.inside(model)
+    total, count = 0.0, 0
     loss = arguments.watched(loss)
-    for x, y in arguments.pairs(batches):
-        x, y = to_device(x, here), y.to(here)
-        with arguments.explained(model, x, y):
-            value = loss(model(x), y)
-            optimizer.zero_grad()
-            value.backward()
+    while group := list(itertools.islice(shares, accumulate)):
+        whole = sum(share.whole for share in group)
+        optimizer.zero_grad()
+        for share in group:
+            x, y = to_device(share.inputs, here), share.targets.to(here)
+            # Several processes talk once a step: after the last backward pass.
+            quiet = model.no_sync() if model is not itself and share is not group[-1] else _AS_IS
+            with quiet, arguments.explained(itself, x, y):
+                with torch.autocast(here.type, autocast) if autocast is not None else _AS_IS:
+                    value = loss(model(x), y)
+                weight = share.weight * share.whole / whole
+                scaled = value if scaler is None else scaler.scale(value)
+                (scaled if weight == 1 else scaled * weight).backward()
+            total += value.detach() * share.counted
+            count += share.counted
+        if scaler is not None:
+            scaler.unscale_(optimizer)
         if clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-        optimizer.step()
-        if schedule is not None:
+            nn.utils.clip_grad_norm_(itself.parameters(), clip_norm)
+        stepped = _step(optimizer, scaler)
+        if schedule is not None and stepped:
             schedule.step()
-        total += value.detach() * len(y)
-        count += len(y)
+    if model is not itself:
+        both = torch.tensor([float(total), count], dtype=torch.float64, device=here)
+        total, count = workers.summed(both).tolist()
     if count == 0:
         raise arguments.ArgumentError(
             "There is nothing to train on: no batch came. Pass at least one."
         )
     return float(total) / count
+
+
+_AS_IS = contextlib.nullcontext()
+
+
+def _scaler(autocast: torch.dtype | None, device: torch.device) -> torch.amp.GradScaler | None:
+    """What keeps the small gradients of float16 from becoming 0 (Micikevicius et al., 2018)."""
+    return torch.amp.GradScaler(device.type) if autocast == torch.float16 else None
+
+
+def _step(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None) -> bool:
+    """A step of the optimizer; of float16 only where no gradient is inf or NaN. Whether it was
+    taken."""
+    if scaler is None:
+        optimizer.step()
+        return True
+    before = scaler.get_scale()
+    scaler.step(optimizer)
+    scaler.update()
+    return scaler.get_scale() >= before
 
 
 def batch_sizes(count: int, batch_size: int) -> list[int]:
@@ -209,6 +265,8 @@ def fit(
     device: torch.device | None = None,
     seed: int = 0,
     progress: bool = True,
+    accumulate: int = 1,
+    autocast: torch.dtype | None = None,
 ) -> History:
     """Trains a model by mini-batch gradient descent and returns what happened.
 
@@ -234,6 +292,18 @@ def fit(
         were afterwards.
     seed: decides the order of the examples, and every other draw (dropout, augmentation). The
         random state of the caller is left as it was.
+    accumulate: so many batches make one step, with the gradient of all their examples: as a batch
+        so many times larger, with the memory of one (but for batch normalisation, which sees each
+        batch alone).
+    autocast: torch.bfloat16 or torch.float16: layers that gain from it compute in half the bits
+        (Micikevicius et al., 2018); weights, optimizer and validation keep all. For float16 the
+        loss is scaled up, so that small gradients do not become 0.
+
+    Under torchrun (lesson 11) the same call trains one model with all processes. Each reads its
+    share of every batch, and all take the same step, that of the whole batch, where the loss is a
+    mean over examples that do not look at each other: batch normalisation sees each share alone
+    (see `scaling.SyncBatchNorm`). Process 0 writes the checkpoint, into a folder that all can read,
+    and shows the progress. batch_size counts the examples of all processes.
 
     Parts whose parameters are all frozen stay in evaluation mode (see `train_mode`); afterwards,
     and after an interruption, the whole model is in evaluation mode.
@@ -250,35 +320,40 @@ def fit(
     arguments.check_options(epochs, batch_size, learning_rate, clip_norm, patience, seed)
     arguments.check_optimizer(optimizer)
     arguments.check_others(one_cycle, resume, progress, augment, checkpoint)
+    arguments.check_growth(accumulate, autocast)
     _check_data(inputs, targets, loss, val)
     epochs, batch_size, seed = int(epochs), int(batch_size), int(seed)  # NumPy's numbers, too
-    learning_rate = float(learning_rate)
+    learning_rate, accumulate = float(learning_rate), int(accumulate)
     if patience is not None and val is None:
         raise ValueError(
             "Early stopping needs validation data: pass val=(inputs, targets) along with patience."
         )
     if resume and checkpoint is None:
         raise ValueError("To resume, say from where: pass checkpoint=FOLDER with resume=True.")
-    with lent(model, device) as there, seeded(seed):
+    workers.join(pick_device() if device is None else torch.device(device))
+    with lent(model, device) as there, seeded(seed), workers.together():
         generator = torch.Generator().manual_seed(seed)
         if isinstance(inputs, DataLoader):
-            count, steps = None, _number_of_batches(inputs, one_cycle) * epochs
+            count, batches = None, _number_of_batches(inputs, one_cycle)
         else:
             inputs, targets = to_device(inputs, there), targets.to(there)
-            count, steps = len(targets), len(batch_sizes(len(targets), batch_size)) * epochs
+            count, batches = len(targets), len(batch_sizes(len(targets), batch_size))
+        steps = math.ceil(batches / accumulate) * epochs
         optimizer = optimizer(model.parameters(), lr=learning_rate)
         if checkpoint is not None:
             recipe = {"cards": count, "batch_size": batch_size, "learning_rate": learning_rate,
                       "seed": seed, "steps": steps if one_cycle else None,
                       "clip_norm": clip_norm, "augment": identity.named(augment)}  # fmt: skip
+            recipe |= identity.of_growth(workers.count(), accumulate, autocast)
             recipe |= identity.of_run(model, optimizer, loss, inputs, targets, val)
-        schedule = None
+        schedule, scaler = None, _scaler(autocast, there)
         if one_cycle and steps > 0:
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps)
-        history, best, files = History(), None, None
+        history, best, files, numbers = History(), None, None, workers.Numbers(seed)
         if checkpoint is not None:
             files = Checkpoint(
-                Path(checkpoint).expanduser(), recipe, model, optimizer, schedule, generator, loss,
+                Path(checkpoint).expanduser(), recipe, model, optimizer, schedule, scaler,
+                generator, numbers, loss,
                 tuple(data for data in (inputs, val) if isinstance(data, DataLoader)),
             )  # fmt: skip
             if resume:
@@ -287,16 +362,18 @@ def fit(
         if files is not None and not resume:
             as_it_is = targets is not None and augment is None
             files.begin((inputs, targets) if as_it_is else None)
+        learner = workers.spread(model)
         start = time.perf_counter() - history.seconds
         epochs_left = range(len(history.train_loss), epochs)
-        bar = tqdm(epochs_left, "epochs", disable=not progress, leave=False)
+        silent = not progress or workers.rank() > 0
+        bar = tqdm(epochs_left, "epochs", disable=silent, leave=False)
         try:
             train_mode(model)
             for epoch in bar:
                 if patience is not None and epoch - history.best_epoch > patience:
                     break
                 batches = (
-                    arguments.pairs(inputs)
+                    arguments.pairs(_of_epoch(inputs, epoch))
                     if isinstance(inputs, DataLoader)
                     else shuffled(inputs, targets, batch_size, generator)
                 )
@@ -304,8 +381,12 @@ def fit(
                     batches = arguments.augmented(augment, batches, generator)
                 if files is not None:
                     batches = files.watched(batches)
-                # As it is without @unharmed, which keeps copies: `fit` has its own.
-                mean = one_epoch.__wrapped__(model, batches, loss, optimizer, schedule, clip_norm)
+                shares = workers.shares(numbers.drawn_alike(batches), workers.divides(inputs))
+                mean = _learn(
+                    learner, shares, loss, optimizer, schedule, clip_norm, accumulate, autocast,
+                    scaler,
+                )  # fmt: skip
+                workers.same_buffers(model)
                 if not math.isfinite(mean):
                     arguments.find_no_number(inputs)
                 good.check_loss(mean, learning_rate)
@@ -331,6 +412,13 @@ def fit(
             bar.close()
             model.eval()
     return history
+
+
+def _of_epoch(loader: DataLoader, epoch: int) -> DataLoader:
+    """A loader whose sampler deals the examples out to processes must be told the epoch."""
+    if workers.divides(loader):
+        loader.sampler.set_epoch(epoch)
+    return loader
 
 
 def _check_data(

@@ -20,6 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -222,7 +223,8 @@ def profile(
     activities = [torch.profiler.ProfilerActivity.CPU]
     if here.type == "cuda" and torch.cuda.is_available():
         activities.append(torch.profiler.ProfilerActivity.CUDA)
-    with seeded(0), _quiet_profiler():
+    quiet = _variable("KINETO_LOG_LEVEL", "99")  # or it tells the terminal when it starts
+    with seeded(0), quiet:
         for _ in range(2):  # the first ones also fetch memory
             step()
         with torch.profiler.profile(activities=activities) as seen:
@@ -265,11 +267,10 @@ def _plain(operation: str) -> str:
 
 
 @contextlib.contextmanager
-def _quiet_profiler() -> Iterator[None]:
-    """The profiler tells the terminal when it starts and stops, unless it is told not to."""
-    name = "KINETO_LOG_LEVEL"
+def _variable(name: str, value: str) -> Iterator[None]:
+    """A variable of the environment has this value in this block, and its own after it."""
     before = os.environ.get(name)
-    os.environ[name] = "99"
+    os.environ[name] = value
     try:
         yield
     finally:
@@ -557,26 +558,42 @@ def compile_trial(layers: nn.Module, x: Tensor, seconds: float = 0.5) -> tuple[T
     arguments.check_model(layers)
     arguments.check_tensor("x", x)
     arguments.check_positive("seconds", seconds, 0.5)
-    name, here = "torch.compile", pick_device()
+    here = pick_device()
     layers, x = copy.deepcopy(layers).to(here).eval(), x.to(here)
     why = _no_compiler(here)
     if why:
-        return Trial(name, math.nan, math.nan, why), math.nan
+        return Trial("torch.compile", math.nan, math.nan, why), math.nan
+    with (
+        warnings.catch_warnings(action="ignore"),  # those of PyTorch about itself
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        _variable("TORCHINDUCTOR_CACHE_DIR", folder),
+        _threads(1),
+    ):
+        try:
+            return _compiled(layers, x, folder, seconds)
+        except Exception as error:  # whatever a compiler meets on a stranger's computer
+            why = f"torch.compile stopped with {type(error).__name__}, so it is left out here."
+            return Trial("torch.compile", math.nan, math.nan, why), math.nan
+
+
+def _compiled(layers: nn.Module, x: Tensor, folder: str, seconds: float) -> tuple[Trial, float]:
+    """The trial itself, and how long compiling took."""
     from torch._inductor import config, utils
 
-    options = {"compile_threads": 1, "cpp.vec_isa_ok": True}  # as /proc/cpuinfo says, untested
-    with _threads(1), config.patch(options), utils.fresh_cache():
+    # In this process alone; and without trying out first what the processor says that it can do.
+    options = {
+        "compile_threads": 1,
+        "cpp.vec_isa_ok": True,
+        "cpp_cache_precompile_headers": False,
+    }
+    with config.patch(options), utils.fresh_cache(dir=folder):
         try:
             faster = torch.compile(layers)
             took = seconds_of(lambda: faster(x))
-            without, with_ = _by_turns(
-                [lambda run=run: len(x) / seconds_of(lambda: run(x)) for run in (layers, faster)],
-                seconds,
-            )
-            return Trial(name, without, with_), took
-        except Exception as error:  # whatever a compiler meets on a stranger's computer
-            why = f"torch.compile stopped with {type(error).__name__}, so it is left out here."
-            return Trial(name, math.nan, math.nan, why), math.nan
+            rates = [
+                lambda run=run: len(x) / seconds_of(lambda: run(x)) for run in (layers, faster)
+            ]
+            return Trial("torch.compile", *_by_turns(rates, seconds)), took
         finally:
             torch.compiler.reset()
 

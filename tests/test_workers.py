@@ -63,7 +63,7 @@ def test_batch_normalisation_of_each_share_is_something_else(of_three, tmp_path)
 @pytest.mark.slow
 def test_a_resumed_run_of_several_drops_what_it_would_have_dropped(of_three):
     for each in of_three:  # three numbers may be added in another order, so not to the bit
-        assert furthest(each["whole"], each["resumed"]) < 1e-14
+        assert furthest(each["whole"], each["resumed"]) < 1e-12
     assert furthest(of_three[0]["whole"], of_three[0]["plain"]) > 1e-3
 
 

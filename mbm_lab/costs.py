@@ -651,8 +651,8 @@ def training_seconds(
     batch_size: int = 64,
     repeats: int = 3,
 ) -> float:
-    """The seconds to train a copy of the model once on the first `cards` cards, in whole batches:
-    the least of several, since what else the computer does can only make it longer.
+    """The seconds to train a copy of the model once on the first `cards` cards, in whole batches;
+    for each batch the least of several, since what else the computer does can only make it longer.
 
     Raises ValueError as `learner` does, and when `cards` is no whole number from 1 to all of them.
     """
@@ -663,8 +663,8 @@ def training_seconds(
     step = learner(model, training.take(inputs, first), targets[first], loss, Way(batch_size))
     with seeded(0):
         step()
-        epochs = [lambda: [step() for _ in range(cards // batch_size)]] * repeats
-        return min(map(seconds_of, epochs))
+        times = [[seconds_of(step) for _ in range(cards // batch_size)] for _ in range(repeats)]
+    return sum(map(min, zip(*times, strict=True)))
 
 
 def activation_bytes(model: nn.Module, inputs: Inputs, targets: Tensor, loss: Loss) -> int:

@@ -113,7 +113,7 @@ def seconds_of(action: Callable[[], object], device: torch.device | None = None)
 
     A GPU works behind Python's back: without waiting for it one measures how long it takes to ask.
     """
-    device = pick_device() if device is None else device
+    device = pick_device() if device is None else torch.device(device)
     _wait(device)
     start = time.perf_counter()
     action()
@@ -175,6 +175,7 @@ PLAIN = {
     "aten::threshold_backward": "ReLU, backward",
     "aten::mm": "products of matrices",
     "aten::addmm": "products of matrices",
+    "aten::gru": "GRU",
     "aten::_cudnn_rnn": "GRU",
     "aten::_thnn_fused_gru_cell": "GRU",
     "aten::_cudnn_rnn_backward": "GRU, backward",
@@ -213,8 +214,8 @@ def profile(
 
     Each operation counts with its own time, without that of the operations that it calls; on a GPU
     it is the GPU's time. At most `most` parts are named; then come all other operations together,
-    and last what is left of the clock's time: Python itself, and the profiler, which slows down
-    small operations most. So the shares are right about large operations, and too large for Python.
+    and last what is left of the clock's time: Python itself, and the profiler, which takes time of
+    its own. So compare shares; for milliseconds, measure without it.
     Raises ValueError as `learner` does.
     """
     arguments.check_count("batches", batches, 1, 4)
@@ -307,7 +308,7 @@ def measure_machine(device: torch.device | None = None, seconds: float = 2.0) ->
     seconds: how long it may take in all. Raises ValueError when these are not above 0.
     """
     arguments.check_positive("seconds", seconds, 2.0)
-    device = pick_device() if device is None else device
+    device = pick_device() if device is None else torch.device(device)
     n, channels = (512, 64) if device.type == "cpu" else (8192, 1024)
     a, b = torch.ones(2, n, n, device=device)
     x = torch.ones(64, channels, 8, 8, device=device)
@@ -756,7 +757,7 @@ def state_bytes(
 def peak_bytes(action: Callable[[], object], device: torch.device | None = None) -> int | None:
     """The most bytes that PyTorch held on a GPU (`pick_device()` unless you say else) while the
     action ran; None on a CPU, where PyTorch does not count them."""
-    device = pick_device() if device is None else device
+    device = pick_device() if device is None else torch.device(device)
     if device.type != "cuda" or not torch.cuda.is_available():
         action()
         return None
@@ -794,8 +795,8 @@ def training_flops(layers: Sequence[Layer]) -> int:
 
 
 class Price(NamedTuple):
-    """What a run costs: how many pairs are read in all, the operations, days of one device, days
-    of all devices side by side, bytes of weights, gradients and Adam's means on each."""
+    """What a run costs: how many pairs are read in all; the operations; days of one device alone;
+    days of all devices side by side; bytes of weights, gradients and Adam's means on each."""
 
     reads: float
     flops: float

@@ -407,8 +407,9 @@ def layers(
     """The layers of a model in the order in which they compute, with what each costs for these
     inputs, in evaluation mode; of the kinds in LAYERS, others are left out.
 
-    The seconds are the best of several, each layer alone with the inputs that it has in the model;
-    seconds: how long one layer may take for that. device: `pick_device()` unless you say else.
+    The seconds are the best of many, each layer alone with the inputs that it has in the model, so
+    that these lie in the cache if they fit; seconds: how long one layer may take for all of them.
+    device: `pick_device()` unless you say else.
     Raises ValueError when the model cannot read the inputs.
     """
     arguments.check_model(model)
@@ -454,9 +455,12 @@ def _numbered(kinds: list[str]) -> list[str]:
 
 
 def predicted(layer: Layer, machine: Machine) -> float:
-    """The seconds that a layer takes at best, by the roofline: the longer of the time to compute
-    and the time to move its bytes. What it leaves out: the call itself, which costs microseconds
-    however little there is to do, and that small tensors are in a cache, faster than memory."""
+    """The seconds that a layer takes by the roofline: the longer of the time to compute and the
+    time to bring its bytes from memory.
+
+    The call itself costs microseconds more, however little there is to do, and not every operation
+    is written as fast as the computer could; a layer whose tensors lie in the cache is faster.
+    """
     return max(layer.flops / machine.flops, layer.bytes / machine.bytes)
 
 

@@ -559,39 +559,32 @@ def compile_trial(layers: nn.Module, x: Tensor, seconds: float = 0.5) -> tuple[T
 
     What the compiler writes goes into a temporary folder. Where it cannot work (it needs a C++
     compiler on a CPU, and paths without spaces), the trial's note says so. On one thread.
+    Raises ValueError when the layers cannot read x.
     """
     arguments.check_model(layers)
     arguments.check_tensor("x", x)
     arguments.check_positive("seconds", seconds, 0.5)
     here = pick_device()
     layers, x = copy.deepcopy(layers).to(here).eval(), x.to(here)
+    with arguments.explained(layers, x):
+        layers(x)
     why = _no_compiler(here)
     if why:
         return Trial("torch.compile", math.nan, math.nan, why), math.nan
-    with (
-        warnings.catch_warnings(action="ignore"),  # those of PyTorch about itself
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        _variable("TORCHINDUCTOR_CACHE_DIR", folder),
-        _threads(1),
-    ):
-        try:
-            return _compiled(layers, x, folder, seconds)
-        except Exception as error:  # whatever a compiler meets on a stranger's computer
-            why = f"torch.compile stopped with {type(error).__name__}, so it is left out here."
-            return Trial("torch.compile", math.nan, math.nan, why), math.nan
-
-
-def _compiled(layers: nn.Module, x: Tensor, folder: str, seconds: float) -> tuple[Trial, float]:
-    """The trial itself, and how long compiling took."""
     from torch._inductor import config, utils
 
     # In this process alone; and without trying out first what the processor says that it can do.
     options = {
-        "compile_threads": 1,
-        "cpp.vec_isa_ok": True,
-        "cpp_cache_precompile_headers": False,
-    }
-    with config.patch(options), utils.fresh_cache(dir=folder):
+        "compile_threads": 1, "cpp.vec_isa_ok": True, "cpp_cache_precompile_headers": False,
+    }  # fmt: skip
+    with (
+        warnings.catch_warnings(action="ignore"),  # those of PyTorch about itself
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        _variable("TORCHINDUCTOR_CACHE_DIR", folder),
+        utils.fresh_cache(dir=folder),
+        config.patch(options),
+        _threads(1),
+    ):
         try:
             faster = torch.compile(layers)
             took = seconds_of(lambda: faster(x))
@@ -599,6 +592,9 @@ def _compiled(layers: nn.Module, x: Tensor, folder: str, seconds: float) -> tupl
                 lambda run=run: len(x) / seconds_of(lambda: run(x)) for run in (layers, faster)
             ]
             return Trial("torch.compile", *_by_turns(rates, seconds)), took
+        except Exception as error:  # whatever a compiler meets on a stranger's computer
+            why = f"torch.compile stopped with {type(error).__name__}, so it is left out here."
+            return Trial("torch.compile", math.nan, math.nan, why), math.nan
         finally:
             torch.compiler.reset()
 

@@ -360,6 +360,9 @@ def test_why_nothing_can_be_compiled_is_one_sentence(monkeypatch, capfd):
         patch.setattr(costs.sys, "prefix", "/home/me/my course")
         assert note().endswith("a folder whose path has a space: '/home/me/my course'.")
 
+    with pytest.raises(ValueError, match=r"Linear.* takes \(…, 2\), and got \(4, 3\)"):
+        costs.compile_trial(layers, torch.ones(4, 3))
+
     def fails(layers):
         raise MemoryError("no room")
 

@@ -712,8 +712,8 @@ def _place(tensor: Tensor) -> int:
 
 
 class State(NamedTuple):
-    """The bytes that training keeps from step to step: weights, their gradients, and what the
-    optimizer remembers."""
+    """The bytes that training keeps from step to step: weights (with the statistics of batch
+    normalisation), their gradients, and what the optimizer remembers."""
 
     weights: int
     gradients: int

@@ -330,6 +330,10 @@ class Shards(IterableDataset):
             for batch in order.split(batch_sizes(len(cards), self.batch_size)):
                 yield collate([self._example(cards[i]) for i in batch])
 
+    def __getstate__(self) -> dict[str, object]:
+        """What is sent to a worker: all but the generator, which stays with the DataLoader."""
+        return vars(self) | {"generator": None}
+
     def _seed(self) -> int:
         """The same for all workers: their DataLoader has drawn it, and gives each its number more.
         Without workers it is drawn here."""

@@ -217,6 +217,9 @@ def test_the_command_writes_says_so_and_goes_with_its_options(tmp_path, capsys):
     (path,) = shards.find(made)
     (other,) = shards.write(tmp_path / "other", 3, seed=4, progress=False)
     assert path.read_bytes() == other.read_bytes()
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=f"missing: write it .* {made} --cards 3 --seed 4`"):
+        shards.find(made)
     for words, said in (
         (
             ["--shards", str(tmp_path / "x")],
@@ -296,8 +299,9 @@ def test_each_epoch_has_an_order_of_its_own_that_the_seed_decides(folder, words,
         torch.manual_seed(99)  # nobody else's draws matter: processes may have drawn differently
         again = shards.loader(folder, words, **options)
         assert torch.equal(moods(again), first)
-        torch.rand(5)
+        before = torch.get_rng_state()
         assert torch.equal(moods(again), second)
+        assert torch.equal(torch.get_rng_state(), before)
     other = shards.loader(folder, words, seed=1, **options)
     assert not torch.equal(moods(other), first)
     shards_first = [set(one[:7].tolist()) & set(first.tolist()) for one in (first, second)]
@@ -448,7 +452,9 @@ def test_what_was_damaged_can_be_written_again(copied, folder):
     with pytest.raises(shards.ShardError, match="move it away"):
         shards.write(copied, CARDS, **options)
     (copied / "cards-000001.tar").unlink()
-    with pytest.raises(FileNotFoundError, match=r"cards-000001\.tar is missing: write it with"):
+    with pytest.raises(
+        FileNotFoundError, match=r"cards-000001\.tar is missing: call shards\.write"
+    ):
         shards.find(copied)
     shards.write(copied, CARDS, **options)
     assert contents(copied) == contents(folder)

@@ -123,14 +123,25 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="measure how fast the course runs here")
     bench.add_argument(
-        "what", nargs="?", choices=("speed", "browser", "quality", "faults"), default="speed",
-        help="speed (the default), speed in a browser, the quality of the models, three seeds, or "
-        "faults: what happens when files, arguments and disks are not as they should be",
+        "what", nargs="?", choices=("speed", "browser", "quality", "faults", "scale"),
+        default="speed",
+        help="speed (the default), speed in a browser, the quality of the models, three seeds; "
+        "faults: what happens when files, arguments and disks are not as they should be; scale: "
+        "what more cards and more processes cost",
     )  # fmt: skip
     bench.set_defaults(command=_bench)
 
-    postcards = commands.add_parser("postcards", help="draw the Postcards data set anew")
-    postcards.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    postcards = commands.add_parser(
+        "postcards", help="draw the Postcards data set anew, or more cards than fit into memory"
+    )
+    one = postcards.add_mutually_exclusive_group(required=True)
+    one.add_argument("--out", metavar="DIR", help="the data set, into a new or empty folder")
+    one.add_argument(
+        "--shards", metavar="DIR",
+        help="fresh cards as tar files, for lesson 11; stopped, it goes on when called again",
+    )  # fmt: skip
+    postcards.add_argument("--cards", type=int, metavar="N", help="of --shards: how many cards")
+    postcards.add_argument("--seed", type=int, metavar="S", help="of --shards: other cards")
     postcards.set_defaults(command=_postcards)
 
     data = commands.add_parser("data", help="real data sets, and a look at your own folder")
@@ -345,14 +356,36 @@ def _bench(options: argparse.Namespace) -> int | None:
     from mbm_lab import bench
 
     measures = {"speed": bench.main, "browser": bench.browser, "quality": bench.quality}
-    return (measures | {"faults": bench.faults})[options.what]()
+    return (measures | {"faults": bench.faults, "scale": bench.scale})[options.what]()
 
 
 def _postcards(options: argparse.Namespace) -> None:
     from mbm_lab import postcards, rows
 
+    if options.shards is not None:
+        return _shards(options)
+    for name in ("cards", "seed"):
+        if (value := getattr(options, name)) is not None:
+            raise ValueError(
+                f"--{name} is {value}, and goes with --shards DIR: leave it out, or write fresh "
+                "cards with --shards."
+            )
     _check_parent(rows.named(options.out, "folder"))
     postcards.build(options.out)
+
+
+def _shards(options: argparse.Namespace) -> None:
+    from mbm_lab import rows, shards
+
+    folder = rows.named(options.shards, "folder")
+    if options.cards is None:
+        raise ValueError(
+            f"--shards {_in_line(options.shards)} lacks how many cards: add --cards, such as "
+            "--cards 100000."
+        )
+    _check_parent(folder)
+    paths = shards.write(folder, options.cards, seed=options.seed or 0)
+    print(f"Written: {options.cards:,} cards in {len(paths):,} shards, in {options.shards}")
 
 
 def _data_list(options: argparse.Namespace) -> None:

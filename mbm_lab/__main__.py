@@ -123,9 +123,11 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="measure how fast the course runs here")
     bench.add_argument(
-        "what", nargs="?", choices=("speed", "browser", "quality", "faults"), default="speed",
-        help="speed (the default), speed in a browser, the quality of the models, three seeds, or "
-        "faults: what happens when files, arguments and disks are not as they should be",
+        "what", nargs="?", choices=("speed", "browser", "quality", "faults", "scale"),
+        default="speed",
+        help="speed (the default), speed in a browser, the quality of the models, three seeds; "
+        "faults: what happens when files, arguments and disks are not as they should be; scale: "
+        "what more cards and more processes cost",
     )  # fmt: skip
     bench.set_defaults(command=_bench)
 
@@ -354,7 +356,7 @@ def _bench(options: argparse.Namespace) -> int | None:
     from mbm_lab import bench
 
     measures = {"speed": bench.main, "browser": bench.browser, "quality": bench.quality}
-    return (measures | {"faults": bench.faults})[options.what]()
+    return (measures | {"faults": bench.faults, "scale": bench.scale})[options.what]()
 
 
 def _postcards(options: argparse.Namespace) -> None:

@@ -1,9 +1,11 @@
 """`mbm-lab bench`: how fast the course runs on this computer; `mbm-lab bench browser`: how fast the
 playground of α and β answers in a browser; `mbm-lab bench quality`: how good the models are;
-`mbm-lab bench faults`: what happens when files, arguments and disks are not as they should be."""
+`mbm-lab bench faults`: what happens when files, arguments and disks are not as they should be;
+`mbm-lab bench scale`: what more cards and more processes cost here."""
 
 import asyncio
 import copy
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -12,16 +14,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import ipywidgets
+import psutil
 import torch
 from torch import Tensor, nn
 
 from mbm_lab import (
     captioning,
     cnn,
+    costs,
     datasets,
     downloads,
     exams,
@@ -31,6 +37,8 @@ from mbm_lab import (
     preprocessing,
     real_data,
     retrieval,
+    scaling,
+    shards,
     stored,
     training,
     widgets,
@@ -383,3 +391,129 @@ def lesson_seconds() -> list[Row]:
         wanted = f"< {lessons.most_seconds(lesson)} s"
         rows.append((f"lesson {lesson.stem}", f"{took} s", wanted))
     return rows
+
+
+# --- More cards, and more processes
+
+
+def scale() -> None:
+    """Prints how fast lesson 05's model learns from cards in memory and from shards, with one
+    process and with two, in how much memory, and what one card more costs. Takes about two minutes.
+
+    Each figure is that of a process of its own, which computes on one thread.
+    """
+    _print_table(scaling_speed, slopes)
+
+
+EPOCHS = 2
+
+
+class Measured(NamedTuple):
+    """Cards a second, and the most megabytes that one of its processes held."""
+
+    rate: float
+    megabytes: float
+
+
+def scaling_speed(cards: int = 2000) -> list[Row]:
+    """Training from memory, from shards with 0, 1 and 2 workers, and with 1 and 2 processes;
+    reading the shards alone; and the memory of each. cards: 2 or more, at most 2,000."""
+    rows = []
+
+    def measured(what: str, wanted: str, measure: Callable[..., float], *given: object) -> float:
+        rate, megabytes = in_a_process(measure, *given)
+        rows.append((what, f"{rate:,.0f} cards/s", wanted))
+        rows.append((f"{what}: memory", f"{megabytes:,.0f} MB", "< 1,000 MB"))
+        return rate
+
+    with tempfile.TemporaryDirectory() as folder:
+        half = -(-cards // 2)  # so that two workers have a shard each
+        shards.write(folder, cards, cards_per_shard=half, progress=False)
+        rate = measured("training, cards in memory", "", _train_from_memory, cards)
+        for workers in (0, 1, 2):
+            named = f"{workers} worker{'s' * (workers != 1)}"
+            more = f"> {1.5 * rate:,.0f} cards/s" if workers == 1 else ""
+            measured(f"reading shards, {named}", more, _read_shards, folder, workers)
+            most = f"> {0.9 * rate:,.0f} cards/s" if workers == 1 else ""
+            measured(f"training from shards, {named}", most, _train_from_shards, folder, workers)
+    for processes in (1, 2):
+        named = f"{processes} process{'es' * (processes > 1)}"
+        measured(f"training with {named}", "", _train_together, cards, processes)
+    return rows
+
+
+def in_a_process(measure: Callable[..., float], *given: object) -> Measured:
+    """Measures in a new process, so that its memory is its own. measure: gives cards a second."""
+    anew = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=anew) as pool:
+        return pool.submit(_with_memory, measure, *given).result()
+
+
+def _with_memory(measure: Callable[..., float], *given: object) -> Measured:
+    multiprocessing.set_start_method(None, force=True)  # workers begin as they do for a learner
+    torch.set_num_threads(1)
+    rate = measure(*given)
+    return Measured(rate, peak_megabytes())
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has held, or one of those that it started, if that is more.
+    (On Windows: that this process holds now.)"""
+    try:
+        import resource
+    except ImportError:
+        return psutil.Process().memory_info().rss / 2**20
+    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    most = max(resource.getrusage(one).ru_maxrss for one in whose)
+    return most / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _train_from_memory(cards: int) -> float:
+    words = stored.load("message_reader")[1]
+    return _train(len(words), cards, *scaling.cards_in_memory(cards, words))
+
+
+def _train_from_shards(folder: str, workers: int) -> float:
+    words = stored.load("message_reader")[1]
+    loader = shards.loader(folder, words, workers=workers)
+    return _train(len(words), sum(loader.dataset.sizes), loader)
+
+
+def _train(words: int, cards: int, *data: object) -> float:
+    options = {"loss": nn.functional.mse_loss, "epochs": EPOCHS, "progress": False}
+    history = training.fit(scaling.new_model(words), *data, **options)
+    return EPOCHS * cards / history.seconds
+
+
+def _train_together(cards: int, processes: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        words = ("--epochs", str(EPOCHS), "--cards", str(cards))
+        run = scaling.torchrun(processes, Path(folder) / "run", *words)
+    return EPOCHS * cards / run.seconds
+
+
+def _read_shards(folder: str, workers: int) -> float:
+    loader = shards.loader(folder, stored.load("message_reader")[1], workers=workers)
+    best = min(seconds(lambda: [None for _ in loader]) for _ in range(EPOCHS))
+    return sum(loader.dataset.sizes) / best
+
+
+def slopes(
+    cards: tuple[int, ...] = (256, 512, 1024), sizes: tuple[int, ...] = (16, 32, 64)
+) -> list[Row]:
+    """What one card more costs: in seconds of training, and, in a batch, in bytes of memory."""
+    torch.set_num_threads(1)
+    words = stored.load("message_reader")[1]
+    model, loss = scaling.new_model(len(words)), nn.functional.mse_loss
+    inputs, moods = scaling.cards_in_memory(max(*cards, *sizes), words)
+    took = [costs.training_seconds(model, inputs, moods, loss, count) for count in cards]
+    held = [
+        costs.activation_bytes(
+            model, {name: values[:size] for name, values in inputs.items()}, moods[:size], loss
+        )
+        for size in sizes
+    ]
+    return [
+        ("one card more in an epoch", f"{1000 * costs.fit_line(cards, took).slope:.2f} ms", ""),
+        ("one card more in a batch", f"{costs.fit_line(sizes, held).slope / 1000:,.0f} KB", ""),
+    ]

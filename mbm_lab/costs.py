@@ -113,7 +113,7 @@ def seconds_of(action: Callable[[], object], device: torch.device | None = None)
 
     A GPU works behind Python's back: without waiting for it one measures how long it takes to ask.
     """
-    device = pick_device() if device is None else device
+    device = pick_device() if device is None else torch.device(device)
     _wait(device)
     start = time.perf_counter()
     action()
@@ -175,6 +175,7 @@ PLAIN = {
     "aten::threshold_backward": "ReLU, backward",
     "aten::mm": "products of matrices",
     "aten::addmm": "products of matrices",
+    "aten::gru": "GRU",
     "aten::_cudnn_rnn": "GRU",
     "aten::_thnn_fused_gru_cell": "GRU",
     "aten::_cudnn_rnn_backward": "GRU, backward",
@@ -213,8 +214,8 @@ def profile(
 
     Each operation counts with its own time, without that of the operations that it calls; on a GPU
     it is the GPU's time. At most `most` parts are named; then come all other operations together,
-    and last what is left of the clock's time: Python itself, and the profiler, which slows down
-    small operations most. So the shares are right about large operations, and too large for Python.
+    and last what is left of the clock's time: Python itself, and the profiler, which takes time of
+    its own. So compare shares; for milliseconds, measure without it.
     Raises ValueError as `learner` does.
     """
     arguments.check_count("batches", batches, 1, 4)
@@ -307,7 +308,7 @@ def measure_machine(device: torch.device | None = None, seconds: float = 2.0) ->
     seconds: how long it may take in all. Raises ValueError when these are not above 0.
     """
     arguments.check_positive("seconds", seconds, 2.0)
-    device = pick_device() if device is None else device
+    device = pick_device() if device is None else torch.device(device)
     n, channels = (512, 64) if device.type == "cpu" else (8192, 1024)
     a, b = torch.ones(2, n, n, device=device)
     x = torch.ones(64, channels, 8, 8, device=device)
@@ -406,8 +407,9 @@ def layers(
     """The layers of a model in the order in which they compute, with what each costs for these
     inputs, in evaluation mode; of the kinds in LAYERS, others are left out.
 
-    The seconds are the best of several, each layer alone with the inputs that it has in the model;
-    seconds: how long one layer may take for that. device: `pick_device()` unless you say else.
+    The seconds are the best of many, each layer alone with the inputs that it has in the model, so
+    that these lie in the cache if they fit; seconds: how long one layer may take for all of them.
+    device: `pick_device()` unless you say else.
     Raises ValueError when the model cannot read the inputs.
     """
     arguments.check_model(model)
@@ -453,9 +455,12 @@ def _numbered(kinds: list[str]) -> list[str]:
 
 
 def predicted(layer: Layer, machine: Machine) -> float:
-    """The seconds that a layer takes at best, by the roofline: the longer of the time to compute
-    and the time to move its bytes. What it leaves out: the call itself, which costs microseconds
-    however little there is to do, and that small tensors are in a cache, faster than memory."""
+    """The seconds that a layer takes by the roofline: the longer of the time to compute and the
+    time to bring its bytes from memory.
+
+    The call itself costs microseconds more, however little there is to do, and not every operation
+    is written as fast as the computer could; a layer whose tensors lie in the cache is faster.
+    """
     return max(layer.flops / machine.flops, layer.bytes / machine.bytes)
 
 
@@ -554,39 +559,32 @@ def compile_trial(layers: nn.Module, x: Tensor, seconds: float = 0.5) -> tuple[T
 
     What the compiler writes goes into a temporary folder. Where it cannot work (it needs a C++
     compiler on a CPU, and paths without spaces), the trial's note says so. On one thread.
+    Raises ValueError when the layers cannot read x.
     """
     arguments.check_model(layers)
     arguments.check_tensor("x", x)
     arguments.check_positive("seconds", seconds, 0.5)
     here = pick_device()
     layers, x = copy.deepcopy(layers).to(here).eval(), x.to(here)
+    with arguments.explained(layers, x):
+        layers(x)
     why = _no_compiler(here)
     if why:
         return Trial("torch.compile", math.nan, math.nan, why), math.nan
-    with (
-        warnings.catch_warnings(action="ignore"),  # those of PyTorch about itself
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        _variable("TORCHINDUCTOR_CACHE_DIR", folder),
-        _threads(1),
-    ):
-        try:
-            return _compiled(layers, x, folder, seconds)
-        except Exception as error:  # whatever a compiler meets on a stranger's computer
-            why = f"torch.compile stopped with {type(error).__name__}, so it is left out here."
-            return Trial("torch.compile", math.nan, math.nan, why), math.nan
-
-
-def _compiled(layers: nn.Module, x: Tensor, folder: str, seconds: float) -> tuple[Trial, float]:
-    """The trial itself, and how long compiling took."""
     from torch._inductor import config, utils
 
     # In this process alone; and without trying out first what the processor says that it can do.
     options = {
-        "compile_threads": 1,
-        "cpp.vec_isa_ok": True,
-        "cpp_cache_precompile_headers": False,
-    }
-    with config.patch(options), utils.fresh_cache(dir=folder):
+        "compile_threads": 1, "cpp.vec_isa_ok": True, "cpp_cache_precompile_headers": False,
+    }  # fmt: skip
+    with (
+        warnings.catch_warnings(action="ignore"),  # those of PyTorch about itself
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        _variable("TORCHINDUCTOR_CACHE_DIR", folder),
+        utils.fresh_cache(dir=folder),
+        config.patch(options),
+        _threads(1),
+    ):
         try:
             faster = torch.compile(layers)
             took = seconds_of(lambda: faster(x))
@@ -594,6 +592,9 @@ def _compiled(layers: nn.Module, x: Tensor, folder: str, seconds: float) -> tupl
                 lambda run=run: len(x) / seconds_of(lambda: run(x)) for run in (layers, faster)
             ]
             return Trial("torch.compile", *_by_turns(rates, seconds)), took
+        except Exception as error:  # whatever a compiler meets on a stranger's computer
+            why = f"torch.compile stopped with {type(error).__name__}, so it is left out here."
+            return Trial("torch.compile", math.nan, math.nan, why), math.nan
         finally:
             torch.compiler.reset()
 
@@ -651,8 +652,8 @@ def training_seconds(
     batch_size: int = 64,
     repeats: int = 3,
 ) -> float:
-    """The seconds to train a copy of the model once on the first `cards` cards, in whole batches:
-    the least of several, since what else the computer does can only make it longer.
+    """The seconds to train a copy of the model once on the first `cards` cards, in whole batches;
+    for each batch the least of several, since what else the computer does can only make it longer.
 
     Raises ValueError as `learner` does, and when `cards` is no whole number from 1 to all of them.
     """
@@ -663,8 +664,8 @@ def training_seconds(
     step = learner(model, training.take(inputs, first), targets[first], loss, Way(batch_size))
     with seeded(0):
         step()
-        epochs = [lambda: [step() for _ in range(cards // batch_size)]] * repeats
-        return min(map(seconds_of, epochs))
+        times = [[seconds_of(step) for _ in range(cards // batch_size)] for _ in range(repeats)]
+    return sum(map(min, zip(*times, strict=True)))
 
 
 def activation_bytes(model: nn.Module, inputs: Inputs, targets: Tensor, loss: Loss) -> int:
@@ -711,8 +712,8 @@ def _place(tensor: Tensor) -> int:
 
 
 class State(NamedTuple):
-    """The bytes that training keeps from step to step: weights, their gradients, and what the
-    optimizer remembers."""
+    """The bytes that training keeps from step to step: weights (with the statistics of batch
+    normalisation), their gradients, and what the optimizer remembers."""
 
     weights: int
     gradients: int
@@ -756,7 +757,7 @@ def state_bytes(
 def peak_bytes(action: Callable[[], object], device: torch.device | None = None) -> int | None:
     """The most bytes that PyTorch held on a GPU (`pick_device()` unless you say else) while the
     action ran; None on a CPU, where PyTorch does not count them."""
-    device = pick_device() if device is None else device
+    device = pick_device() if device is None else torch.device(device)
     if device.type != "cuda" or not torch.cuda.is_available():
         action()
         return None
@@ -794,8 +795,8 @@ def training_flops(layers: Sequence[Layer]) -> int:
 
 
 class Price(NamedTuple):
-    """What a run costs: how many pairs are read in all, the operations, days of one device, days
-    of all devices side by side, bytes of weights, gradients and Adam's means on each."""
+    """What a run costs: how many pairs are read in all; the operations; days of one device alone;
+    days of all devices side by side; bytes of weights, gradients and Adam's means on each."""
 
     reads: float
     flops: float

@@ -151,3 +151,51 @@ def test_every_lesson_with_stored_models_is_examined():
     wanted = [f"lesson {lesson}" for lesson in stored.LESSONS if lesson != "00"]
     trained = [f"lesson {lesson}" for lesson in ("02", "03", "04", "05")]
     assert list(bench.examiners()) == [*trained, *wanted, "lesson 12"]
+
+
+def figure(row: bench.Row) -> float:
+    return float(row[1].split()[0].replace(",", ""))
+
+
+def test_scaling_is_measured_in_memory_from_shards_and_with_processes(monkeypatch):
+    """On a few cards, in this process; torchrun is tested with `scaling`."""
+
+    def torchrun(processes, out, *words):
+        assert words == ("--epochs", "2", "--cards", "12")
+        return SimpleNamespace(seconds=2.0 * processes)
+
+    monkeypatch.setattr(bench.scaling, "torchrun", torchrun)
+    monkeypatch.setattr(
+        bench, "in_a_process", lambda measure, *given: bench.Measured(measure(*given), 321.4)
+    )
+    rows = bench.scaling_speed(cards=12)
+    names = ["training, cards in memory"]
+    for workers in ("0 workers", "1 worker", "2 workers"):
+        names += [f"reading shards, {workers}", f"training from shards, {workers}"]
+    names += ["training with 1 process", "training with 2 processes"]
+    assert [row[0] for row in rows] == [one + end for one in names for end in ("", ": memory")]
+    assert {row[1] for row in rows[1::2]} == {"321 MB"}
+    assert all(figure(row) > 0 for row in rows[::2])
+    assert [figure(row) for row in rows[-4::2]] == [12, 6]  # of 2 epochs, in 2 and in 4 seconds
+
+
+@pytest.mark.slow
+def test_what_is_measured_in_a_process_of_its_own_has_a_memory_of_its_own():
+    rate, megabytes = bench.in_a_process(float, 7)
+    assert rate == 7
+    assert 50 < megabytes < 1000
+
+
+def test_what_one_card_more_costs_is_the_slope_of_a_line(monkeypatch):
+    monkeypatch.setattr(bench.costs, "training_seconds", lambda *given: 0.002 * given[-1] + 5)
+    seconds, memory = bench.slopes(cards=(4, 8), sizes=(2, 3))
+    assert seconds[:2] == ("one card more in an epoch", "2.00 ms")
+    assert 50 < figure(memory) < 2000  # a picture alone takes 49 KB
+
+
+def test_bench_scale_prints_them(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "scaling_speed", lambda: [("speed", "1 cards/s", "")])
+    monkeypatch.setattr(bench, "slopes", lambda: [("slope", "2 ms", "")])
+    assert __main__.main(["bench", "scale"]) == 0
+    _, *rows = capsys.readouterr().out.splitlines()
+    assert [row.split() for row in rows] == [["speed", "1", "cards/s"], ["slope", "2", "ms"]]

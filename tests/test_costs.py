@@ -360,6 +360,9 @@ def test_why_nothing_can_be_compiled_is_one_sentence(monkeypatch, capfd):
         patch.setattr(costs.sys, "prefix", "/home/me/my course")
         assert note().endswith("a folder whose path has a space: '/home/me/my course'.")
 
+    with pytest.raises(ValueError, match=r"Linear.* takes \(…, 2\), and got \(4, 3\)"):
+        costs.compile_trial(layers, torch.ones(4, 3))
+
     def fails(layers):
         raise MemoryError("no room")
 
@@ -414,17 +417,16 @@ def test_points_that_have_no_line():
 
 
 def test_the_seconds_of_training_are_those_of_whole_batches(monkeypatch):
-    model, taken, times = Watching(), [], iter([5.0, 3.0, 4.0])
-    monkeypatch.setattr(
-        costs, "seconds_of", lambda action: taken.append(len(action())) or next(times)
-    )
+    """Three batches, twice; of each batch the shorter time counts."""
+    model, times = Watching(), iter([5.0, 3.0, 4.0, 1.0, 6.0, 2.0])
+    monkeypatch.setattr(costs, "seconds_of", lambda action: next(times) * (action() == 4))
     model.seen.clear()
-    seconds = costs.training_seconds(model, PICTURES, torch.zeros(20), MSE, 13, batch_size=4)
-    assert seconds == 3
-    assert taken == [3, 3, 3]
-    assert [count for count, _ in model.seen] == [4] * 10  # one before the clock starts
+    moods = torch.zeros(20)
+    seconds = costs.training_seconds(model, PICTURES, moods, MSE, 13, batch_size=4, repeats=2)
+    assert seconds == 1 + 3 + 2
+    assert [count for count, _ in model.seen] == [4] * 7  # one before the clock starts
     with pytest.raises(ValueError, match="cards is 21: give a whole number from 1 to 20"):
-        costs.training_seconds(model, PICTURES, torch.zeros(20), MSE, 21, batch_size=4)
+        costs.training_seconds(model, PICTURES, moods, MSE, 21, batch_size=4)
 
 
 def test_activations_by_hand():

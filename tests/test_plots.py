@@ -174,8 +174,8 @@ def test_a_lesson_shows_code_whole_in_the_colours_of_the_page():
 
 
 LAYERS = [
-    ("Conv2d 1", "a", 1000, 10, 1e-6), ("Conv2d 2", "b", 4000, 20, 1e-6), ("ReLU", "c", 10, 40, 1e-6),
-    ("Embedding", "d", 0, 10, 1e-6),
+    ("Conv2d 1", "a", 1000, 10, 1e-6), ("Conv2d 2", "b", 4000, 20, 1e-6),
+    ("ReLU", "c", 10, 40, 1e-6), ("Embedding", "d", 0, 10, 1e-6),
 ]  # fmt: skip
 
 

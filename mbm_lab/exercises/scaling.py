@@ -309,7 +309,8 @@ def _collate_cases() -> Cases:
             [(one([6]), 0.4), (one([0, 9, 0, 3]), 0.9), (one([8, 0]), -0.6)], 11),
         "a sentence without a word": ([(one([4, 2]), 0.2), (empty, -0.4), (one([3]), 0.7)], 1),
         "sentences of one length": ([(one([3, 5]), 0.1), (one([8, 2]), -0.2)], 1),
-        "moods that are whole numbers": ([(one([2, 3, 4]), 2), (one([5]), -1), (one([6, 7]), 0)], 0),
+        "moods that are whole numbers": (
+            [(one([2, 3, 4]), 2), (one([5]), -1), (one([6, 7]), 0)], 0),
     }  # fmt: skip
 
 
@@ -716,30 +717,33 @@ def _by_batches(y: Tensor, group: list, accumulate: int, batches: list) -> float
 
 def _accumulated(
     model, batches, accumulate, learning_rate, *,
-    weigh=_by_cards, rest="step", zero="group", begin=True, shift=0, kind=torch.optim.SGD,
+    weigh=_by_cards, rest="step", zero="groups", shift=0, kind=torch.optim.SGD,
     loss_of=lambda errors: (errors**2).mean(), column=False, maximize=False,
 ) -> None:  # fmt: skip
     """Accumulation with a part of it wrong.
 
-    weigh: what a batch's mean loss is multiplied with; rest: what happens with the incomplete
-    group at the end: a "step", "drop", or it will "join" the group before; zero: gradients are
-    forgotten before each "group", before each "batch", or "never"; begin: also before the first
-    one; shift: the first group has so many batches fewer.
+    weigh: what a batch's mean loss is multiplied with; rest: whether the incomplete group at the
+    end makes a "step", is read for nothing ("lost"), or will "join" the group before; zero: the
+    gradients are forgotten before all "groups", all "batches", the "first" batch, all "later"
+    groups but the first, or "never"; shift: the first group has so many batches fewer.
     """
     optimizer = kind(model.parameters(), lr=learning_rate, maximize=maximize)
     edges = [*range(accumulate - shift, len(batches) + 1, accumulate)]
     edges = [0, *(edge for edge in edges if edge > 0)]
-    if edges[-1] < len(batches) and rest != "drop":
+    if edges[-1] < len(batches):
         edges = [*(edges[:-1] if rest == "join" and len(edges) > 1 else edges), len(batches)]
     for start, end in zip(edges, edges[1:], strict=False):
         group = batches[start:end]
         for place, (x, y) in enumerate(group):
-            if zero == "batch" or (zero == "group" and place == 0 and (start or begin)):
+            times = {"batches"} | ({"groups"} if place == 0 else set())
+            times |= {"first" if start == 0 else "later"} if place == 0 else set()
+            if zero in times:
                 optimizer.zero_grad()
             v = model(x)
             loss = loss_of((v if column else v.squeeze(1)) - y)
             (loss * weigh(y, group, accumulate, batches)).backward()
-        optimizer.step()
+        if rest != "lost" or (len(group) + (shift if start == 0 else 0)) == accumulate:
+            optimizer.step()
 
 
 def _wrong(**what) -> Callable:
@@ -857,7 +861,7 @@ accumulate = Exercise(
     beyond=_accumulate_beyond,
     mistakes={
         "You divide by `accumulate` now, but the batches left over at the end still make no "
-        "step.": (_wrong(weigh=_by_accumulate, rest="drop")),
+        "step.": (_wrong(weigh=_by_accumulate, rest="lost")),
         "What is left over makes a step now, but the losses are still added up: a step is as many "
         "times too long as its group has batches.": _wrong(weigh=_undivided),
         "You divide by `accumulate` everywhere. In an incomplete group there are fewer batches.": (
@@ -866,7 +870,7 @@ accumulate = Exercise(
         "Each batch of a group weighs as much in your code. The last one may be smaller: each CARD "
         "should weigh as much.": _wrong(weigh=_by_batches),
         "The full groups are right, but the batches left over at the end make no step.": (
-            _wrong(rest="drop")
+            _wrong(rest="lost")
         ),
         "You divide by the cards of a full group, also where a group has fewer.": (
             _wrong(
@@ -899,28 +903,29 @@ accumulate = Exercise(
             _all_at_once
         ),
         "You forget the gradients before every batch, so that a step knows only the last batch of "
-        "its group.": _wrong(zero="batch"),
+        "its group.": _wrong(zero="batches"),
         "A step knows only the last batch of its group, because the gradients are forgotten before "
         "every batch. And the batches left over at the end make no step.": (
-            _wrong(zero="batch", weigh=_undivided, rest="drop")
+            _wrong(zero="batches", weigh=_undivided, rest="lost")
         ),
         "A step knows only the last batch of its group, and that divided by `accumulate`, because "
         "the gradients are forgotten before every batch.": (
-            _wrong(zero="batch", weigh=_by_accumulate)
+            _wrong(zero="batches", weigh=_by_accumulate)
         ),
         "A step knows only the last batch of its group, with the weight of a whole one: the "
-        "gradients are forgotten before every batch.": _wrong(zero="batch", weigh=_undivided),
+        "gradients are forgotten before every batch.": _wrong(zero="batches", weigh=_undivided),
         "A step knows only the last batch of its group, divided by `accumulate`, and what is left "
         "over at the end makes no step. Forget the gradients once a group.": (
-            _wrong(zero="batch", weigh=_by_accumulate, rest="drop")
+            _wrong(zero="batches", weigh=_by_accumulate, rest="lost")
         ),
-        "You never forget the gradients. Each group then repeats all groups before it.": (
-            _wrong(zero="never")
-        ),
+        "You never forget the gradients, not even those that the model had before. Each group then "
+        "repeats all groups before it.": (_wrong(zero="never")),
+        "You forget the gradients at the beginning only. Each group then repeats all groups before "
+        "it.": _wrong(zero="first"),
         "The first step uses gradients that the model had before. Forget them at the beginning, "
-        "too.": _wrong(begin=False),
+        "too.": _wrong(zero="later"),
         "Your first step comes one batch too early: with enumerate, count from 1.": (
-            _wrong(weigh=_by_accumulate, rest="drop", shift=1)
+            _wrong(weigh=_by_accumulate, rest="lost", shift=1)
         ),
         "You put the batches of a group together. The weights are right, but the large batch is "
         "read at once, and accumulation is for machines without the memory for that.": _joined,

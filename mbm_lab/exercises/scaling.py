@@ -81,7 +81,8 @@ least_time = Exercise(
     ),
     why="While some numbers are being multiplied, the next ones are on their way from memory. So "
     "the times do not add up: the longer one decides. To make a layer faster one must shorten that "
-    "one; with twice the peak, a layer that waits for memory takes as long as before.",
+    "one; with twice the peak, a layer that waits for memory (it is memory-bound, the others are "
+    "compute-bound) takes as long as before (Williams, Waterman and Patterson, 2009).",
     results=("the milliseconds", "whether it waits for memory"),
     solution_function=my_least_time,
     cases=_least_time_cases,
@@ -558,7 +559,7 @@ def _whole_gradient_beyond() -> Cases:
 whole_gradient = Exercise(
     lesson="11",
     name="whole_gradient",
-    title="Workers that have read unevenly much",
+    title="Workers with unequal shares",
     minutes=8,
     difficulty=2,
     hints=(

@@ -81,7 +81,8 @@ least_time = Exercise(
     ),
     why="While some numbers are being multiplied, the next ones are on their way from memory. So "
     "the times do not add up: the longer one decides. To make a layer faster one must shorten that "
-    "one; with twice the peak, a layer that waits for memory takes as long as before.",
+    "one; with twice the peak, a layer that waits for memory (it is memory-bound, the others are "
+    "compute-bound) takes as long as before (Williams, Waterman and Patterson, 2009).",
     results=("the milliseconds", "whether it waits for memory"),
     solution_function=my_least_time,
     cases=_least_time_cases,
@@ -304,7 +305,7 @@ def _collate_cases() -> Cases:
         "the two sentences of the task": ([(one([5, 8]), 0.5), (one([7, 4, 9]), -1.0)], 0),
         "one sentence": ([(one([3, 6, 2]), 0.25)], 0),
         "three sentences, the longest first": (
-            [(one([9, 2, 7, 6]), -0.3), (one([4]), 0.8), (one([5, 3]), 0.1)], 1),
+            [(one([9, 2, 7, 6]), -1.5), (one([4]), 0.0), (one([5, 3]), 1.25)], 1),
         "another number for the padding, and a token 0": (
             [(one([6]), 0.4), (one([0, 9, 0, 3]), 0.9), (one([8, 0]), -0.6)], 11),
         "a sentence without a word": ([(one([4, 2]), 0.2), (empty, -0.4), (one([3]), 0.7)], 1),
@@ -558,7 +559,7 @@ def _whole_gradient_beyond() -> Cases:
 whole_gradient = Exercise(
     lesson="11",
     name="whole_gradient",
-    title="Workers that have read unevenly much",
+    title="Workers with unequal shares",
     minutes=8,
     difficulty=2,
     hints=(

@@ -8,15 +8,16 @@ modality.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.metrics import r2_score
 from torch import Tensor, nn
 
 from mbm_lab import arguments, datasets, postcards
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import CountVectorizer
 
 
 class Weights(NamedTuple):
@@ -521,6 +522,8 @@ def limit_of(cards: datasets.Postcards) -> float:
     deviation 2 σ √(Σ d²), σ being the error of p. So it is less by 16 σ² or more only where four
     standard deviations are passed, whatever d is: R² gains at most 16 (1 - R²) / N.
     """
+    from sklearn.metrics import r2_score  # takes long to import
+
     best = posterior_mean(
         cards.expression, cards.sentiment, postcards.PICTURE_NOISE, postcards.MESSAGE_NOISE,
         postcards.MOOD_SD,

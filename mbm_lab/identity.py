@@ -21,7 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+)
 
 from mbm_lab.arguments import dtype
 from mbm_lab.device import device_of
@@ -89,13 +95,16 @@ def of_data(data: object, what: str) -> Words:
         return {what: _of_dataset(data)}
     sampler = type(data.sampler).__name__
     own = isinstance(getattr(data.sampler, "generator", None) or data.generator, torch.Generator)
-    return {
+    words = {
         f"data set of the {what}": _of_dataset(data.dataset),
         f"batch size of the {what}": plain(data.batch_size),
         f"sampler of the {what}": (
             f"{sampler}{', drop_last' * bool(data.drop_last)}{', own generator' * own}"
         ),
     }
+    if isinstance(data.dataset, IterableDataset):  # its order may come from who reads what
+        words[f"workers of the {what}"] = data.num_workers
+    return words
 
 
 def of_growth(processes: int, accumulate: int, autocast: torch.dtype | None) -> Words:
@@ -144,6 +153,8 @@ def _of_dataset(data: object) -> str:
         return f"{kind}({'; '.join(_of_dataset(one) for one in data.datasets)})"
     if isinstance(data, list | tuple):
         return f"{kind} of {len(data)}, hash {digest(data)[:8]}"
+    if callable(getattr(data, "in_words", None)):  # it tells by itself what decides its examples
+        return data.in_words()
     try:
         return f"{kind} of {len(data)}"
     except TypeError:

@@ -12,7 +12,7 @@ import inspect
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -239,6 +239,87 @@ def seed_dots(results: dict[str, Tensor], limit: float, limit_label: str, xlabel
     axes.axvline(limit, color=TRUTH, linestyle="--", label=plain(limit_label))
     axes.set(xlabel=plain(xlabel), xlim=(-0.03, 0.9))
     axes.legend(loc="lower left")
+    return figure
+
+
+def roofline(
+    machine: tuple[float, float, float], layers: Sequence[tuple[str, str, int, int, float]]
+) -> Figure:
+    """The roofline of a computer, and where a model's layers lie below it. Lesson 11.
+
+    Across, the operations for each byte; up, the operations a second. The roof is what the memory
+    brings, until the processor can do no more (Williams, Waterman and Patterson, 2009); its corner,
+    the ridge, is marked. machine and layers: those of `costs`. A layer without operations, as an
+    embedding, has no place here.
+    """
+    most_flops, memory, cache = machine
+    dots = [
+        (*name.partition(" ")[::2], flops / moved, flops / seconds / 1e9)
+        for name, _, flops, moved, seconds in layers
+        if flops
+    ]
+    figure, axes = plt.subplots(figsize=(10, 6))
+    ridge = most_flops / memory
+    reach = [ridge, *(x for _, _, x, _ in dots)]
+    across = np.geomspace(min(reach) / 2, max(reach) * 4, 200)
+    for name, speed, look in (("memory", memory, "-"), ("the cache", cache, "--")):
+        if np.isfinite(speed):
+            roof = np.minimum(across * speed, most_flops) / 1e9
+            label = f"roof from {name}: {speed / 1e9:.0f} GB/s"
+            axes.plot(across, roof, look, color=TRUTH, linewidth=2.5, label=label)
+    axes.plot(ridge, most_flops / 1e9, "v", color=TRUTH, markersize=12, label="ridge")
+    for kind, (colour, mark) in KINDS.items():
+        alike = [(number, x, y) for one, number, x, y in dots if one == kind]
+        look = {"color": colour, "markeredgecolor": "white", "markersize": 12, "linestyle": ""}
+        if alike:
+            axes.plot(*zip(*((x, y) for _, x, y in alike), strict=True), mark, label=kind, **look)
+        for number, x, y in alike:
+            beside = (-17 if number in ("2", "4") else 9, -4)  # neighbours often lie close
+            axes.annotate(number, (x, y), beside, textcoords="offset points", fontsize=12)
+    axes.set(xscale="log", yscale="log", xlabel="operations for each byte moved")
+    axes.set(ylabel="billions of operations a second")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.legend(loc="lower right", ncols=2)
+    return figure
+
+
+KINDS = {
+    "Conv2d": (PICTURE, "o"),
+    "BatchNorm2d": (MESSAGE, "s"),
+    "ReLU": (VOICE, "^"),
+    "MaxPool2d": (FUSED, "D"),
+    "Linear": ("#E69F00", "P"),
+    "GRU": ("#56B4E9", "X"),
+    "Tanh": (GREY, "*"),
+}
+"""The colour and the mark of each kind of layer, so that neither alone has to tell them apart."""
+
+
+def gains(trials: Sequence[tuple[str, float, float, str]]) -> Figure:
+    """How many times as fast training is with something as without it, a bar each; to the left of
+    the line it is slower. Within 5 % the bar is grey: another run may say the opposite. Lesson 11.
+
+    trials: those of `costs`: name, cards a second without, with, and a note. What could not be
+    tried (NaN) has no bar, and says so.
+    """
+    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.5 * len(trials)))
+    ratios = [with_ / without for _, without, with_, _ in reversed(trials)]
+    for row, ratio in enumerate(ratios):
+        faster = ratio >= 1 or np.isnan(ratio)
+        words = {"ha": "left" if faster else "right", "va": "center", "fontsize": 12,
+                 "textcoords": "offset points", "xytext": (5 if faster else -5, 0)}  # fmt: skip
+        if np.isnan(ratio):
+            axes.annotate("not tried here", (1, row), color=GREY, **words)
+            continue
+        colour = PICTURE if faster else MESSAGE
+        axes.barh(row, ratio - 1, left=1, color=colour if abs(ratio - 1) > 0.05 else GREY)
+        axes.annotate(f"{ratio:.2f}", (ratio, row), **words)
+    axes.axvline(1, color=TRUTH)
+    axes.set_yticks(range(len(trials)), [plain(name) for name, *_ in reversed(trials)])
+    known = [ratio for ratio in ratios if np.isfinite(ratio)]
+    axes.set(xlim=(min([0.6, *known]) - 0.15, max([1.4, *known]) + 0.15), xlabel="times as fast")
+    axes.set(ylim=(-0.6, len(trials) - 0.4))
     return figure
 
 

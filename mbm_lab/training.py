@@ -302,8 +302,9 @@ def fit(
     Under torchrun (lesson 11) the same call trains one model with all processes. Each reads its
     share of every batch, and all take the same step, that of the whole batch, where the loss is a
     mean over examples that do not look at each other: batch normalisation sees each share alone
-    (see `scaling.SyncBatchNorm`). Process 0 writes the checkpoint, into a folder that all can read,
-    and shows the progress. batch_size counts the examples of all processes.
+    (see `scaling.SyncBatchNorm`). A run of two processes resumes to the bit; three or more may add
+    in another order, and differ in the last digit. Process 0 writes the checkpoint, into a folder
+    that all can read, and shows the progress. batch_size counts the examples of all processes.
 
     Parts whose parameters are all frozen stay in evaluation mode (see `train_mode`); afterwards,
     and after an interruption, the whole model is in evaluation mode.

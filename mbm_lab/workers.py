@@ -12,6 +12,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,6 +29,10 @@ TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """The variables by which torchrun tells a process who it is, and where it finds the others."""
 
 
+class Parted(RuntimeError):
+    """Another process has stopped, so this one cannot go on."""
+
+
 def join(device: torch.device) -> None:
     """Finds the other processes, if torchrun started this one along with others. Once is enough; at
     the end of the program the process leaves them by itself.
@@ -36,8 +42,37 @@ def join(device: torch.device) -> None:
     alone = os.environ.get("WORLD_SIZE", "1") == "1" or any(name not in os.environ for name in TOLD)
     if alone or dist.is_initialized():
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, number, processes = next(dist.rendezvous("env://"))
+    store = dist.PrefixStore(_agree(store, number, processes), store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=number, world_size=processes)
     atexit.register(leave)
+
+
+def _agree(store: dist.Store, number: int, processes: int) -> str:
+    """A name for this start of all processes, which no earlier start had.
+
+    The processes find each other's addresses in a store, which torchrun keeps when it starts them
+    again: what the dead wrote is still there, and who reads it waits for the dead. So process 0
+    makes up a name, and tells it to those who have just said hello: it keeps looking until each has
+    heard it.
+    """
+    own = secrets.token_hex(8)
+    others = range(1, processes)
+    if number == 0:
+        heard: list[bytes] = []
+        while heard != [own.encode()] * len(others):
+            hellos = b" ".join(store.get(f"hello {one}") for one in others)
+            store.set("start", own.encode() + b" " + hellos)
+            time.sleep(0.01)
+            keys = [f"heard {one}" for one in others]
+            heard = [store.get(key) for key in keys] if store.check(keys) else []
+        return own
+    store.set(f"hello {number}", own)
+    while own.encode() not in (said := store.get("start").split())[1:]:
+        time.sleep(0.01)
+    store.set(f"heard {number}", said[0])
+    return said[0].decode()
 
 
 def leave() -> None:
@@ -205,12 +240,12 @@ def first_does(action: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Where another process stops in this block, or is ended, one sentence says so: RuntimeError."""
+    """Where another process stops, or is ended, in this block, Parted says so in a sentence."""
     try:
         yield
     except RuntimeError as error:
         if count() > 1 and _is_of_another(error):
-            raise RuntimeError(
+            raise Parted(
                 f"Another of the {count()} processes has stopped, so process {rank()} cannot go "
                 "on: look at what the other one said. Begin again with resume=True, or let "
                 "torchrun begin again: --max-restarts."

@@ -17,6 +17,7 @@ from mbm_lab import (
     albums,
     captioning,
     cnn,
+    costs,
     datasets,
     fusion,
     questions,
@@ -82,6 +83,10 @@ NEEDS_NO_DATA = {
     "bench.bare_loop",  # the yardstick, on the CPU
     "checkpoints.Checkpoint",  # is a part of fit
     "cnn.receptive_field",
+    "costs.bytes_moved",  # counts what a layer has read and written
+    "costs.compile_trial",  # compiles a copy, which the make-believe GPU cannot follow
+    "costs.flops",  # counts what a layer has computed
+    "costs.what_helps",  # trials, one after the other
     "fusion.matched_head",
     "fusion.parameter_count",
     "identity.of_model",  # describes it
@@ -300,6 +305,32 @@ CASES = {
         "image_reader",
         lambda model, _, put: cnn.occlusion_map(model, put(IMAGES[0]), patch=30, stride=30),
     ),
+    "costs.learner": lambda: Case(
+        m := small_reader(),
+        lambda put: costs.learner(m, put(X), put(Y), MSE, costs.Way(batch_size=8))(),
+    ),
+    "costs.profile": lambda: Case(
+        m := small_reader(),
+        lambda put: costs.profile(m, put(X), put(Y), MSE, batch_size=8, batches=1)[-1].name,
+    ),
+    "costs.layers": lambda: Case(
+        m := small_reader(),
+        lambda put: [one[:4] for one in costs.layers(m, put(X), seconds=1e-3)],
+    ),
+    "costs.trial": lambda: Case(
+        m := small_reader(),
+        lambda put: costs.trial(
+            "batches of 16", m, put(X.repeat(4, 1)), put(Y.repeat(4)), MSE, seconds=1e-3
+        ).name,
+    ),
+    "costs.training_seconds": lambda: Case(
+        m := small_reader(),
+        lambda put: costs.training_seconds(m, put(X), put(Y), MSE, 16, batch_size=8) > 0,
+    ),
+    "costs.activation_bytes": lambda: Case(
+        m := small_reader(), lambda put: costs.activation_bytes(m, put(X), put(Y), MSE)
+    ),
+    "costs.state_bytes": lambda: Case(m := small_reader(), lambda put: costs.state_bytes(m)),
     "rnn.gradient_by_distance": lambda: Case(
         m := nn.GRU(3, 4, batch_first=True),
         lambda put: rnn.gradient_by_distance(m, put(X.view(2, 10, 3))),

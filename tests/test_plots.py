@@ -10,7 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Code
 from PIL import Image
 
-from mbm_lab import fusion, plots
+from mbm_lab import costs, fusion, plots
 
 
 @pytest.fixture(autouse=True)
@@ -171,3 +171,50 @@ def test_a_lesson_shows_code_whole_in_the_colours_of_the_page():
     assert set(data) == {"text/plain", "text/markdown"}
     assert data["text/plain"] == inspect.getsource(plots.strip).rstrip()
     assert data["text/markdown"] == f"```python\n{inspect.getsource(plots.strip)}```"
+
+
+LAYERS = [
+    ("Conv2d 1", "a", 1000, 10, 1e-6), ("Conv2d 2", "b", 4000, 20, 1e-6),
+    ("ReLU", "c", 10, 40, 1e-6), ("Embedding", "d", 0, 10, 1e-6),
+]  # fmt: skip
+
+
+def test_the_roofline_has_its_roofs_and_every_layer_that_computes():
+    (axes,) = plots.roofline((8e9, 2e9, 1e10), LAYERS).axes
+    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
+    assert lines["Conv2d"] == pytest.approx(torch.tensor([[100, 1], [200, 4]]).numpy())
+    assert lines["ReLU"] == pytest.approx(torch.tensor([[0.25, 0.01]]).numpy())
+    assert lines["ridge"].tolist() == [[4, 8]]
+    x, y = lines["roof from memory: 2 GB/s"].T
+    assert y == pytest.approx([min(2 * one, 8) for one in x])
+    x, y = lines["roof from the cache: 10 GB/s"].T
+    assert y == pytest.approx([min(10 * one, 8) for one in x])
+    assert [text.get_text() for text in axes.texts] == ["1", "2", ""]
+    assert "Embedding" not in lines
+    assert labels(axes) == ("operations for each byte moved", "billions of operations a second")
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    (axes,) = plots.roofline((8e9, 2e9, float("nan")), LAYERS).axes
+    assert not any("cache" in line.get_label() for line in axes.lines)
+
+
+def test_every_kind_of_layer_has_a_mark_of_its_own():
+    kinds = {kind.__name__ for kind in costs.LAYERS} - {"Embedding"}
+    assert set(plots.KINDS) == kinds
+    assert len({mark for _, mark in plots.KINDS.values()}) == len(kinds)
+
+
+def test_gains_begin_at_one_and_say_what_was_not_tried():
+    nothing = float("nan")
+    trials = [("twice", 10.0, 20.0, ""), ("half", 10.0, 5.0, ""), ("same", 10.0, 10.3, ""),
+              ("none", nothing, nothing, "Not here.")]  # fmt: skip
+    (axes,) = plots.gains(trials).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["none", "same", "half", "twice"]
+    same, half, twice = axes.patches
+    for bar, ratio in ((same, 1.03), (half, 0.5), (twice, 2)):
+        assert (bar.get_x(), bar.get_width()) == pytest.approx((1, ratio - 1))
+    colours = [plots.plt.matplotlib.colors.to_hex(bar.get_facecolor()) for bar in axes.patches]
+    assert colours == [one.lower() for one in (plots.GREY, plots.MESSAGE, plots.PICTURE)]
+    assert [text.get_text() for text in axes.texts] == ["not tried here", "1.03", "0.50", "2.00"]
+    assert axes.get_xlim()[0] < 0.5
+    assert axes.get_xlim()[1] > 2
+    assert labels(axes)[0] == "times as fast"

@@ -14,6 +14,7 @@ import mbm_lab
 from mbm_lab import (
     albums,
     captioning,
+    costs,
     fusion,
     postcards,
     preprocessing,
@@ -126,7 +127,17 @@ def test_a_seed_that_nobody_gives_is_zero():
 
 ALBUM = albums.Album(["a", "b"], IMAGES[:2], [["a red dog"], ["a cat at night"]])
 
+with torch.random.fork_rng():
+    WITH_DROPOUT = small_model()
+
 BORROWS = {
+    "costs.profile": lambda: costs.profile(
+        WITH_DROPOUT, *small_task(), MSE, batch_size=8, batches=1
+    ),
+    "costs.trial": lambda: costs.trial("batches of 16", WITH_DROPOUT, *small_task(), MSE, 0.01),
+    "costs.training_seconds": lambda: costs.training_seconds(WITH_DROPOUT, *small_task(), MSE, 64),
+    "costs.activation_bytes": lambda: costs.activation_bytes(WITH_DROPOUT, *small_task(), MSE),
+    "costs.wide": lambda: costs.wide(8),
     "stored.load": lambda: stored.load("captioner"),
     "captioning.new_captioner": lambda: captioning.new_captioner(stored.load("captioner")[1]),
     "captioning.image_features": lambda: captioning.image_features(IMAGES),

@@ -249,7 +249,8 @@ def _frozen(value: Any) -> Any:
 
 
 def _bytes(values: Tensor) -> bytes:
-    return values.view(torch.uint8).numpy().tobytes() if values.ndim else bytes(str(values), "utf8")
+    values = values.contiguous().reshape(-1)  # a strided tensor, or one number, has no such view
+    return values.view(torch.uint8).numpy().tobytes()
 
 
 def is_class(value: Any) -> bool:

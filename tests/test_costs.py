@@ -58,7 +58,7 @@ class Watching(nn.Module):
         other = Watching()
         other.load_state_dict(self.state_dict())
         other.seen, other.modes = self.seen, self.modes
-        return other
+        return other.train(self.training)
 
     def forward(self, x):
         self.modes.append(self.training)
@@ -154,6 +154,13 @@ def test_the_parts_of_a_step_by_hand():
     assert rest == (costs.REST, pytest.approx(0.5), 0.05, 5, ("aten::cos", "aten::tanh"))
     assert python == (costs.PYTHON, pytest.approx(5), pytest.approx(0.5), 0, ())
     assert costs._parts(events, 0.02, 2, 2, gpu=True)[0].share == 0.5
+
+
+def test_operations_in_plain_words():
+    assert costs._plain("aten::addmm") == "products of matrices"
+    assert costs._plain("aten::cos") == "cos"
+    autograd = {costs._plain(one) for one in ("autograd::engine::x", "MulBackward0")}
+    assert autograd == {"autograd, from operation to operation"}
 
 
 def test_profile_finds_the_parts_of_the_whole_model(whole_model, capfd, monkeypatch):

@@ -52,15 +52,16 @@ class Watching(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.LazyLinear(1))
         self.layers(torch.zeros(1, 3, 8, 8))
-        self.seen = []
+        self.seen, self.modes = [], []
 
     def __deepcopy__(self, memo):
         other = Watching()
         other.load_state_dict(self.state_dict())
-        other.seen = self.seen
-        return other
+        other.seen, other.modes = self.seen, self.modes
+        return other.train(self.training)
 
     def forward(self, x):
+        self.modes.append(self.training)
         self.seen.append((len(x), x.is_contiguous(memory_format=torch.channels_last)))
         return self.layers(x)[:, 0]
 
@@ -84,12 +85,12 @@ def test_a_learner_learns_and_leaves_the_model_as_it_was():
 
 
 def test_a_learner_takes_whole_batches_by_turns():
-    model = Watching()
+    model = Watching().eval()
     step = costs.learner(model, PICTURES, torch.zeros(20), MSE, costs.Way(batch_size=8))
-    with torch.no_grad():
-        model.seen.clear()
     assert [step() for _ in range(3)] == [8, 8, 8]  # the third is the first again
     assert model.seen == [(8, False)] * 3
+    assert model.modes == [True] * 3
+    assert not model.training
 
 
 def test_each_way_is_what_it_says(monkeypatch):
@@ -153,6 +154,13 @@ def test_the_parts_of_a_step_by_hand():
     assert rest == (costs.REST, pytest.approx(0.5), 0.05, 5, ("aten::cos", "aten::tanh"))
     assert python == (costs.PYTHON, pytest.approx(5), pytest.approx(0.5), 0, ())
     assert costs._parts(events, 0.02, 2, 2, gpu=True)[0].share == 0.5
+
+
+def test_operations_in_plain_words():
+    assert costs._plain("aten::addmm") == "products of matrices"
+    assert costs._plain("aten::cos") == "cos"
+    autograd = {costs._plain(one) for one in ("autograd::engine::x", "MulBackward0")}
+    assert autograd == {"autograd, from operation to operation"}
 
 
 def test_profile_finds_the_parts_of_the_whole_model(whole_model, capfd, monkeypatch):
@@ -436,6 +444,9 @@ def test_activations_by_hand():
         assert costs.activation_bytes(model, *small_task(n), MSE) == n * 4 * (3 + 1 + 1)
     x, y = small_task(100)
     assert costs.activation_bytes(model, x[:7], y[:7], MSE) == 7 * 20  # a part is a part
+    with_dropout = small_model()
+    training = costs.activation_bytes(with_dropout.train(), x, y, MSE)
+    assert costs.activation_bytes(with_dropout.eval(), x, y, MSE) == training
 
 
 def test_the_memory_of_a_batch_is_a_line(whole_model):

@@ -101,6 +101,7 @@ def test_a_card_is_three_files_that_hold_what_was_drawn(folder, cards):
     held = json.loads(factors)
     known = ("mood", "expression", "sentiment", "caption", "caption_zh", "colour", "object")
     assert {name: held[name] for name in known} == {name: getattr(card, name) for name in known}
+    assert not {"voice", "change", "clip_from"} & held.keys()  # what this card has not
 
 
 def test_the_cards_are_new_and_show_what_training_may_see(cards):
@@ -144,6 +145,8 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(folder, tmp_path, mo
         with pytest.raises(PowerCut):
             shards.write(tmp_path, CARDS, **options)
         assert len(list(tmp_path.glob("*.tar"))) == stop // SIZE
+        with pytest.raises(FileNotFoundError, match="no shards" if stop < SIZE else "missing"):
+            shards.find(tmp_path)
         drawn.clear()
         patch.setattr(postcards, "sample_card", until(None))
         shards.write(tmp_path, CARDS, **options)
@@ -488,6 +491,20 @@ def test_a_flipped_bit_of_the_recipe_is_seen(copied):
             assert len(shards.find(copied)) == 3  # a space that became another changes nothing
         except ValueError as error:
             assert "is damaged, or not of the course: put a whole copy" in str(error)  # noqa: PT017
+
+
+def test_a_file_that_no_run_wrote_is_no_shard(copied, words):
+    """A run that was stopped after its first shard, and a file where the second will come."""
+    path = copied / shards.RECIPE
+    recipe = shards._read_recipe(copied)
+    del recipe["shards"]["cards-000001.tar"]
+    shards._write_recipe(copied, recipe)
+    before = path.read_bytes()
+    with pytest.raises(FileNotFoundError, match=r"cards-000001\.tar is missing"):
+        shards.loader(copied, words)
+    with pytest.raises(shards.ShardError, match=r"cards-000001\.tar is damaged, or another file"):
+        shards.write(copied, CARDS, cards_per_shard=SIZE, progress=False)
+    assert path.read_bytes() == before
 
 
 def test_what_is_no_folder_of_shards_is_told(tmp_path, words):

@@ -48,6 +48,102 @@ def test_every_modality_goes_along():
 # --- The loop
 
 
+def test_several_batches_make_one_step_as_a_large_batch_does():
+    """Also where the last group is smaller, and its batches differ in length."""
+    x, y = (values.double() for values in small_task())
+    for count in (96, 75):
+        whole, parts = small_model().double(), small_model().double()
+        options = {"epochs": 3, "one_cycle": True, "clip_norm": 0.3, "progress": False}
+        large = training.fit(whole, x[:count], y[:count], MSE, batch_size=24, **options)
+        small = training.fit(
+            parts, x[:count], y[:count], MSE, batch_size=8, accumulate=3, **options
+        )
+        assert small.train_loss == pytest.approx(large.train_loss, abs=1e-12)
+        for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+            assert torch.allclose(a, b, rtol=0, atol=1e-12)
+
+
+def test_one_epoch_puts_batches_together_too():
+    x, y = (values.double() for values in small_task())
+    whole, parts = small_model().double().eval(), small_model().double().eval()
+    for model, size, accumulate in ((whole, 24, 1), (parts, 8, 3)):
+        batches = list(zip(x[:72].split(size), y[:72].split(size), strict=True))
+        sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        training.one_epoch(model, batches, MSE, sgd, accumulate=accumulate)
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_computes_in_half_the_bits_and_keeps_the_weights_whole(dtype):
+    x, y = small_task()
+    half, whole, seen = small_model(), small_model(), set()
+    layer = next(part for part in half.modules() if isinstance(part, nn.Linear))
+    layer.register_forward_hook(lambda part, given, out: seen.add((part.training, out.dtype)))
+    options = {"epochs": 3, "val": (x, y), "clip_norm": 1.0, "one_cycle": True, "progress": False}
+    one = training.fit(half, x, y, MSE, autocast=dtype, **options)
+    two = training.fit(whole, x, y, MSE, **options)
+    assert seen == {(True, dtype), (False, torch.float32)}
+    assert all(p.dtype == torch.float32 for p in half.parameters())
+    assert not same(half, whole)
+    assert one.val_loss == pytest.approx(two.val_loss, rel=0.05)
+
+
+def test_small_gradients_survive_float16():
+    """A loss of which float16 would lose every gradient: scaled up, it learns as float32 does."""
+    x, y = small_task()
+    half, whole = small_model(), small_model()
+
+    def tiny(output, target):
+        return 1e-6 * MSE(output, target)
+
+    for model, autocast in ((half, torch.float16), (whole, None)):
+        options = {"optimizer": torch.optim.SGD, "learning_rate": 3e4, "progress": False}
+        training.fit(model, x, y, tiny, epochs=2, autocast=autocast, **options)
+    untrained = small_model()
+    for a, b, c in zip(*(m.parameters() for m in (half, whole, untrained)), strict=True):
+        assert (a - b).abs().max() < 0.1 * (b - c).abs().max()
+
+
+def test_a_step_whose_gradients_overflow_is_left_out():
+    x, y = small_task()
+    model, before = small_model(), small_model()
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    batches = [(x[:8], y[:8])]
+    training.one_epoch(model, batches, lambda a, b: 1e36 * MSE(a, b), sgd, autocast=torch.float16)
+    assert same(model, before)
+
+
+def test_a_float16_run_resumes_to_the_bit(tmp_path):
+    x, y = small_task()
+    options = {"autocast": torch.float16, "accumulate": 2, "progress": False, "batch_size": 8}
+    at_once, cut = small_model(), small_model()
+    training.fit(at_once, x, y, MSE, epochs=4, **options)
+    training.fit(cut, x, y, MSE, epochs=2, checkpoint=tmp_path, **options)
+    cut = small_model()
+    training.fit(cut, x, y, MSE, epochs=4, checkpoint=tmp_path, resume=True, **options)
+    assert same(at_once, cut)
+    for other in ({"autocast": torch.bfloat16}, {"autocast": None}, {"accumulate": 1}):
+        with pytest.raises(ValueError, match=f"its {next(iter(other))} is"):
+            training.fit(cut, x, y, MSE, epochs=5, checkpoint=tmp_path, resume=True,
+                         **options | other)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"accumulate": 0}, "accumulate is 0"),
+        ({"accumulate": 1.5}, "accumulate is 1.5"),
+        ({"autocast": torch.float64}, "autocast is torch.float64"),
+        ({"autocast": "bf16"}, "autocast is .*bf16"),
+    ],
+)
+def test_what_accumulate_and_autocast_cannot_be(wrong, says):
+    x, y = small_task()
+    with pytest.raises(ValueError, match=says):
+        training.fit(small_model(), x, y, MSE, progress=False, **wrong)
+
+
 @pytest.mark.parametrize("one_cycle", [False, True])
 def test_fit_is_the_bare_loop_bit_for_bit(one_cycle):
     x, y = small_task()

@@ -36,13 +36,15 @@ def kill_one(after: float, rng: random.Random) -> list[int]:
 
     def wait() -> None:
         time.sleep(after)
-        with contextlib.suppress(psutil.Error):
-            for started in psutil.Process(os.getpid()).children():
-                if "torch.distributed.run" in started.cmdline():
-                    chosen = rng.choice(started.children())
-                    chosen.kill()
-                    killed.append(chosen.pid)
-        return
+        for _ in range(600):  # until a worker has been started
+            with contextlib.suppress(psutil.Error):
+                for started in psutil.Process(os.getpid()).children():
+                    if "torch.distributed.run" in started.cmdline() and started.children():
+                        chosen = rng.choice(started.children())
+                        chosen.kill()
+                        killed.append(chosen.pid)
+                        return
+            time.sleep(0.05)
 
     threading.Thread(target=wait, daemon=True).start()
     return killed

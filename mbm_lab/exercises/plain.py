@@ -249,8 +249,8 @@ def _frozen(value: Any) -> Any:
 
 
 def _bytes(values: Tensor) -> bytes:
-    values = values.contiguous().reshape(-1)  # a strided tensor, or one number, has no such view
-    return values.view(torch.uint8).numpy().tobytes()
+    side_by_side = torch.empty(values.numel(), dtype=values.dtype).copy_(values.reshape(-1))
+    return side_by_side.view(torch.uint8).numpy().tobytes()
 
 
 def is_class(value: Any) -> bool:

@@ -305,7 +305,7 @@ def _collate_cases() -> Cases:
         "the two sentences of the task": ([(one([5, 8]), 0.5), (one([7, 4, 9]), -1.0)], 0),
         "one sentence": ([(one([3, 6, 2]), 0.25)], 0),
         "three sentences, the longest first": (
-            [(one([9, 2, 7, 6]), -0.3), (one([4]), 0.8), (one([5, 3]), 0.1)], 1),
+            [(one([9, 2, 7, 6]), -1.5), (one([4]), 0.0), (one([5, 3]), 1.25)], 1),
         "another number for the padding, and a token 0": (
             [(one([6]), 0.4), (one([0, 9, 0, 3]), 0.9), (one([8, 0]), -0.6)], 11),
         "a sentence without a word": ([(one([4, 2]), 0.2), (empty, -0.4), (one([3]), 0.7)], 1),

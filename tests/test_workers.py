@@ -103,7 +103,7 @@ def test_alone_nothing_is_shared():
     (share,) = workers.shares([(x, y)])
     assert share.inputs is x
     assert share.targets is y
-    assert share.weight == 1
+    assert share.counted == share.whole == 7
     model = several.network()
     assert workers.spread(model) is model
     assert workers.inside(model) is model
@@ -128,7 +128,8 @@ def test_the_weights_of_all_shares_make_the_whole_batch(monkeypatch):
                 (share,) = workers.shares([batch])
                 assert len(share.targets) == len(share.inputs["b"]) >= 1
                 assert torch.equal(share.inputs["a"], share.targets)
-                total += share.weight * float(share.targets.mean()) / processes
+                weight = processes * share.counted / share.whole
+                total += weight * float(share.targets.mean()) / processes
                 seen += share.targets.tolist() if share.counted else []
             assert sorted(seen) == list(range(size))
             assert total == pytest.approx(float(batch[1].mean()))

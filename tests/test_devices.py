@@ -35,7 +35,7 @@ from mbm_lab import (
     widgets,
     writing,
 )
-from mbm_lab.device import device_of, lent
+from mbm_lab.device import lent
 from tests import elsewhere
 
 CPU = torch.device("cpu")
@@ -84,6 +84,8 @@ def functions_with_models() -> set[str]:
 
 
 NEEDS_NO_DATA = {
+    "scaling.average_gradients",
+    "scaling.largest_difference",
     "workers.inside",  # these three do nothing where one process is alone
     "workers.same_buffers",
     "workers.spread",
@@ -291,29 +293,12 @@ IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 
-def two_copies_case():
-    copies = nn.ModuleList([small_reader(), small_reader()])
-
-    def call(put):
-        for model, x in zip(copies, (X[:8], X[8:]), strict=True):
-            model.zero_grad()
-            model.eval()(put(x).to(device_of(model))).sum().backward()
-        scaling.average_gradients(list(copies), [8, 12])
-        found = [scaling.largest_difference(*copies), copies[1][0].weight.grad.clone()]
-        copies.train()
-        return found
-
-    return Case(copies, call)
-
-
 def normed_case():
     model = scaling.synchronise(nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.ReLU()))
-    return Case(model, lambda put: model(put(IMAGES).to(device_of(model))), True)
+    return Case(model, lambda put: training.predict(model, put(IMAGES)))
 
 
 CASES = {
-    "scaling.average_gradients": two_copies_case,
-    "scaling.largest_difference": two_copies_case,
     "scaling.synchronise": normed_case,
     "training.fit": fit_case,
     "training.one_epoch": one_epoch_case,

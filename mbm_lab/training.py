@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from mbm_lab import arguments, fusion, identity, workers
 from mbm_lab.checkpoints import Checkpoint, History
-from mbm_lab.device import device_of, lent, pick_device, seeded
+from mbm_lab.device import device_of, lent, seeded
 from mbm_lab.spoilt import LastGood
 
 Inputs = Tensor | dict[str, Tensor]
@@ -331,8 +331,8 @@ def fit(
         )
     if resume and checkpoint is None:
         raise ValueError("To resume, say from where: pass checkpoint=FOLDER with resume=True.")
-    workers.join(pick_device() if device is None else torch.device(device))
     with lent(model, device) as there, seeded(seed), workers.together():
+        workers.join(there)
         generator = torch.Generator().manual_seed(seed)
         if isinstance(inputs, DataLoader):
             count, batches = None, _number_of_batches(inputs, one_cycle)

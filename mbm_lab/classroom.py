@@ -29,6 +29,7 @@ MODELS = {
     "08": ("summariser", "captioner"),
     "09": ("recogniser", "captioner", *READERS),
     "10": ("translator", "captioner"),
+    "11": READERS[1:],
     "12": ("captioner", *READERS),
 }
 """The stored models that each lesson loads, so that it can be begun without the lessons before."""

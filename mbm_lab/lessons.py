@@ -148,7 +148,7 @@ def code_lines(cell: NotebookNode) -> int:
 
 def most_seconds(lesson: Path) -> int:
     """What all cells of a lesson may take on a laptop with two cores, in seconds."""
-    return 180 if lesson.stem == "12_real_data" else 60
+    return {"11_scaling": 90, "12_real_data": 180}.get(lesson.stem, 60)
 
 
 # What is for the instructor

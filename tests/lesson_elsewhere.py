@@ -27,7 +27,7 @@ from unittest import mock
 
 from torch.utils.data import DataLoader
 
-from mbm_lab import datasets, exercises, lessons, real_data, stored, training
+from mbm_lab import datasets, exercises, lessons, real_data, scaling, stored, training
 from mbm_lab.exercises.exercise import Choice, Exercise
 from tests import elsewhere
 from tests.test_exercises import cell_of
@@ -116,6 +116,8 @@ def short_training() -> Iterator[None]:
         mock.patch.object(datasets, "load_postcards", cards),
         mock.patch.object(real_data, "example_table", table),
         mock.patch.object(datasets, "load_spoken_digits", digits),
+        mock.patch.object(scaling, "torchrun", _on_the_cpu(scaling.torchrun)),
+        mock.patch.object(scaling, "communication", _on_the_cpu(scaling.communication)),
     ):
         yield
 
@@ -137,6 +139,17 @@ def _short(fit: Callable) -> Callable:
 
 def _two_steps(search: Callable) -> Callable:
     return lambda *args, **options: search(*args, **{**options, "steps": 2})
+
+
+def _on_the_cpu(start: Callable) -> Callable:
+    """What starts other processes, which know nothing of a make-believe GPU."""
+
+    @functools.wraps(start)
+    def start_there(*args, **options):
+        with mock.patch.dict(os.environ, {"MBM_DEVICE": "cpu"}), elsewhere.outside():
+            return start(*args, **options)
+
+    return start_there
 
 
 def _once(load: Callable, shorten: Callable) -> Callable:

@@ -148,6 +148,7 @@ def test_most_seconds_come_from_what_the_lesson_states(tmp_path):
     stated = {s: new_notebook(cells=[new_markdown_cell(line.format(s))]) for s in (20, 170)}
     assert approx.most_seconds(tmp_path / "04_fusion.ipynb", stated[20]) == 70
     assert approx.most_seconds(tmp_path / "04_fusion.ipynb", stated[170]) == 180
+    assert approx.most_seconds(tmp_path / "11_scaling.ipynb", stated[170]) == 270
     assert approx.most_seconds(tmp_path / "12_real_data.ipynb", stated[170]) == 520
     assert approx.most_seconds(tmp_path / "04_fusion.ipynb", new_notebook()) == 180
 

@@ -30,6 +30,7 @@ LESSONS = {
     "08": "video",
     "09": "speech",
     "10": "translation",
+    "11": "scaling",
     "12": "real_data",
 }
 """The lessons that have exercises: number and module."""

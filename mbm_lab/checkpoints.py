@@ -370,6 +370,7 @@ class Checkpoint:
 
     def _compare(self, was: identity.Words) -> None:
         now, self.recipe = self.recipe, was
+        was, now = identity.AS_USUAL | was, identity.AS_USUAL | now
         was = {name: value for name, value in was.items() if name not in self.changing}
         now = {name: value for name, value in now.items() if name not in self.changing}
         own = any(str(one.get("loss")).startswith(identity.OWN) for one in (was, now))

@@ -23,10 +23,8 @@ def pick_device() -> torch.device:
     Raises ValueError when it names no device, or one that this computer does not offer.
     """
     wish = os.environ.get("MBM_DEVICE", "").strip().lower()
-    if not wish and not torch.cuda.is_available():
-        return torch.device("cpu")
-    if wish in ("", "cuda"):  # under torchrun each process of a computer has a GPU of its own
-        wish = f"cuda:{place}" if (place := os.environ.get("LOCAL_RANK")) else "cuda"
+    if not wish:
+        return _own(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         device = torch.device(wish)
     except RuntimeError:
@@ -38,7 +36,22 @@ def pick_device() -> torch.device:
             f"MBM_DEVICE asks for {wish}, but PyTorch finds no such device here: "
             "set MBM_DEVICE=cpu, or run `mbm-lab doctor` to see why."
         )
-    return device
+    return _own(device)
+
+
+def _own(device: torch.device) -> torch.device:
+    """The GPU that is this process's own, where torchrun has started several on this computer."""
+    place = os.environ.get("LOCAL_RANK")
+    if device != torch.device("cuda") or place is None:
+        return device
+    own = torch.device(f"cuda:{place}")
+    if not _is_there(own):
+        raise ValueError(
+            f"Process {place} of this computer has no GPU of its own, since there are "
+            f"{torch.cuda.device_count()}: start fewer with --nproc-per-node, or set "
+            "MBM_DEVICE=cpu."
+        )
+    return own
 
 
 def describe_device(device: torch.device | None = None) -> str:

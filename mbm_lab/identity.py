@@ -110,8 +110,12 @@ def of_data(data: object, what: str) -> Words:
 def of_growth(processes: int, accumulate: int, autocast: torch.dtype | None) -> Words:
     """How many processes train together, and how (lesson 11), where this is not as usual."""
     words = {"number of processes": processes, "accumulate": accumulate}
-    words = {name: number for name, number in words.items() if number != 1}
+    words = {name: number for name, number in words.items() if number != AS_USUAL[name]}
     return words if autocast is None else words | {"autocast": plain(autocast)}
+
+
+AS_USUAL = {"number of processes": 1, "accumulate": 1}
+"""What a run does of which nothing is said."""
 
 
 def of_run(

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from mbm_lab import arguments, fusion, identity, workers
 from mbm_lab.checkpoints import Checkpoint, History
-from mbm_lab.device import device_of, lent, pick_device, seeded
+from mbm_lab.device import device_of, lent, seeded
 from mbm_lab.spoilt import LastGood
 
 Inputs = Tensor | dict[str, Tensor]
@@ -166,7 +166,7 @@ def _learn(
 ) -> float:
     """One epoch, of the shares that this process reads (all of each batch, if it is alone)."""
     here, itself = device_of(model), workers.inside(model)
-    total, count = 0.0, 0
+    total, count, processes = 0.0, 0, workers.count()
     loss = arguments.watched(loss)
     while group := list(itertools.islice(shares, accumulate)):
         whole = sum(share.whole for share in group)
@@ -178,7 +178,7 @@ def _learn(
             with quiet, arguments.explained(itself, x, y):
                 with torch.autocast(here.type, autocast) if autocast is not None else _AS_IS:
                     value = loss(model(x), y)
-                weight = share.weight * share.whole / whole
+                weight = processes * share.counted / whole  # see workers.Share
                 scaled = value if scaler is None else scaler.scale(value)
                 (scaled if weight == 1 else scaled * weight).backward()
             total += value.detach() * share.counted
@@ -331,8 +331,8 @@ def fit(
         )
     if resume and checkpoint is None:
         raise ValueError("To resume, say from where: pass checkpoint=FOLDER with resume=True.")
-    workers.join(pick_device() if device is None else torch.device(device))
     with lent(model, device) as there, seeded(seed), workers.together():
+        workers.join(there)
         generator = torch.Generator().manual_seed(seed)
         if isinstance(inputs, DataLoader):
             count, batches = None, _number_of_batches(inputs, one_cycle)

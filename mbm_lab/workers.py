@@ -106,18 +106,16 @@ def inside(model: nn.Module) -> nn.Module:
 
 
 class Share(NamedTuple):
-    """What one process reads of a batch."""
+    """What one process reads of a batch.
+
+    Of n processes' gradients the plain mean is taken. So that it is the gradient of the whole
+    batch, the mean loss of a share counts n · counted / whole.
+    """
 
     inputs: Any  # (K, …), or one a modality
     targets: Tensor  # (K, …)
     counted: int  # of these examples so many count: all, or none where all are read elsewhere
     whole: int  # the examples of the whole batch, over all processes
-
-    @property
-    def weight(self) -> float:
-        """By how much the mean loss of this share is multiplied, so that the plain mean of all
-        processes' gradients is the gradient of the whole batch."""
-        return count() * self.counted / self.whole
 
 
 def shares(batches: Iterable[tuple[Any, Tensor]], divided: bool = False) -> Iterator[Share]:
@@ -127,12 +125,13 @@ def shares(batches: Iterable[tuple[Any, Tensor]], divided: bool = False) -> Iter
     there are processes, those that get none read the first one, which then counts for nothing: all
     must take part in every step. divided: whether each process has batches of its own already.
     """
+    first, step = rank(), count()
     for x, y in batches:
-        if count() == 1 or divided:
-            yield Share(x, y, len(y), count() * len(y))
+        if step == 1 or divided:
+            yield Share(x, y, len(y), step * len(y))
             continue
-        taken = len(y[rank() :: count()])
-        mine = slice(rank(), None, count()) if taken else slice(0, 1)
+        taken = len(y[first::step])
+        mine = slice(first, None, step) if taken else slice(0, 1)
         part = {name: one[mine] for name, one in x.items()} if isinstance(x, dict) else x[mine]
         yield Share(part, y[mine], taken, len(y))
 
@@ -160,26 +159,19 @@ class Numbers:
 
     def drawn_alike(self, batches: Iterable[T]) -> Iterator[T]:
         """The batches, for which every process draws the same numbers."""
+        if count() == 1:
+            yield from batches
+            return
         batches = iter(batches)
         while True:
-            with self._of_all():
-                one = next(batches, None)
+            own = torch.get_rng_state()
+            torch.set_rng_state(self.alike)
+            one = next(batches, None)
+            self.alike = torch.get_rng_state()
+            torch.set_rng_state(own)
             if one is None:
                 return
             yield one
-
-    @contextlib.contextmanager
-    def _of_all(self) -> Iterator[None]:
-        if count() == 1:
-            yield
-            return
-        own = torch.get_rng_state()
-        torch.set_rng_state(self.alike)
-        try:
-            yield
-        finally:
-            self.alike = torch.get_rng_state()
-            torch.set_rng_state(own)
 
     def state(self) -> dict[str, Any]:
         """All that decides which numbers come next: "torch" and "cuda", and of several processes

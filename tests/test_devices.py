@@ -24,6 +24,7 @@ from mbm_lab import (
     real_data,
     retrieval,
     rnn,
+    scaling,
     speech,
     stored,
     training,
@@ -55,6 +56,10 @@ def takes_a_model(hint) -> bool:
     return any(inspect.isclass(part) and issubclass(part, nn.Module) for part in parts)
 
 
+ONLY_TYPES = {"CountVectorizer": object}
+"""What modules import for their annotations alone."""
+
+
 def functions_with_models() -> set[str]:
     """All public functions and classes (but networks) of the course with a model as parameter."""
     found = set()
@@ -71,7 +76,7 @@ def functions_with_models() -> set[str]:
                 value = value.__init__
             elif not inspect.isfunction(value):
                 continue
-            hints = typing.get_type_hints(value)
+            hints = typing.get_type_hints(value, localns=ONLY_TYPES)
             hints.pop("return", None)
             if any(takes_a_model(hint) for hint in hints.values()):
                 found.add(f"{module.name.removeprefix('mbm_lab.')}.{name}")
@@ -79,6 +84,11 @@ def functions_with_models() -> set[str]:
 
 
 NEEDS_NO_DATA = {
+    "scaling.average_gradients",
+    "scaling.largest_difference",
+    "workers.inside",  # these three do nothing where one process is alone
+    "workers.same_buffers",
+    "workers.spread",
     "arguments.explained",  # looks on
     "bench.bare_loop",  # the yardstick, on the CPU
     "checkpoints.Checkpoint",  # is a part of fit
@@ -281,7 +291,15 @@ def two_readers_case(call, trains=False):
 
 IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
+
+
+def normed_case():
+    model = scaling.synchronise(nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.ReLU()))
+    return Case(model, lambda put: training.predict(model, put(IMAGES)))
+
+
 CASES = {
+    "scaling.synchronise": normed_case,
     "training.fit": fit_case,
     "training.one_epoch": one_epoch_case,
     "training.least_loss": least_loss_case,

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from mbm_lab import training
+from mbm_lab import costs, scaling, training
 from mbm_lab.exercises import scaling as ours
 
 # The solutions are what PyTorch and the course do
@@ -329,3 +329,27 @@ def test_what_an_answer_returns_in_another_form_is_judged_too(said):
     assert "Right." in said(ours.unscale, lambda *x: as_double(*right(*x)))
     assert "Not yet." in said(ours.unscale, lambda *x: right(*x)[:2])
     assert "Not yet." in said(ours.unscale, lambda *x: None)
+
+
+def test_the_least_time_is_what_the_course_predicts():
+    for flops, moved, peak, bandwidth in ours.least_time.cases().values():
+        machine = costs.Machine(peak, bandwidth)
+        times, _ = ours.my_least_time(flops, moved, peak, bandwidth)
+        for time, operations, many in zip(times, flops, moved, strict=True):
+            layer = costs.Layer("", "", float(operations), float(many), 0.0)
+            assert float(time) == pytest.approx(1000 * costs.predicted(layer, machine))
+
+
+def test_the_gradient_of_uneven_shares_is_that_of_all_reduce_by_hand():
+    for gradients, counts in ours.whole_gradient.cases().values():
+        workers = [
+            nn.ParameterList([torch.zeros_like(part[0]) for part in gradients]) for _ in counts
+        ]
+        for w, worker in enumerate(workers):
+            for parameter, parts in zip(worker, gradients, strict=True):
+                parameter.grad = parts[w].clone()
+        scaling.average_gradients(workers, counts)
+        wanted = ours.my_whole_gradient(gradients, counts)
+        for worker in workers:
+            for parameter, whole in zip(worker, wanted, strict=True):
+                torch.testing.assert_close(parameter.grad, whole)

@@ -192,7 +192,7 @@ NO_VALUE = {
         "Early stopping needs", "Name the address", "No exercise is solved", "No gradient",
         "Pass the targets", "Say what to learn", "The folder in which you are is not",
         "The validation DataLoader gives no batch", "There is nothing to train on: no batch",
-        "To resume, say", "one_cycle needs to know",
+        "To resume, say", "one_cycle needs to know", "--double goes with", "Nothing says where",
     ),
     "the sentence itself says the value: it is empty, 0, silent, or the only one": (
         "A batch holds a single example", "Cannot pad an empty sequence", "LBFGS wants",
@@ -236,6 +236,7 @@ NO_CURE = {
 HALVES = {
     "mbm_lab/rows.py:inside": "`rows` tells a file and a line before it, and a full stop behind",
     "mbm_lab/rows.py:_kept_inside": "as `inside`",
+    "mbm_lab/scaling.py:main": "an error brings its own words",
     "mbm_lab/albums.py:_well": "a Problem brings its own words",
     "mbm_lab/albums.py:_loaded": "a Problem brings its own words",
     "mbm_lab/albums.py:load_flickr8k": "a Problem brings its own words",

@@ -119,6 +119,7 @@ WRONG_NUMBERS = {
     "seed": (None, 1.5, -1, "0", 2**63, float("nan")),
     "clip_norm": (-1, 0, float("nan"), "1", float("inf")),
     "patience": (0, -1, 1.5, "3", True),
+    "accumulate": (0, -2, 1.5, None, "2", True, float("nan")),
 }
 """What is no number for each option of `fit`."""
 
@@ -143,6 +144,7 @@ def _options() -> Iterator[Fault]:
         "augment": (5, "flip", [1]),
         "optimizer": ("adam", None, 3),
         "device": ("gpu", "cuda:x", 3.5, "cuda"),
+        "autocast": ("bf16", torch.float32, torch.int8, 16, True),
         "loss": ("mse", 3, nn.MSELoss, None, [None]),
     }.items():
         for value in values:

@@ -121,7 +121,8 @@ def _figures(worst: stored.Result, rows: list[stored.Result]) -> str:
 
 def faults() -> int:
     """Plants every fault of the campaign on this computer and prints how each kind of them ended;
-    then ends a training a hundred times at random moments. Takes some minutes.
+    then ends a training a hundred times at random moments, and kills one of two processes that
+    train together, twenty times. Takes some minutes.
 
     Returns 0 when each fault ended in one sentence or in the right result, and each training with
     the same bits. Raises ValueError where the campaign is not: it lies in the course's `tests`.
@@ -133,7 +134,7 @@ def faults() -> int:
         )
     alone = os.environ | {"OMP_NUM_THREADS": "1", "MBM_DEVICE": "cpu"}
     worst = 0
-    for words in (["tests.faults"], ["tests.faults.kills", "100"]):
+    for words in (["tests.faults"], ["tests.faults.kills", "100"], ["tests.torn", "20"]):
         done = subprocess.run([sys.executable, "-m", *words], cwd=place.COURSE, env=alone)
         worst = max(worst, abs(done.returncode))
     return worst

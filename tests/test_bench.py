@@ -92,6 +92,7 @@ def test_faults_are_planted_and_trainings_ended_by_the_courses_tests(monkeypatch
     assert asked == [
         (["-m", "tests.faults"], place.COURSE, "1"),
         (["-m", "tests.faults.kills", "100"], place.COURSE, "1"),
+        (["-m", "tests.torn", "20"], place.COURSE, "1"),
     ]
 
 

@@ -249,7 +249,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _bytes(values: Tensor) -> bytes:
-    side_by_side = torch.empty(values.numel(), dtype=values.dtype).copy_(values.reshape(-1))
+    side_by_side = torch.empty(values.numel(), dtype=values.dtype, device="cpu").copy_(values.reshape(-1))
     return side_by_side.view(torch.uint8).numpy().tobytes()
 
 

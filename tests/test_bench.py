@@ -88,7 +88,7 @@ def test_faults_are_planted_and_trainings_ended_by_the_courses_tests(monkeypatch
         return SimpleNamespace(returncode=len(asked) - 1)
 
     monkeypatch.setattr(bench.subprocess, "run", run)
-    assert __main__.main(["bench", "faults"]) == 1
+    assert __main__.main(["bench", "faults"]) == 2
     assert asked == [
         (["-m", "tests.faults"], place.COURSE, "1"),
         (["-m", "tests.faults.kills", "100"], place.COURSE, "1"),

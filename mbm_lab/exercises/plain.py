@@ -249,7 +249,8 @@ def _frozen(value: Any) -> Any:
 
 
 def _bytes(values: Tensor) -> bytes:
-    side_by_side = torch.empty(values.numel(), dtype=values.dtype, device="cpu").copy_(values.reshape(-1))
+    flat = values.reshape(-1)
+    side_by_side = torch.empty(len(flat), dtype=flat.dtype, device="cpu").copy_(flat)
     return side_by_side.view(torch.uint8).numpy().tobytes()
 
 

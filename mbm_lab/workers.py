@@ -137,8 +137,8 @@ def shares(batches: Iterable[tuple[Any, Tensor]], divided: bool = False) -> Iter
 
 
 def divides(batches: object) -> bool:
-    """Whether these batches are another process's nowhere else: a DataLoader of which a
-    DistributedSampler gives each process its own examples."""
+    """Whether each process gets batches of its own already: from a DataLoader whose
+    DistributedSampler deals the examples out."""
     return isinstance(batches, DataLoader) and isinstance(batches.sampler, DistributedSampler)
 
 

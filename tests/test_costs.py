@@ -364,6 +364,8 @@ def test_why_nothing_can_be_compiled_is_one_sentence(monkeypatch, capfd):
         assert note() == (
             "torch.compile needs a C++ compiler, and there is no g++-99 on this computer."
         )
+    monkeypatch.setattr(torch, "__file__", "/home/me/course/torch/__init__.py")
+    monkeypatch.setattr(costs.tempfile, "gettempdir", lambda: "/tmp")
     with monkeypatch.context() as patch:
         patch.setattr(costs.sys, "prefix", "/home/me/my course")
         assert note().endswith("a folder whose path has a space: '/home/me/my course'.")
@@ -375,6 +377,7 @@ def test_why_nothing_can_be_compiled_is_one_sentence(monkeypatch, capfd):
         raise MemoryError("no room")
 
     with monkeypatch.context() as patch:
+        patch.setattr(costs.sys, "prefix", "/home/me/course")
         patch.setattr(torch, "compile", fails)
         assert note() == "torch.compile stopped with MemoryError, so it is left out here."
     assert capfd.readouterr() == ("", "")

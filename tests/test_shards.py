@@ -540,17 +540,15 @@ def test_webdataset_reads_the_same_cards(folder, words, cards, kind):
 
 
 MEMORY = """
-import resource, sys
-from mbm_lab import shards, stored
+import sys
+from mbm_lab import bench, shards, stored
 
 words = stored.load("message_reader")[1]
 def peak(folder, cards):
     shards.write(folder, cards, cards_per_shard=200, progress=False)
     for _ in shards.loader(folder, words):
         pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (
-        2**20 if sys.platform == "darwin" else 2**10
-    )
+    return int(bench.peak_megabytes())
 print(peak(sys.argv[1], 400), peak(sys.argv[2], 1600))
 """
 

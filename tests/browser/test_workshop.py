@@ -161,7 +161,7 @@ def test_the_search_finds_a_word_and_its_page_opens(opened, built, served, how):
     page.fill(".sidebar-search", "gradient")
     page.press(".sidebar-search", "Enter")
     link = page.locator("#search-results ul.search a").first
-    link.wait_for()
+    page.get_by_text("Search finished").wait_for()  # until then the links still move
     link.click()
     page.wait_for_url(re.compile(r"/site/(?!search)"))
     page.wait_for_selector("article h1")

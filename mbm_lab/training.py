@@ -393,7 +393,7 @@ def fit(
                 good.check_loss(mean, learning_rate)
                 history.train_loss.append(mean)
                 if val is not None:
-                    value = _mean_loss(model, val, loss, there)
+                    value = workers.first_does(lambda: _mean_loss(model, val, loss, there))
                     good.check_validation(value, mean)
                     history.val_loss.append(value)
                 good.keep(epoch + 1)

@@ -232,10 +232,17 @@ def first_does(action: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Where another process stops, or is ended, in this block, Parted says so in a sentence."""
+    """Where another process stops, or is ended, in this block, Parted says so in a sentence; and
+    ValueError where a weight has no gradient, which several processes need."""
     try:
         yield
     except RuntimeError as error:
+        if count() > 1 and "finished reduction" in str(error):
+            raise ValueError(
+                f"Some weights of the model had no part in a step, and {count()} processes cannot "
+                "average gradients that are not there: freeze these weights "
+                "(requires_grad_(False)), or let every forward pass use all of them."
+            ) from error
         if count() > 1 and _is_of_another(error):
             raise Parted(
                 f"Another of the {count()} processes has stopped, so process {rank()} cannot go "

@@ -74,6 +74,12 @@ def batch_normalisation(_: Path) -> Result:
     return trained(network(norm=True), *data(45))
 
 
+def validated_by_a_loader(_: Path) -> Result:
+    """Validation cards in random order: the processes must agree on the best epoch all the same."""
+    val = DataLoader(TensorDataset(*data(9)), 2, shuffle=True)
+    return trained(network(), *data(), val=val, patience=1, epochs=6)
+
+
 def a_loader(_: Path) -> Result:
     """A DataLoader that shuffles with PyTorch's own random numbers; its data set draws, too."""
 
@@ -110,7 +116,7 @@ def a_dealing_loader(_: Path) -> Result:
 
 SAME = (
     plain, all_options, fewer_examples_than_processes, augmented, batch_normalisation, a_loader,
-    a_dealing_loader,
+    a_dealing_loader, validated_by_a_loader,
 )  # fmt: skip
 """Cases that end with the same weights in one process and in three."""
 
@@ -178,7 +184,26 @@ def refused(folder: Path) -> Result:
     return {}
 
 
-OTHERS = (own_batch_normalisation, whole, resumed, read, half_precision, dropped, refused)
+def idle(_: Path) -> Result:
+    """A layer that no forward pass uses."""
+
+    class Idle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = network(), nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.used(x)
+
+    try:
+        return trained(Idle().double(), *data())
+    except ValueError as error:
+        return {"said": torch.tensor(list(str(error).encode()))}
+
+
+OTHERS = (
+    own_batch_normalisation, whole, resumed, read, half_precision, dropped, refused, idle,
+)  # fmt: skip
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

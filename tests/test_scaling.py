@@ -245,9 +245,9 @@ def test_a_worker_dies_and_the_run_ends_as_if_nobody_had(tmp_path):
     assert run.killed == 1
     assert torn.files(tmp_path / "killed") == wanted
     rng = random.Random()
-    after = rng.uniform(0, whole.wall)
-    killed = torn.kill_one(after, rng)
-    scaling.torchrun(2, tmp_path / "torn", *torn.WORDS)
+    after = rng.uniform(0, 0.7 * whole.wall)
+    with torn.one_killed(after, rng) as killed:
+        scaling.torchrun(2, tmp_path / "torn", *torn.WORDS)
     assert torn.files(tmp_path / "torn") == wanted, f"killed after {after:.2f} s"
     assert len(killed) == 1
 

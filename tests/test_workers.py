@@ -97,6 +97,13 @@ def test_all_hear_what_process_0_could_not_do(of_three):
 
 
 @pytest.mark.slow
+def test_a_layer_that_is_not_used_is_said_in_a_sentence(of_three):
+    for each in of_three:
+        said = bytes(each["idle"]["said"].tolist()).decode()
+        assert said.startswith("Some weights of the model had no part in a step, and 3 processes")
+
+
+@pytest.mark.slow
 def test_a_run_of_three_is_not_gone_on_with_alone(of_three):
     x, y = several.data()
     with pytest.raises(ValueError, match="its number of processes is 3, not 1"):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -29,14 +29,16 @@ def files(out: Path) -> dict[str, bytes]:
     return {"names": repr(names).encode(), "weights": (out / scaling.RESULT[0]).read_bytes()}
 
 
-def kill_one(after: float, rng: random.Random) -> list[int]:
-    """Kills one worker of whatever torchrun this process has started, so many seconds from now.
-    Returns a list that then holds its number."""
+@contextlib.contextmanager
+def one_killed(after: float, rng: random.Random) -> Iterator[list[int]]:
+    """In this block, so many seconds after it begins, one worker of whatever torchrun this process
+    has started is killed, as soon as there is one. Gives a list that then holds its number."""
     killed: list[int] = []
+    over = threading.Event()
 
     def wait() -> None:
-        time.sleep(after)
-        for _ in range(600):  # until a worker has been started
+        over.wait(after)
+        while not over.wait(0.05):
             with contextlib.suppress(psutil.Error):
                 for started in psutil.Process(os.getpid()).children():
                     if "torch.distributed.run" in started.cmdline() and started.children():
@@ -44,10 +46,14 @@ def kill_one(after: float, rng: random.Random) -> list[int]:
                         chosen.kill()
                         killed.append(chosen.pid)
                         return
-            time.sleep(0.05)
 
-    threading.Thread(target=wait, daemon=True).start()
-    return killed
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        waiting.join()
 
 
 def main(times: int, seed: int = 0) -> int:
@@ -58,13 +64,13 @@ def main(times: int, seed: int = 0) -> int:
         wanted = files(Path(folder) / "alone")
         print(f"left alone: {alone.wall:.1f} s")
         for k in range(times):
-            out, after = Path(folder) / f"run_{k}", rng.uniform(0, alone.wall)
-            killed = kill_one(after, rng)
-            try:
-                found = files(out) if scaling.torchrun(2, out, *WORDS) else {}
-                said = "the same" if found == wanted else "NOT the same"
-            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-                said = f"FAILED: {error}"
+            out, after = Path(folder) / f"run_{k}", rng.uniform(0, 0.95 * alone.wall)
+            with one_killed(after, rng) as killed:
+                try:
+                    scaling.torchrun(2, out, *WORDS)
+                    said = "the same" if files(out) == wanted else "NOT the same"
+                except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                    said = f"FAILED: {error}"
             wrong += said != "the same"
             print(f"killed after {after:5.2f} s: {len(killed)} killed, {said}", flush=True)
     return wrong

@@ -6,15 +6,17 @@ Every stub of an exercise is replaced by its solution, and its check must say "R
 Every code cell runs, in order, in one shell of IPython inside this process; `pick_device()` gives
 the make-believe GPU. Devices do not depend on how long one trains or on how much, so all is cut
 short: the first 640 postcards of a split, 64 with sounds, read once and unwatched; a table of
-64 rows; one epoch of training, with the first 64 examples; one seed of the stored models. The exit
-status is 1 if a cell mixes devices. A cell that fails for another reason is listed too: it may need
-what a failed cell did not make. So is a solution that its check does not call right.
+64 rows; one epoch of training, with the first 64 examples; one seed of the stored models; one
+process where a lesson starts several. The exit status is 1 if a cell mixes devices. A cell that
+fails for another reason is listed too: it may need what a failed cell did not make. So is a
+solution that its check does not call right.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
+import math
 import os
 import sys
 import tempfile
@@ -27,7 +29,7 @@ from unittest import mock
 
 from torch.utils.data import DataLoader
 
-from mbm_lab import datasets, exercises, lessons, real_data, scaling, stored, training
+from mbm_lab import costs, datasets, exercises, lessons, real_data, scaling, stored, training
 from mbm_lab.exercises.exercise import Choice, Exercise
 from tests import elsewhere
 from tests.test_exercises import cell_of
@@ -116,8 +118,12 @@ def short_training() -> Iterator[None]:
         mock.patch.object(datasets, "load_postcards", cards),
         mock.patch.object(real_data, "example_table", table),
         mock.patch.object(datasets, "load_spoken_digits", digits),
-        mock.patch.object(scaling, "torchrun", _on_the_cpu(scaling.torchrun)),
-        mock.patch.object(scaling, "communication", _on_the_cpu(scaling.communication)),
+        mock.patch.object(scaling, "torchrun", _on_the_cpu(_alone)),
+        mock.patch.object(scaling, "communication", lambda numbers: [n / 1e9 for n in numbers]),
+        # A real GPU is measured with matrices that a CPU takes long to multiply.
+        mock.patch.object(costs, "measure_machine", return_value=costs.Machine(1e11, 1e10, 1e11)),
+        mock.patch.object(costs, "what_helps", _at_once(costs.what_helps)),
+        mock.patch.object(costs, "compile_trial", _not_compiled),
     ):
         yield
 
@@ -141,8 +147,22 @@ def _two_steps(search: Callable) -> Callable:
     return lambda *args, **options: search(*args, **{**options, "steps": 2})
 
 
+def _at_once(trials: Callable) -> Callable:
+    return lambda *args, **options: trials(*args, **{**options, "seconds": 0.01})
+
+
+def _not_compiled(layers, x) -> tuple[costs.Trial, float]:
+    return costs.Trial("torch.compile", math.nan, math.nan, "left out"), math.nan
+
+
+def _alone(processes, out, *words, kill_after=None) -> scaling.Run:
+    """In the place of `scaling.torchrun`: one process, which need not be started."""
+    assert scaling.main(["--out", str(out), *words]) == 0
+    return scaling.Run(0.1, 0.2, "", int(kill_after is not None))
+
+
 def _on_the_cpu(start: Callable) -> Callable:
-    """What starts other processes, which know nothing of a make-believe GPU."""
+    """What other processes do, which know nothing of a make-believe GPU."""
 
     @functools.wraps(start)
     def start_there(*args, **options):

@@ -60,6 +60,63 @@ def greedy(decoder: nn.Module, state: State, first: int = BOS, longest: int = LO
 
 
 @torch.no_grad()
+def sample(
+    decoder: nn.Module,
+    state: State,
+    first: int = BOS,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    longest: int = LONGEST,
+) -> Tensor:
+    """Writes a sentence for each row of the state, drawing each word by its probability. Lesson 13.
+
+    temperature: scores are divided by it, so that below 1 likely words become likelier still, and
+    above 1 rare ones less rare. top_p: only the likeliest words that together have this probability
+    are drawn from, see `likeliest`. Everything else is as in `greedy`; the seed decides the draws.
+    Raises ValueError when the temperature or top_p is not above 0, or top_p above 1.
+    """
+    arguments.check_positive("temperature", temperature, 0.7)
+    arguments.check_count("longest", longest, 1, LONGEST)
+    arguments.check_seed(seed)
+    check_state(state)
+    home = state[0].device
+    here = device_of(decoder, home)
+    state = tuple(values.to(here) for values in state)
+    generator = torch.Generator().manual_seed(seed)
+    words = torch.full((len(state[0]),), first, device=here)
+    written, ended = [], torch.zeros_like(words, dtype=torch.bool)
+    while len(written) < longest and not bool(ended.all()):
+        scores, state = decoder.step(words, state)
+        chances = likeliest((scores / temperature).softmax(1), top_p)
+        words = torch.multinomial(chances.cpu(), 1, generator=generator)[:, 0].to(here)
+        written.append(words.masked_fill(ended, PAD))
+        ended |= words == EOS
+    return torch.stack(written, 1).to(home)
+
+
+def likeliest(chances: Tensor, top_p: float) -> Tensor:
+    """The likeliest words alone, with probabilities that sum to 1 again: (N, V) to (N, V).
+
+    As few of them as together have at least the probability top_p, and always one; all others
+    become 0. Called top-p or nucleus sampling (Holtzman et al., 2020). Lesson 13. Raises ValueError
+    for another shape, and when top_p is not above 0 and at most 1.
+    """
+    arguments.check_tensor("chances", chances)
+    arguments.check_positive("top_p", top_p, 0.9)
+    if chances.ndim != 2 or top_p > 1:
+        raise ValueError(
+            f"likeliest takes probabilities (N, V) and a top_p of at most 1, and got "
+            f"{tuple(chances.shape)} and {top_p}: pass scores.softmax(1), and a top_p such as 0.9."
+        )
+    falling, order = chances.sort(dim=1, descending=True, stable=True)
+    before = falling.cumsum(1) - falling  # (N, V): the probability of all likelier words
+    kept = falling.masked_fill(before >= top_p, 0)
+    kept = torch.zeros_like(chances).scatter(1, order, kept)
+    return kept / kept.sum(1, keepdim=True)
+
+
+@torch.no_grad()
 def beam_search(
     decoder: nn.Module,
     state: State,

@@ -434,7 +434,8 @@ def check_inputs(model: OneModel, inputs: dict[str, Tensor]) -> str:
     """
     if not isinstance(inputs, dict) or "words" not in inputs:
         raise arguments.ArgumentError(
-            'One model reads {"words": (B, T)} and what is seen, such as "picture": pass both.'
+            'One model reads {"words": (B, T)} and what is seen, such as "picture", and got '
+            f"{arguments.kind(inputs)} without words: pass what one_model.ask gives."
         )
     words = inputs["words"]
     arguments.check_tokens("OneModel", words, model.embedding.num_embeddings)

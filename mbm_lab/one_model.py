@@ -22,6 +22,7 @@ from mbm_lab import (
     arguments,
     attention,
     captioning,
+    cnn,
     datasets,
     fusion,
     preprocessing,
@@ -80,6 +81,7 @@ def raw_patches(images: Tensor) -> Tensor:
     `cnn.ImageEncoder` for pictures that it refuses.
     """
     arguments.check_pictures("raw_patches", images)
+    cnn.check_shape("raw_patches", images)
     pixels = preprocessing.normalise(images)
     return nn.functional.pixel_unshuffle(pixels, 16).flatten(2).transpose(1, 2)
 
@@ -88,8 +90,14 @@ def voice_frames(inputs: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
     """Recordings, as `speech.mels_of` gives them, as what lesson 09's recogniser hears of them.
 
     {"voice": (N, 50, 128), frames of 80 milliseconds, 0 after the end, "frames": (N,), how many
-    there are}.
+    there are}. Raises ValueError for anything else than `mels_of` gives, and for NaN.
     """
+    if not isinstance(inputs, dict) or not {"mel", "frames"} <= inputs.keys():
+        raise arguments.ArgumentError(
+            f"voice_frames takes what speech.mels_of gives, and got {arguments.kind(inputs)} "
+            'without "mel" and "frames": pass speech.mels_of([recording, …]).'
+        )
+    arguments.check_finite('voice_frames: the powers of "mel"', inputs["mel"])
     helped, _ = stored.load("recogniser", seed)
     with training.evaluating(helped.alone):
         states, over = helped.alone.states(inputs)  # (N, T, 128), (N, T)
@@ -159,31 +167,48 @@ def build_vocabulary(
 def prompt(task: str, text: str | None, vocabulary: preprocessing.Vocabulary) -> list[int]:
     """An instruction, and what is asked or told, as numbers. text: None where there is none.
 
-    Raises ValueError for an unknown instruction, a text for a task that reads none, a text of
-    which the vocabulary knows no word, and one that is too long.
+    An instruction inside of a text is none: "<mood>" is cut into "<", "mood" and ">".
+    Raises ValueError for an unknown instruction, a text for a task that reads none, a task without
+    the text that it reads (only a mood can do without), a text of which the vocabulary knows no
+    word, and one that is too long.
     """
     arguments.check_choice("instruction", task, TASKS)
     if task not in vocabulary.index:
         raise ValueError(
             f"This vocabulary has no instruction {task}: make it with one_model.build_vocabulary."
         )
+    reads = TASKS[task].reads
+    if text is None and reads and task != "<mood>":
+        raise ValueError(f"{task} reads a text, and got None: pass what to translate, or to ask.")
     if text is None:
         return [vocabulary.index[task]]
-    if not TASKS[task].reads:
+    if not reads:
         raise ValueError(f"{task} reads no text, and got {text!r}: leave the text out.")
-    words = preprocessing.tokenize(text, TASKS[task].reads)
+    if not isinstance(text, str):
+        raise arguments.ArgumentError(
+            f"{task} reads a text, and got {arguments.kind(text)}: pass a text, or a list of texts "
+            "where there are several."
+        )
+    words = preprocessing.tokenize(text, reads)
     if len(words) >= LONGEST_PROMPT:
         raise ValueError(
             f"A prompt has at most {LONGEST_PROMPT} words, the instruction among them, and "
             f'"{text[:40]}…" makes {len(words) + 1}: shorten it, since the model has learned no '
             "places beyond."
         )
+    numbers = _encode(words, text, vocabulary)
+    return [vocabulary.index[task], *numbers]
+
+
+def _encode(words: list[str], text: str, vocabulary: preprocessing.Vocabulary) -> list[int]:
+    """The numbers of a text's words. Raises ValueError when it knows none but marks."""
     numbers = vocabulary.encode(words)
-    if all(number == UNK for number in numbers):
+    known = (word for word, number in zip(words, numbers, strict=True) if number != UNK)
+    if not any(map(preprocessing.has_word, known)):
         raise ValueError(
             f'The vocabulary knows no word of "{text}": write with the words of the postcards.'
         )
-    return [vocabulary.index[task], *numbers]
+    return numbers
 
 
 def prompts(task: str, texts: Sequence[str | None], vocabulary: preprocessing.Vocabulary) -> Tensor:
@@ -202,15 +227,25 @@ def with_answers(
 
     The words are instruction, text, <bos>, answer. The target is PAD, which the loss leaves out, up
     to the last word of the prompt; from <bos> on it is the answer, one word ahead, to <eos>.
-    Raises ValueError unless there are as many answers as texts, and as `prompt`.
+    Raises ValueError unless there are as many answers as texts, and as `prompt`; for an answer that
+    is too long, of which the vocabulary knows no word, or that is none of MOODS for a mood.
     """
+    arguments.check_texts("with_answers", answers=answers)
     arguments.check_lists("with_answers", texts=texts, answers=answers)
     language = TASKS[task].writes if task in TASKS else ""
     words, target = [], []
     for text, answer in zip(texts, answers, strict=True):
         told = prompt(task, text, vocabulary)
-        said = [answer] if language == "number" else preprocessing.tokenize(answer, language)
-        said = vocabulary.encode(said)
+        if language == "number":
+            arguments.check_choice("mood", answer, MOODS)
+            said = vocabulary.encode([answer])
+        else:
+            said = _encode(preprocessing.tokenize(answer, language), answer, vocabulary)
+        if len(said) >= writing.LONGEST:
+            raise ValueError(
+                f'An answer has at most {writing.LONGEST - 1} words, and "{answer[:40]}…" makes '
+                f"{len(said)}: shorten it, since no model would write it to its end."
+            )
         words.append([*told, BOS, *said])
         target.append([PAD] * len(told) + [*said, EOS])
     return preprocessing.pad(words), preprocessing.pad(target)
@@ -246,7 +281,9 @@ class OneModel(nn.Module):
     ):
         super().__init__()
         arguments.check_count("vocabulary_size", vocabulary_size, len(SPECIAL_WORDS), 225)
+        arguments.check_count("width", width, 1, 96)
         arguments.check_count("blocks", blocks, 1, 3)
+        arguments.check_count("patch", patch, 1, PATCH)
         self.alpha = self.beta = 1.0
         self.positions = bool(positions)
         self.embedding = nn.Embedding(vocabulary_size, width)
@@ -274,12 +311,14 @@ class OneModel(nn.Module):
 
     def word_tokens(self, words: Tensor, place: Tensor) -> Tensor:
         """Words (B, T) at these places (B, T) as tokens (B, T, width)."""
+        arguments.check_number("beta", self.beta, 1.0)
         tokens = self.beta * self.embedding(words)
         return tokens + self.places["words"][place] if self.positions else tokens
 
     def tokens(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, int]:
         """The sequence (B, P + T, width), where there is a token in it (B, P + T), and P."""
         name = check_inputs(self, inputs)
+        arguments.check_number("alpha", self.alpha, 1.0)
         words = inputs["words"]
         place = torch.arange(words.shape[1], device=words.device)
         x, known, prefix = self.word_tokens(words, place), words != PAD, 0
@@ -340,8 +379,11 @@ class OneModel(nn.Module):
     def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
         """Reads one word a sentence (B,): the scores of the next word (B, V), and the new state.
 
-        What was read before is not read again: its keys and values are in the state.
+        What was read before is not read again: its keys and values are in the state. Raises
+        ValueError for a word that the model does not know, for more words than it has places, and
+        for another state than its own.
         """
+        check_step(self, words, state)
         keys, values, known, place = state
         if int(place.max()) >= LONGEST_WORDS:
             raise ValueError(
@@ -349,12 +391,13 @@ class OneModel(nn.Module):
                 f"{int(place.max()) + 1}: give a shorter prompt, or end the answer before."
             )
         x = self.word_tokens(words[:, None], place[:, None])  # (B, 1, width)
-        known = torch.cat([known, torch.ones_like(known[:, :1])], 1)
-        mask, now = known[:, None, None], []
+        itself = torch.ones_like(known[:, :1])
+        mask, now = torch.cat([known, itself], 1)[:, None, None], []
         for number, block in enumerate(self.blocks):
             x, cache = block.read(x, mask, (keys[:, number], values[:, number]))
             now.append(cache)
         keys, values = (torch.stack(parts, 1) for parts in zip(*now, strict=True))
+        known = torch.cat([known, (words != PAD)[:, None]], 1)  # as `forward`, which hides PAD
         return self.score(x)[:, 0], (keys, values, known, place + 1)
 
 
@@ -363,33 +406,50 @@ class ReadAgain(nn.Module):
 
     def __init__(self, model: OneModel):
         super().__init__()
-        self.model = model
+        self.model, self.names = model, []
 
     def start(self, inputs: dict[str, Tensor]) -> State:
-        """The state is all that was read; the prompts must be of one length."""
-        return *(inputs[name] for name in sorted(inputs) if name != "words"), inputs["words"]
+        """The state is all that was read; write to its end before you start another one.
+
+        Raises ValueError as `check_inputs`, and for prompts of several lengths.
+        """
+        check_inputs(self.model, inputs)
+        lengths = preprocessing.lengths(inputs["words"])
+        if lengths.min() < inputs["words"].shape[1]:
+            raise ValueError(
+                f"ReadAgain reads prompts of one length, and these have {int(lengths.min())} to "
+                f"{int(lengths.max())} words: pass one after the other, or use the model itself."
+            )
+        self.names = sorted(inputs.keys() - {"words"})
+        return *(inputs[name] for name in self.names), inputs["words"]
 
     def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
         """As `OneModel.step`."""
         *seen, told = state
         told = torch.cat([told, words[:, None]], 1)
-        names = {1: ("picture",), 2: ("frames", "voice")}.get(len(seen), ())
-        inputs = dict(zip(names, seen, strict=True)) | {"words": told}
+        inputs = dict(zip(self.names, seen, strict=True)) | {"words": told}
         return self.model(inputs)[:, -1], (*seen, told)
 
 
 def check_inputs(model: OneModel, inputs: dict[str, Tensor]) -> str:
     """The name of the modality among a model's inputs, or "" when there are words alone.
 
-    Raises ValueError when there are no words or too many, for an unknown or a second modality, and
-    for other shapes than the model's.
+    Raises ValueError when there are no words or too many, for a prompt that begins with padding,
+    for an unknown or a second modality, for other shapes than the model's, for NaN, and for a voice
+    without its length.
     """
     if not isinstance(inputs, dict) or "words" not in inputs:
         raise arguments.ArgumentError(
-            'One model reads {"words": (B, T)} and what is seen, such as "picture": pass both.'
+            'One model reads {"words": (B, T)} and what is seen, such as "picture", and got '
+            f"{arguments.kind(inputs)} without words: pass what one_model.ask gives."
         )
     words = inputs["words"]
     arguments.check_tokens("OneModel", words, model.embedding.num_embeddings)
+    if words.numel() == 0 or bool((words[:, 0] == PAD).any()):
+        raise arguments.ArgumentError(
+            f"Each prompt begins with a word, and not all of these {tuple(words.shape)} do: make "
+            "them with one_model.prompts, which pads at the end."
+        )
     if words.shape[1] > LONGEST_WORDS:
         raise arguments.ArgumentError(
             f"The model has learned {LONGEST_WORDS} places for words, and these are "
@@ -402,21 +462,70 @@ def check_inputs(model: OneModel, inputs: dict[str, Tensor]) -> str:
         raise arguments.ArgumentError(
             f"One model sees one thing at a time, and got {' and '.join(names)}: pass one of them."
         )
-    for name in names:
-        most, numbers = SIZES[name][0], model.projectors[name].in_features
-        values = inputs[name]
-        fits = values.ndim == 3 and len(values) == len(words) and 0 < values.shape[1] <= most
-        if not fits or values.shape[2] != numbers:
-            raise arguments.ArgumentError(
-                f'The "{name}" of {len(words)} prompts is ({len(words)}, {most}, {numbers}), and '
-                f"this is {tuple(values.shape)}: pass what one_model.examples gives."
-            )
-        if ("frames" in inputs) != (name == "voice"):
-            raise arguments.ArgumentError(
-                f'"frames" says how long each voice is, and comes with a voice alone (here with '
-                f'"{name}"): pass what voice_frames gives.'
-            )
-    return names[0] if names else ""
+    name = names[0] if names else ""
+    if name:
+        _check_seen(model, name, inputs[name], len(words))
+    if ("frames" in inputs) != (name == "voice"):
+        raise arguments.ArgumentError(
+            f'"frames" says how long each voice is, and comes with a voice alone (here with '
+            f'"{name or "words"}"): pass what voice_frames gives.'
+        )
+    if name == "voice":
+        _check_frames(inputs["frames"], inputs["voice"])
+    return name
+
+
+def _check_seen(model: OneModel, name: str, values: Tensor, count: int) -> None:
+    arguments.check_tensor(f'"{name}"', values)
+    most, numbers = SIZES[name][0], model.projectors[name].in_features
+    fits = values.ndim == 3 and len(values) == count and 0 < values.shape[1] <= most
+    if not fits or values.shape[2] != numbers or not values.is_floating_point():
+        raise arguments.ArgumentError(
+            f'The "{name}" of {count} prompts is ({count}, {most}, {numbers}) of fractions '
+            f"(float32), and this is {tuple(values.shape)} of {arguments.dtype(values)}: pass what "
+            "one_model.examples gives."
+        )
+    arguments.check_finite(f'The numbers of "{name}"', values)
+
+
+def _check_frames(frames: Tensor, voice: Tensor) -> None:
+    arguments.check_tensor('"frames"', frames)
+    whole = not frames.is_floating_point() and frames.dtype != torch.bool
+    if frames.shape != voice.shape[:1] or not whole:
+        raise arguments.ArgumentError(
+            f'"frames" says how long each of {len(voice)} voices is, as whole numbers, and got '
+            f"{arguments.dtype(frames)} of shape {tuple(frames.shape)}: pass what voice_frames "
+            "gives."
+        )
+    low, high = (int(end) for end in frames.aminmax())
+    if not 1 <= low <= high <= voice.shape[1]:
+        raise arguments.ArgumentError(
+            f'"frames" goes from {low} to {high}, and a voice here has 1 to {voice.shape[1]}: pass '
+            "what voice_frames gives."
+        )
+
+
+def check_step(model: OneModel, words: Tensor, state: State) -> None:
+    """Raises ValueError unless this is a state of the model's, with one known word for each of its
+    sentences."""
+    writing.check_state(state)
+    block = model.blocks[0]
+    width = block.query_key_value.in_features
+    sizes = len(model.blocks), block.heads, width // block.heads
+    keys = state[0]
+    if len(state) != 4 or keys.ndim != 5 or (*keys.shape[1:3], keys.shape[4]) != sizes:
+        raise arguments.ArgumentError(
+            f"The state of this model holds four tensors, the first (B, {sizes[0]}, {sizes[1]}, T, "
+            f"{sizes[2]}), and this one has {len(state)}, the first {tuple(keys.shape)}: pass what "
+            "the same model's start gave."
+        )
+    arguments.check_tensor("words", words)
+    if words.shape != keys.shape[:1]:
+        raise arguments.ArgumentError(
+            f"A step reads one word for each of {len(keys)} sentences, ({len(keys)},), and got "
+            f"{tuple(words.shape)}: pass as many."
+        )
+    arguments.check_tokens("OneModel", words[:, None], model.embedding.num_embeddings)
 
 
 def fingerprint(vocabulary: preprocessing.Vocabulary) -> int:
@@ -427,6 +536,15 @@ def fingerprint(vocabulary: preprocessing.Vocabulary) -> int:
 
 def check_size(model: OneModel, vocabulary: preprocessing.Vocabulary) -> None:
     """Raises ValueError when a vocabulary is not that of the model."""
+    if not isinstance(model, OneModel):
+        raise arguments.ArgumentError(
+            f"The model is {arguments.kind(model)}: pass a OneModel, such as stored.load gives."
+        )
+    if not isinstance(vocabulary, preprocessing.Vocabulary):
+        raise arguments.ArgumentError(
+            f"The vocabulary is {arguments.kind(vocabulary)}: pass the Vocabulary that was loaded "
+            "with the model."
+        )
     own, known = model.embedding.num_embeddings, int(model.vocabulary)
     if own != len(vocabulary) or known not in (0, fingerprint(vocabulary)):
         raise ValueError(
@@ -475,24 +593,46 @@ def ask(
     """What the model reads before it answers: `seen`, and the prompts as "words". As `answer`."""
     arguments.check_choice("instruction", task, TASKS)
     check_size(model, vocabulary)
+    arguments.check_switch("blind", blind)
     wanted, reads, _ = TASKS[task]
     if blind and task not in BLIND:
         raise ValueError(
             f"{task} cannot do without its {wanted}: pass it, or try {' or '.join(BLIND)} blind."
         )
-    if blind == (wanted in seen):
-        there = f"got a {wanted} although it is blind" if blind else f"is without its {wanted}"
-        instead = "leave it out" if blind else f'pass {{"{wanted}": …}}'
-        raise ValueError(f"{task} {there}: {instead}.")
+    _check_given(task, seen, blind)
     if texts is None and (reads and task != "<mood>" or blind):
         raise ValueError(f"{task} reads a text for each {wanted}: pass texts=[…].")
     count = len(texts) if blind else len(seen[wanted])
     texts = [None] * count if texts is None else texts
+    arguments.check_lists(task, texts=texts)
     if len(texts) != count:
         raise ValueError(
             f"{task} got {count} of {wanted} and {len(texts)} texts: pass as many of each."
         )
+    if blind and any(text is None for text in texts):
+        raise ValueError(f"{task} is blind, and one of its texts is None: pass a text for each.")
     return {**seen, "words": prompts(task, texts, vocabulary)}
+
+
+def _check_given(task: str, seen: dict[str, Tensor], blind: bool) -> None:
+    """Raises ValueError unless this is what the task sees, and nothing else."""
+    wanted = TASKS[task].sees
+    names = {wanted, "frames"} if wanted == "voice" else {wanted}
+    if not isinstance(seen, dict):
+        raise arguments.ArgumentError(
+            f'{task} got {arguments.kind(seen)} as what is seen: pass {{"{wanted}": …}}.'
+        )
+    if blind and seen:
+        raise ValueError(
+            f"{task} got {' and '.join(map(str, seen))} although it is blind: pass {{}}."
+        )
+    if not blind and wanted not in seen:
+        raise ValueError(f'{task} is without its {wanted}: pass {{"{wanted}": …}}.')
+    for name in seen:
+        arguments.check_choice(f"name of what {task} sees", name, sorted(names))
+        arguments.check_tensor(f'"{name}"', seen[name])
+    if not blind and len(seen[wanted]) == 0:
+        raise ValueError(f"{task} got 0 of {wanted}: pass at least one.")
 
 
 def read_mood(
@@ -507,7 +647,7 @@ def read_mood(
     which is better than the likeliest word, as the mean is for a squared error (lesson 04).
     Raises ValueError as `answer`.
     """
-    inputs = ask(model, "<mood>", seen, vocabulary, messages, blind=not seen)
+    inputs = ask(model, "<mood>", seen, vocabulary, messages, blind=seen == {})
     here = device_of(model)
     inputs = {name: values.to(here) for name, values in inputs.items()}
     first = torch.full_like(inputs["words"][:, 0], BOS)
@@ -557,10 +697,15 @@ def examples(
     card: Tensor | None = None,
 ) -> Examples:
     """Examples of a task, one for each answer. card (N,): which of what is seen each is about; in
-    their order unless you say else. Raises ValueError as `with_answers`."""
+    their order unless you say else. Raises ValueError as `with_answers`; when what the task sees is
+    missing; and when a number of `card` is none of what is seen."""
+    arguments.check_choice("instruction", task, TASKS)
+    _check_given(task, seen, blind=False)
+    arguments.check_lists("examples", answers=answers)
     texts = [None] * len(answers) if texts is None else texts
     words, target = with_answers(task, texts, answers, vocabulary)
     card = torch.arange(len(answers)) if card is None else card
+    arguments.check_places("examples", card, len(answers), len(seen[TASKS[task].sees]))
     return Examples(task, seen, card, words, target)
 
 
@@ -648,7 +793,17 @@ class Batches(IterableDataset):
         arguments.check_lists("Batches", several=several)
         arguments.check_count("steps", steps, 1, 150)
         arguments.check_count("batch_size", batch_size, 1, 128)
+        arguments.check_number("blindfold", blindfold, BLINDFOLD)
         arguments.check_seed(seed)
+        if not 0 <= blindfold <= 1:
+            raise ValueError(f"blindfold is {blindfold}, and is a share: choose one from 0 to 1.")
+        for one in several:
+            if not isinstance(one, Examples):
+                raise arguments.ArgumentError(
+                    f"Batches draws from several Examples, and got {arguments.kind(one)}: make "
+                    "them with one_model.examples."
+                )
+            arguments.check_choice("instruction", one.task, SHARES)
         self.several, self.steps = list(several), steps
         self.batch_size, self.blindfold = batch_size, blindfold
         tasks = [one.task for one in self.several]

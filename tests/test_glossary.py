@@ -132,7 +132,7 @@ def test_a_row_of_another_form_is_found(line):
 def test_every_lesson_ends_with_a_link_to_the_glossary(lesson):
     notebook = lessons.without_notes(lessons.read_notebook(lesson))
     lines = [line for line in notebook.cells[-1].source.splitlines() if LINK in line]
-    assert lines == [f"Every term of the course, in English and Chinese: {LINK}"]
+    assert lines == [f"All terms, in English and Chinese: {LINK}"]
     assert (lesson.parent / lessons.GLOSSARY).is_file()
 
 

@@ -156,7 +156,7 @@ def exact_captions(
 GROWN = {
     "cards": (500, 1500, 5000, 15_000, 50_000),
     "width": (8, 16, 32, 64),
-    "steps": (75, 150, 300, 600, 1200, 2400),
+    "steps": (80, 160, 320, 640, 1280, 2560),
 }
 """What grows, and how large it becomes. The last of each is for the reader to predict."""
 

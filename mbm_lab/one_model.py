@@ -25,6 +25,7 @@ from mbm_lab import (
     cnn,
     datasets,
     fusion,
+    postcards,
     preprocessing,
     questions,
     speech,
@@ -1007,10 +1008,10 @@ def written_by_specialists(
 
 
 def by_chance(cards: datasets.Postcards, asked: Sequence[questions.Question]) -> Written:
-    """What someone says who sees no picture, but knows English, Chinese and the training cards: the
+    """What someone says who sees no picture, but knows English, Chinese and 2,000 other cards: the
     commonest caption, the commonest answer to each question, the commoner meaning of each English
     word, and the mean of all moods."""
-    train = datasets.load_postcards("train", ())
+    train = datasets.of_cards(postcards.draw(2000, 138_000, "seen"))
 
     def commonest(told: Sequence[str], said: Sequence[str], asked: Sequence[str]) -> list[str]:
         counts: dict[str, Counter] = defaultdict(Counter)
@@ -1138,9 +1139,11 @@ def table_of_films_and_voices(
     model: OneModel, vocabulary: preprocessing.Vocabulary, seed: int = 0
 ) -> list[Row]:
     """The same for the films and the spoken notes of the test cards."""
-    films = video.filmed(datasets.load_postcards("test", parts=("clip",)))
+    cards = datasets.load_postcards("test", parts=("clip", "note"))
+    films = video.filmed(cards)
+    notes = cards.subset([i for i, note in enumerate(cards.notes) if note is not None])
     film = film_scores(model, vocabulary, films, seed)
-    voice = voice_scores(model, vocabulary, speech.noted("test"), seed)
+    voice = voice_scores(model, vocabulary, notes, seed)
     guess = Counter(films.summaries).most_common(1)[0][1] / len(films)
     rows = []
     for (what, (own, theirs, others)), chance, limit in zip(
@@ -1159,15 +1162,15 @@ WANTED = {
 EXAM_CARDS = 600
 
 
-def exam(seed: int, cards: int = EXAM_CARDS) -> list[Result]:
-    """What the stored model of this seed reaches, on `cards` cards of unseen combinations that are
-    drawn afresh with this seed, and on the test cards' films and notes.
+def exam(seed: int) -> list[Result]:
+    """What the stored model of this seed reaches, on EXAM_CARDS cards of unseen combinations that
+    are drawn afresh with this seed, and on the test cards' films and notes.
 
     The baselines are the models of lessons 04 to 10, which have learned from 2,000 cards; this one
     from 62,000.
     """
     model, vocabulary = stored.load("one_model", seed)
-    drawn = datasets.draw_postcards(cards, 139_000 + seed, "unseen")
+    drawn = datasets.draw_postcards(EXAM_CARDS, 139_000 + seed, "unseen")
     results = []
     for row in table(model, vocabulary, drawn, seed):
         wanted = WANTED[row.what.rpartition(", ")[2]]

@@ -14,7 +14,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import torch
 from torch import Tensor
@@ -359,13 +359,10 @@ EXPERIMENTS: dict[str, Callable[[int], Iterator[Run]]] = {
 def load(path: str | Path = FILE) -> list[Run]:
     """What the runs reached, as `write` wrote it. Raises FileNotFoundError without the file, and
     ValueError when it does not hold runs."""
-    text, runs = preprocessing.read_text(path), []
+    text, runs, kinds = preprocessing.read_text(path), [], get_type_hints(Run)
     for number, row in enumerate(csv.DictReader(io.StringIO(text)), 2):
         try:
-            kinds = Run.__annotations__.items()
-            runs.append(
-                Run(**{n: {"int": int, "float": float}.get(k, str)(row[n]) for n, k in kinds})
-            )
+            runs.append(Run(*(kind(row[name]) for name, kind in kinds.items())))
         except (KeyError, TypeError, ValueError):
             raise ValueError(
                 f"Line {number} of {path} holds no run ({', '.join(Run._fields)}): write the file "

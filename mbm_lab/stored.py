@@ -249,8 +249,8 @@ def load(name: str, seed: int = 0, folder: str | Path = WEIGHTS) -> tuple[nn.Mod
 
     name: "image_reader", "message_reader" (one seed, 0), "captioner",
     "attention_decoder", "dual_encoder", "answerers", "summariser", "recogniser", "translator",
-    "one_model" (seeds 0, 1, 2). The vocabulary is None for a model without words, and for one with several
-    lists of words a tuple of them.
+    "one_model" (seeds 0, 1, 2). The vocabulary is None for a model without words, and for one with
+    several lists of words a tuple of them.
 
     Raises FileNotFoundError when there is no such model or seed; ValueError when the file is
     damaged, was changed after it was written, or is of another model, seed, class or size: the

@@ -11,9 +11,12 @@ variable KERAS_BACKEND says to which, and is read when Keras is imported; this m
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import tempfile
+from collections.abc import Iterator
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -23,9 +26,13 @@ from mbm_lab import arguments, cnn, fusion, preprocessing, rnn
 from mbm_lab.device import pick_device
 
 
-def _check_installed() -> None:
-    """Raises ModuleNotFoundError unless Keras is here, and the backend that it is to use."""
-    backend = os.environ["KERAS_BACKEND"]
+def _import_keras() -> ModuleType:
+    """Keras, without a trace: its file of settings does not go into the learner's home.
+
+    Raises ModuleNotFoundError unless Keras is here, and the backend that it is to use.
+    """
+    backend = os.environ.setdefault("KERAS_BACKEND", "torch")
+    os.environ.setdefault("KERAS_TORCH_DEVICE", str(pick_device()))  # else Keras takes any GPU
     if importlib.util.find_spec("keras") is None:
         raise ModuleNotFoundError("The package keras is missing here: run %pip install keras once.")
     if importlib.util.find_spec(backend) is None:
@@ -33,21 +40,17 @@ def _check_installed() -> None:
             f"KERAS_BACKEND is {backend!r}, and there is no such package here: install it, or set "
             "KERAS_BACKEND to torch."
         )
+    with tempfile.TemporaryDirectory() as folder:
+        settings = os.environ.setdefault("KERAS_HOME", folder)
+        try:
+            return importlib.import_module("keras")
+        finally:
+            if settings == folder:
+                del os.environ["KERAS_HOME"]
 
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
-os.environ.setdefault("KERAS_TORCH_DEVICE", str(pick_device()))  # else Keras picks another
-_check_installed()
-with tempfile.TemporaryDirectory() as folder:
-    if "KERAS_HOME" in os.environ:
-        import keras
-    else:  # Keras leaves a file of settings behind: not in the learner's home
-        os.environ["KERAS_HOME"] = folder
-        import keras
-
-        del os.environ["KERAS_HOME"]
-
-from keras import layers, ops  # noqa: E402
+keras = _import_keras()
+layers, ops = keras.layers, keras.ops
 
 # --- The article's three classes
 
@@ -123,23 +126,41 @@ class MultimodalModel(keras.Model):
         return self.head(v)[:, 0]  # (B,)
 
 
-class Adam(keras.optimizers.Adam):
-    """Adam (Kingma and Ba, 2015) as PyTorch computes it, where gradients are tiny, too.
+# --- The same training
 
-    Both divide by √q + ε, q being the running mean of the squared slopes. PyTorch first makes q
-    fair (lesson 05), Keras does so last, and so its ε is 30 times as much in the first step.
+
+class Adam(keras.optimizers.Adam):
+    """Adam (Kingma and Ba, 2015) as PyTorch computes it, where slopes are tiny, too.
+
+    Both divide by √q + ε, where q is the running mean of the squared slopes. PyTorch first makes q
+    fair (lesson 05); Keras does so at the end, and so its ε counts 30 times as much in step 1.
+    On TensorFlow, Keras squares the slopes of a word that stands twice one by one; here they are
+    added first.
     """
 
     def __init__(self, learning_rate: float = 0.001, epsilon: float = 1e-8, **others):
         super().__init__(learning_rate, epsilon=epsilon, **others)
 
     def update_step(self, gradient, variable, learning_rate):
-        gradient = ops.convert_to_tensor(gradient, sparse=False)
+        gradient = ops.add(gradient, ops.zeros_like(variable))  # now one slope for each number
         step = ops.cast(self.iterations + 1, variable.dtype)
         epsilon = self.epsilon
         self.epsilon = epsilon * ops.sqrt(1 - self.beta_2**step)
         super().update_step(gradient, variable, learning_rate)
         self.epsilon = epsilon
+
+
+@contextlib.contextmanager
+def double_precision() -> Iterator[None]:
+    """Within it, Keras makes models of float64, as `model.double()` does in PyTorch."""
+    floats, policy = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(floats)
+        keras.config.set_dtype_policy(policy)
 
 
 # --- The same weights

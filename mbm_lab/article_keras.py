@@ -65,7 +65,8 @@ class ImageEncoder(keras.Model):
     def __init__(self, dim: int = 32):
         super().__init__()
         self.convolutions = keras.Sequential([
-            layers.ZeroPadding2D(2), layers.Conv2D(12, 5, strides=2), as_torch_does(), layers.ReLU(),
+            layers.ZeroPadding2D(2),
+            layers.Conv2D(12, 5, strides=2), as_torch_does(), layers.ReLU(),
             layers.MaxPooling2D(2),
             layers.Conv2D(24, 3, padding="same"), as_torch_does(), layers.ReLU(),
             layers.MaxPooling2D(2),

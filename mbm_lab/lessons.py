@@ -254,7 +254,7 @@ def refresh(numbers: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> No
         for name in (name for cell in notebook.cells for name in missing_data(cell.source)):
             raise ValueError(
                 f"{lesson.name} needs the {'package' if name in PACKAGES else 'data set'} {name} "
-                f"to store its outputs: {how_to_get(name)}."
+                f"to store its outputs: get it first, {how_to_get(name)}."
             )
         seconds = _execute(notebook, lesson)
         _check_outputs(notebook, lesson.name)

@@ -41,7 +41,7 @@ def cards(seed: int, count: int = CARDS) -> tuple[dict[str, torch.Tensor], torch
 
 
 def new_models(seed: int) -> tuple[fusion.MultimodalModel, article_keras.MultimodalModel]:
-    """The course's model, nothing in it at its starting value, and Keras's with the same weights."""
+    """The course's model, no number in it as it starts, and Keras's with the same weights."""
     torch.manual_seed(seed)
     model = fusion.MultimodalModel(
         {"image": cnn.ImageEncoder(), "message": rnn.TextEncoder(WORDS)},

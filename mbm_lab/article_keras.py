@@ -4,7 +4,7 @@ The article writes for TensorFlow's Keras, and leaves open what is inside of its
 they are, layer for layer those of `cnn.ImageEncoder` and `rnn.TextEncoder`. After `same_weights`
 they give the same numbers, and learn the same.
 
-Keras 3 (Chollet et al., 2023) leaves the computing to PyTorch, TensorFlow or JAX. The environment
+Keras 3 (Keras: Chollet et al., 2015) leaves the computing to PyTorch, TensorFlow or JAX. The environment
 variable KERAS_BACKEND says to which, and is read when Keras is imported; this module makes it
 `torch` unless you have set it. Keras is optional, and nothing else in the course imports it.
 """

@@ -4,9 +4,9 @@ The article writes for TensorFlow's Keras, and leaves open what is inside of its
 they are, layer for layer those of `cnn.ImageEncoder` and `rnn.TextEncoder`. After `same_weights`
 they give the same numbers, and learn the same.
 
-Keras 3 (Keras: Chollet et al., 2015) leaves the computing to PyTorch, TensorFlow or JAX. The environment
-variable KERAS_BACKEND says to which, and is read when Keras is imported; this module makes it
-`torch` unless you have set it. Keras is optional, and nothing else in the course imports it.
+Keras (Chollet et al., 2015) leaves the computing to PyTorch, TensorFlow or JAX since version 3. The
+environment variable KERAS_BACKEND says to which, and is read when Keras is imported; this module
+makes it `torch` unless you have set it. Keras is optional: nothing else in the course imports it.
 """
 
 from __future__ import annotations

@@ -90,6 +90,11 @@ NEEDS_NO_DATA = {
     "workers.same_buffers",
     "workers.spread",
     "arguments.explained",  # looks on
+    "article_keras.conv_weights",  # these five read weights
+    "article_keras.dense_weights",
+    "article_keras.gru_weights",
+    "article_keras.norm_weights",
+    "article_keras.same_weights",
     "bench.bare_loop",  # the yardstick, on the CPU
     "checkpoints.Checkpoint",  # is a part of fit
     "cnn.receptive_field",

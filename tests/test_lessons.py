@@ -403,7 +403,7 @@ def test_what_may_not_be_passed_on_is_not_stored(lesson):
     for cell in code_cells(learners(lesson)):
         first = cell.source.partition("\n")[0]
         if first.startswith(lessons.NEEDS):
-            assert set(first.split()[1:]) <= set(downloads.DATA_SETS), first
+            assert set(first.split()[1:]) <= {*downloads.DATA_SETS, *lessons.PACKAGES}, first
         if "private" in tags(cell):
             assert "nbval-ignore-output" in tags(cell)
             assert cell.outputs == [], cell.source

@@ -1,8 +1,8 @@
 """Attention and the transformer's block, from nothing (lesson 13).
 
-A sequence is a tensor (B, T, width): T tokens, each a vector. Attention lets each token look up what
-it needs in the others; a mask says which ones it may look at; a block adds what was found, and then
-thinks about each token alone.
+A sequence is a tensor (B, T, width): T tokens, each a vector. Attention lets each token look up
+what it needs in the others; a mask says which ones it may look at; a block adds what was found, and
+then thinks about each token alone.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def dot_product_attention(
 ) -> tuple[Tensor, Tensor]:
     """Each query's weighted mean of the values: (…, Q, E), and the weights (…, Q, K).
 
-    query (…, Q, D), key (…, K, D), value (…, K, E). The weights of query q are the softmax over k of
-    query[q] · key[k] / √D, so they are positive and sum to 1. mask (…, Q, K), bool: True where q may
-    look at k; the other weights are 0. Without a mask all may be looked at. Lesson 13; Vaswani et
-    al. (2017), formula 1.
+    query (…, Q, D), key (…, K, D), value (…, K, E). The weights of query q are the softmax over k
+    of query[q] · key[k] / √D, so they are positive and sum to 1. mask (…, Q, K), bool: True where q
+    may look at k; the other weights are 0. Without a mask all may be looked at. Lesson 13; Vaswani
+    et al. (2017), formula 1.
 
     Raises ValueError when the shapes do not fit together, the mask is not of True and False, or a
     query may look at nothing.
@@ -119,8 +119,8 @@ def prefix_mask(prefix: int, length: int) -> Tensor:
 def hide_padding(mask: Tensor, known: Tensor) -> Tensor:
     """The same mask for each of B sequences, in which nobody looks at padding: (B, 1, T, T).
 
-    mask (T, T); known (B, T), bool: True where there is a token. Padding itself may look at itself,
-    so that it has something to take a mean of; nobody reads what it finds. The dimension of 1 stands
+    mask (T, T); known (B, T), bool: True where there is a token. Padding may look at itself, so
+    that it has something to take a mean of; nobody reads what it finds. The dimension of 1 stands
     for the heads. Lesson 13. Raises ValueError when the shapes do not fit.
     """
     arguments.check_tensor("mask", mask)
@@ -144,8 +144,8 @@ class Block(nn.Module):
     """One block of a transformer: look around, then think alone. (B, T, width) to (B, T, width).
 
     x = x + attention(norm(x)), and then x = x + feed_forward(norm(x)): each part adds to what was
-    there, which is called residual connection (He et al., 2016). The layer normalisation comes first
-    in each part (Xiong et al., 2020). Lesson 13.
+    there, which is called residual connection (He et al., 2016). The layer normalisation comes
+    first in each part (Xiong et al., 2020). Lesson 13.
 
     heads: so many attentions side by side, each with width / heads numbers. hidden: units of the
     feed-forward part, 4 · width unless you say else. residual, norm: False takes the part out, to
@@ -196,7 +196,7 @@ class Block(nn.Module):
         return query, key, value
 
     def finish(self, x: Tensor, found: Tensor) -> Tensor:
-        """What the heads found (B, heads, T, width / heads) is added to x; then each token alone."""
+        """Adds what the heads found (B, heads, T, width / heads) to x; then each token alone."""
         found = self.out(found.transpose(1, 2).flatten(2))  # (B, T, width)
         x = x + found if self.residual else found
         thought = self.feed_forward(self.norm_2(x))

@@ -19,6 +19,9 @@ from mbm_lab import atomic, outputs, place, rows
 NOTEBOOKS = place.COURSE / "notebooks"
 MY_LESSONS = place.HOME / "my_lessons"
 
+GLOSSARY = "glossary.md"
+"""The list of all terms: it lies beside the lessons, which link to it, and beside their copies."""
+
 WORDS_A_MINUTE = 110  # careful reading, in a language that may not be one's own
 CODE_LINES_A_MINUTE = 12
 

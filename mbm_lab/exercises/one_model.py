@@ -927,6 +927,8 @@ def _cache_cases() -> Cases:
         "the three words of the task, one after the other": (
             torch.tensor([[1, 2, 3]]), [1, 1, 1], 0),
         "the three words of the task, all at once": (torch.tensor([[1, 2, 3]]), [3], 0),
+        "a first word whose value is 0, and two words at once": (
+            torch.tensor([[0, 2, 1]]), [2, 1], 0),
         "the same word three times": (torch.tensor([[4, 4, 4]]), [1, 1, 1], 1),
         "a prompt of three words, then one word after the other": (
             _sentences(1, 6, 1), [3, 1, 1, 1], 2),

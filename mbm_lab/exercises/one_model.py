@@ -280,10 +280,11 @@ attention = Exercise(
 
 def my_prefix_mask(prefix: int, known: Tensor) -> Tensor:
     """Who may look at whom, (B, T, T) bool: row q, column k; known (B, T) is False at padding."""
-    place = torch.arange(known.shape[1])
-    before = place <= place[:, None]  # (T, T): key k is not after query q
-    may = (before | (place < prefix)) & known[:, None, :]  # (B, T, T)
-    return may | torch.eye(len(place), dtype=torch.bool)
+    length = known.shape[1]
+    may = torch.ones(length, length, dtype=torch.bool).tril()  # (T, T): what came before
+    may[:, :prefix] = True
+    may = may & known[:, None, :]  # (B, T, T)
+    return may | torch.eye(length, dtype=torch.bool)
 
 
 def _column_known(known: Tensor) -> Tensor:
@@ -377,12 +378,12 @@ prefix_mask = Exercise(
     minutes=10,
     difficulty=2,
     hints=(
-        "Begin with one sequence without padding. place = torch.arange(T); as a column it counts "
-        "the queries, as a row the keys, and place <= place[:, None] says which key is not later.",
-        "A key of the prefix may be looked at by everybody: | (place < prefix). A word is never a "
-        "key for the prefix, since it comes later.",
-        "Padding is hidden as a key, so `known` becomes a row for each sequence: & known[:, None, "
-        ":]. At last, | torch.eye(T, dtype=torch.bool) lets each token see itself.",
+        "Begin with one sequence without padding: torch.ones(T, T, dtype=torch.bool).tril(), which "
+        "is True where the key does not come after the query.",
+        "Everybody may look at the prefix, so its columns become True: may[:, :prefix] = True. "
+        "This lets the tokens of the prefix see each other, and no word with them.",
+        "Padding is hidden as a key, so `known` becomes one row for each sequence: may & known[:, "
+        "None, :]. At last, | torch.eye(T, dtype=torch.bool) lets each token see itself.",
     ),
     why="A picture is there as a whole, so its tokens may all see each other. A word must not see "
     "a later word, because it has to learn to say it. And padding is nothing: who looks at it "
@@ -494,11 +495,10 @@ prefix_mask = Exercise(
 
 def my_answer_loss(scores: Tensor, words: Tensor, prompt: Tensor) -> Tensor:
     """The mean cross-entropy of the answers' words: scores (B, T, V), words (B, T), prompt (B,)."""
-    target = words[:, 1:]  # at each place the next word: (B, T - 1)
-    log_p = scores[:, :-1].log_softmax(2).gather(2, target[:, :, None]).squeeze(2)
     place = torch.arange(1, words.shape[1])
-    of_answer = (place >= prompt[:, None]) & (target != 0)
-    return -log_p[of_answer].mean()
+    target = words[:, 1:] * (place >= prompt[:, None])  # the next word, or PAD: (B, T - 1)
+    by_class = scores[:, :-1].transpose(1, 2)  # (B, V, T - 1)
+    return nn.functional.cross_entropy(by_class, target, ignore_index=0)
 
 
 def _word_losses(scores: Tensor, target: Tensor) -> Tensor:
@@ -643,10 +643,11 @@ answer_loss = Exercise(
         "First the shift: at each place the model says the NEXT word. So the scores lose their "
         "last place, scores[:, :-1], and the target is words[:, 1:].",
         "target[:, 0] stands at place 1 of the words. With place = torch.arange(1, T), a word is "
-        "one of the answer if place >= prompt[:, None] and it is not PAD: & (target != 0).",
-        "Take the log_softmax, pick each target's number with gather(2, target[:, :, None]), and "
-        "then the mean over the places that count, with a minus sign. Or write 0 over the targets "
-        "that do not count, and let cross_entropy leave them out: ignore_index=0.",
+        "one of the answer if place >= prompt[:, None] and if it is not 0. Make the words of the "
+        "prompt 0, too: multiply the target by (place >= prompt[:, None]).",
+        "nn.functional.cross_entropy(scores[:, :-1].transpose(1, 2), target, ignore_index=0) "
+        "leaves out each 0 and takes the mean over the others. It wants the V scores of a place "
+        "along dimension 1.",
     ),
     why="The prompt is given, and nobody will ask the model to say it. With its words in the loss, "
     "part of what is learned would be to guess questions. The model still READS the prompt; only "

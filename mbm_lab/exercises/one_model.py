@@ -173,6 +173,10 @@ attention = Exercise(
         "You divided by √E, the root of a value's length. It is √D, that of a query's length.": (
             _divided(lambda query, key, value: value.shape[-1] ** 0.5)
         ),
+        "You divided by the root of the first dimension's length, len(query). D is the last one: "
+        "query.shape[-1].": _divided(lambda query, key, value: len(query) ** 0.5),
+        "You divided by the root of query.shape[1], which is D only where there are two "
+        "dimensions: query.shape[-1].": _divided(lambda query, key, value: query.shape[1] ** 0.5),
         "You divided by 2, as in the example. It is √D, and D differs from input to input.": (
             _divided(lambda query, key, value: 2)
         ),
@@ -189,6 +193,8 @@ attention = Exercise(
         "softmax.": _weighed(_renormalised),
         "You multiplied the scores by the mask. A score of 0 still has a weight: e⁰ = 1. Use minus "
         "infinity.": _weighed(lambda scores, mask: (scores * mask).softmax(-1)),
+        "You added the mask to the scores, where True counts as 1. A hidden key's score becomes "
+        "minus infinity.": _weighed(lambda scores, mask: (scores + mask).softmax(-1)),
         "A hidden key has the score −1 in your code, so it still has a weight. Use minus "
         "infinity.": _weighed(lambda scores, mask: scores.masked_fill(~mask, -1.0).softmax(-1)),
         "A hidden key's score is not small enough in your code: where all others are below it, it "
@@ -249,12 +255,6 @@ attention = Exercise(
         "You took the mean of the keys. What is found is the mean of the values.": (
             _instead(lambda found, weights, query, key, *_: (weights @ key, weights))
         ),
-        "You transposed the weights before you took the mean: weights @ value is right.": (
-            _instead(lambda found, weights, query, key, value, mask: (weights.mT @ value, weights))
-        ),
-        "You divided what is found by the number of keys. The weights sum to 1 already.": (
-            _instead(lambda found, weights, query, key, *_: (found / key.shape[-2], weights))
-        ),
         "You return the weights first. What is found comes first, then the weights.": (
             _instead(lambda found, weights, *_: (weights, found))
         ),
@@ -263,13 +263,6 @@ attention = Exercise(
         ),
         "You return the weights alone. What is found comes first.": (
             _instead(lambda found, weights, *_: weights)
-        ),
-        "The weights are right, but what is found is a mean of all keys' values, the hidden ones "
-        "too.": _instead(
-            lambda found, weights, query, key, value, mask: (
-                _scores(query, key).softmax(-1) @ value,
-                weights,
-            )
         ),
     },
 )
@@ -397,6 +390,13 @@ prefix_mask = Exercise(
         "The tokens of the prefix see only what came before. They all see each other.": (
             _masked(lambda q, k, prefix: k <= q)
         ),
+        "You let each token see what came before, and nothing else. The prefix sees itself as a "
+        "whole, and nobody sees padding.": (
+            _masked(lambda q, k, prefix: k <= q, lambda known: torch.ones_like(known)[:, None, :])
+        ),
+        "Everybody sees everything in your mask, padding and later words, too.": (
+            _of_mask(torch.ones_like)
+        ),
         "Everybody sees everybody: a word sees the words after it, which it should learn to say.": (
             _masked(lambda q, k, prefix: k == k)
         ),
@@ -438,6 +438,10 @@ prefix_mask = Exercise(
         ),
         "You hid the rows of padding instead of its columns: padding must not be LOOKED AT.": (
             _masked(hide=lambda known: known[:, :, None])
+        ),
+        "You hid the rows of padding instead of its columns, and a row that is all False gives "
+        "nan: padding must not be LOOKED AT.": (
+            _masked(hide=lambda known: known[:, :, None], itself=False)
         ),
         "You hid the rows of padding, too. In the task padding looks as others do: nobody reads "
         "what it finds, so this would do no harm, but it needs one step more.": (
@@ -583,6 +587,11 @@ def _no_softmax(scores: Tensor, words: Tensor, prompt: Tensor) -> Tensor:
     return -chosen[_answers(words, prompt)[:, 1:]].mean()
 
 
+def _reshaped(scores: Tensor, words: Tensor, prompt: Tensor) -> Tensor:
+    mixed = scores[:, :-1].reshape(len(scores), scores.shape[2], -1).transpose(1, 2)
+    return _mean(_word_losses(mixed, words[:, 1:]), _answers(words, prompt)[:, 1:])
+
+
 def _share_right(scores: Tensor, words: Tensor, prompt: Tensor) -> Tensor:
     right = scores[:, :-1].argmax(2) == words[:, 1:]
     return right[_answers(words, prompt)[:, 1:]].float().mean()
@@ -694,6 +703,10 @@ answer_loss = Exercise(
         "Only the last word of each answer counts in your loss.": _counting(_last_word),
         "You took the mean of each sentence first, and then of the sentences. Each WORD counts "
         "alike: one mean over all words of all answers.": _reduced(_mean_of_means),
+        "You added up the means of the sentences. Each WORD counts alike: one mean over all words "
+        "of all answers.": _reduced(
+            lambda losses, counted: ((losses * counted).sum(1) / counted.sum(1)).sum()
+        ),
         "You took the sum. The mean over the answers' words is asked for.": (
             _reduced(lambda losses, counted: losses[counted].sum())
         ),
@@ -716,6 +729,8 @@ answer_loss = Exercise(
         "these places out of the mean.": _zeroed_scores,
         "You wrote PAD in place of the prompt, and now the model has to say PAD. Leave these "
         "places out of the mean: ignore_index=0.": _says_pad,
+        "You reshaped the scores to (B, V, T − 1), which mixes words and places. Swap the two "
+        "dimensions instead: transpose(1, 2).": _reshaped,
         "You took a softmax before the cross-entropy, which takes one itself.": (
             lambda scores, *x: my_answer_loss(scores.softmax(2), *x)
         ),
@@ -866,6 +881,21 @@ def _scaled(x: Tensor, place: Tensor, model: Reader) -> tuple[Tensor, Tensor, Te
     return (x * model.places(place),) * 3
 
 
+def _sentences_before(model: nn.Module, words: Tensor, cache: tuple) -> tuple[Tensor, tuple]:
+    def place(before: int, count: int) -> Tensor:
+        return _after(len(words), count)
+
+    return _reading(model, words, cache, place=place)
+
+
+def _moved_by_piece(model: nn.Module, words: Tensor, cache: tuple) -> tuple[Tensor, tuple]:
+    return _reading(model, words, cache, sees=lambda q, k, before: k <= q + words.shape[1])
+
+
+def _columns_swapped(model: nn.Module, words: Tensor, cache: tuple) -> tuple[Tensor, tuple]:
+    return _reading(model, words, cache, sees=lambda q, k, before: (k <= q) | (k >= words.shape[1]))
+
+
 def _read_again(model: nn.Module, words: Tensor, cache: tuple) -> tuple[Tensor, tuple]:
     """Keeps the words themselves and reads all of them again."""
     old = cache[0][:, :, 0].long() if cache[0].shape[1] else words[:, :0]
@@ -997,6 +1027,11 @@ cache = Exercise(
         "`before`, since places count from 0.": (
             _misread(place=lambda before, count: _after(max(before - 1, 0), count))
         ),
+        "You counted the sentences, len(old_keys). How many words were read before is the length "
+        "of the second dimension, old_keys.shape[1].": _sentences_before,
+        "Your places begin at 1 with every piece. They go on from what was read before.": (
+            _misread(place=lambda before, count: 1 + torch.arange(count))
+        ),
         "Your places count from the end of the piece backwards.": (
             _misread(place=lambda before, count: _after(before, count).flip(0))
         ),
@@ -1024,6 +1059,13 @@ cache = Exercise(
         "Your mask is one key too wide: a word sees the word after it.": (
             _misread(sees=lambda q, k, before: k <= before + q + 1)
         ),
+        "Your mask is moved by the length of the new piece. It is moved by what was read before: "
+        "tril(diagonal=before).": _moved_by_piece,
+        "Your mask is moved the wrong way: tril(diagonal=before), without a minus sign.": (
+            _misread(sees=lambda q, k, before: k <= q - before)
+        ),
+        "The columns of your mask are in the wrong order: first the keys that were read before, "
+        "which all are seen, then those of the piece.": _columns_swapped,
         "Your mask is turned round: a word sees what comes after it.": (
             _misread(sees=lambda q, k, before: k >= before + q)
         ),
@@ -1111,6 +1153,11 @@ def _one_more(falling: Tensor, top_p: float) -> Tensor:
 def _gathered(chances: Tensor, top_p: float) -> Tensor:
     falling, order = chances.sort(dim=1, descending=True, stable=True)
     return _share((falling * _fewest(falling, top_p)).gather(1, order))
+
+
+def _not_put_back(chances: Tensor, top_p: float) -> Tensor:
+    falling = chances.sort(dim=1, descending=True).values
+    return _share(chances * _fewest(falling, top_p))
 
 
 def _like_the_first(chances: Tensor, top_p: float) -> Tensor:
@@ -1250,6 +1297,8 @@ top_p = Exercise(
         ),
         "You put the probabilities back to the wrong words. `order` says where each one came from, "
         "so scatter puts it back; gather sorts once more.": _gathered,
+        "You sorted to find out how many places to keep, and then kept these places of the row "
+        "that is not sorted. Put what you keep back to where it came from: scatter.": _not_put_back,
         "The kept probabilities no longer sum to 1. Divide each row by its sum.": (
             _of_kept(lambda kept, top_p: kept)
         ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import random
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -711,19 +712,48 @@ def examples(
     return Examples(task, seen, card, words, target)
 
 
+SIMPLE = 4
+"""Simple questions to each card, beside five of lesson 07's."""
+
+
+def simple_questions(
+    cards: datasets.Postcards, per_card: int = SIMPLE, seed: int = 0
+) -> list[questions.Question]:
+    """`per_card` questions to each card that ask for one thing, to be answered with yes or no: "is
+    it raining?", "is the face red?". Half of them are to be answered with yes.
+
+    Lesson 07 asks for two things at once. Without these simpler questions, a model that answers by
+    the weather alone learned nothing more in 600 steps (lesson 13); with them it took 200.
+    Raises ValueError as `questions.ask_all`.
+    """
+    arguments.check_count("per_card", per_card, 1, SIMPLE)
+    arguments.check_seed(seed)
+    rng, asked = random.Random(seed), []
+    for place, card in enumerate(cards.cards):
+        for _ in range(per_card):
+            kind, yes = rng.choice(("colour", "weather")), rng.random() < 0.5
+            true, all_of = getattr(card, kind), getattr(postcards, f"{kind.upper()}S")
+            named = true if yes else rng.choice([one for one in all_of if one != true])
+            text = f"is the face {named}" if kind == "colour" else questions.SAY_WEATHER[named]
+            asked.append(questions.Question(place, kind, f"{text}?", "yes" if yes else "no"))
+    return asked
+
+
 def picture_examples(
     cards: datasets.Postcards,
     picture: Tensor,
     vocabulary: preprocessing.Vocabulary,
     per_card: int = 5,
     seed: int = 0,
+    simple: int = SIMPLE,
 ) -> list[Examples]:
     """All tasks that see a picture, for N cards with these patches (N, 16, 128).
 
-    per_card, seed: the questions, see `questions.ask_all`. The mood comes twice, with the message
-    and without it.
+    per_card, seed: the questions, see `questions.ask_all`; simple: so many of `simple_questions`
+    to each card. The mood comes twice, with the message and without it.
     """
     asked = questions.ask_all(cards, per_card, seed)
+    asked += simple_questions(cards, simple, seed) if simple else []
     about = torch.tensor([one.place for one in asked])
     moods = [mood_word(mood) for mood in cards.mood.tolist()]
     seen = {"picture": picture}
@@ -760,13 +790,13 @@ def voice_examples(seed: int, vocabulary: preprocessing.Vocabulary, times: int =
 
 
 SHARES = {
-    "<caption en>": 2.0,
-    "<caption zh>": 2.0,
-    "<translate>": 1.5,
-    "<ask>": 4.0,
+    "<caption en>": 1.5,
+    "<caption zh>": 1.5,
+    "<translate>": 1.2,
+    "<ask>": 5.5,
     "<mood>": 4.0,
-    "<film>": 1.5,
-    "<transcribe>": 1.5,
+    "<film>": 3.0,
+    "<transcribe>": 1.2,
 }
 """How often a batch is of each task, against the others: more for what is hard to learn."""
 

@@ -95,13 +95,13 @@ def class_vectors(
     for template in templates:
         if template.count("{}") != 1 or re.search(r"[{}]", template.replace("{}", "")):
             raise arguments.ArgumentError(
-                f'The template "{template}" needs one {{}}, where the name goes: write, for '
-                'example, "beside {}".'
+                f'The template "{template}" needs one {{}}, where the name goes: write one such as '
+                '"beside {}".'
             )
     for name in names:
         _check_known(name, vocabulary)
     texts = [template.format(name) for name in names for template in templates]
-    tokens = preprocessing.text_to_tensor(texts, vocabulary).to(device_of(model))
+    tokens = preprocessing.text_to_tensor(texts, vocabulary)
     g = retrieval.text_vectors(model, tokens).unflatten(0, (len(names), -1))  # (C, templates, dim)
     return nn.functional.normalize(g.mean(1), dim=1)
 
@@ -605,7 +605,7 @@ def _torchvision(package: object, name: str, weights: str, download: bool) -> Pr
     chosen = kinds[weights or "DEFAULT"]
     path = os.path.join(torch.hub.get_dir(), "checkpoints", os.path.basename(chosen.url))
     if not (download or os.path.isfile(path)):
-        raise _not_here("torchvision", name, path)
+        raise _not_here("torchvision", name, path.replace(os.path.expanduser("~"), "~", 1))
     prepare = chosen.transforms()
     network = _without_last(models.get_model(name, weights=chosen))
     return Pretrained(network, prepare.crop_size[0], prepare.mean, prepare.std)

@@ -455,10 +455,12 @@ def task(name: str, cards: datasets.Postcards, split: str = "train") -> Task:
 
 
 class Score(NamedTuple):
-    """How a way to adapt did: how many numbers learned, and the share of right answers."""
+    """How a way to adapt did: how many numbers learned, the share of right answers on the labelled
+    pictures that it learned from, and the share on new ones."""
 
     way: str
     learned: int
+    known: float
     right: float
 
 
@@ -478,17 +480,22 @@ def compare(
     chosen = few(train.target, labels // train.classes, seed)
     images, target = train.images[chosen], train.target[chosen]
     scores = []
-    flat = Flat()
-    for way, eye in ((PIXELS, flat), (PROBE, encoder)):
+    for way, eye in ((PIXELS, Flat()), (PROBE, encoder)):
         x, new = training.predict(eye, images), training.predict(eye, test.images)
-        right = _share(probe(x, target).predict(new.cpu().numpy()), test.target)
-        count = train.classes * (x.shape[1] + 1)
-        scores.append(Score(way, count, right))
+        reader = probe(x, target)
+        known, right = (
+            _share(reader.predict(one.cpu().numpy()), true)
+            for one, true in ((x, target), (new, test.target))
+        )
+        scores.append(Score(way, train.classes * (x.shape[1] + 1), known, right))
     for way in WAYS:
         model = new_classifier(encoder, train.classes, way, seed)
         fine_tune(model, images, target, seed=seed)
-        answers = training.predict(model, test.images).argmax(1)
-        scores.append(Score(way, learned(model), _share(answers, test.target)))
+        known, right = (
+            _share(training.predict(model, one).argmax(1), true)
+            for one, true in ((images, target), (test.images, test.target))
+        )
+        scores.append(Score(way, learned(model), known, right))
     return scores
 
 

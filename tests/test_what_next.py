@@ -278,6 +278,8 @@ def test_the_probe_is_blind_for_the_side_and_the_low_rank_addition_is_not(encode
     right = {score.way: score.right for score in scores}
     assert list(right) == [what_next.PIXELS, what_next.PROBE, *what_next.WAYS]
     assert right[what_next.PROBE] < 0.75
+    assert all(0 <= score.right <= 1 and score.known >= 0.5 for score in scores)
+    assert {score.way: score.learned for score in scores}[what_next.PROBE] == 2 * 49
     assert min(right[way] for way in (*what_next.WAYS, what_next.PIXELS)) > 0.85
     with pytest.raises(ValueError, match="labels is 3: give a whole number of at least 4"):
         what_next.compare(encoder, what_next.task("side", pool), None, labels=3)

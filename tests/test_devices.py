@@ -36,6 +36,7 @@ from mbm_lab import (
     two_step,
     video,
     welcome,
+    what_next,
     widgets,
     writing,
 )
@@ -60,7 +61,7 @@ def takes_a_model(hint) -> bool:
     return any(inspect.isclass(part) and issubclass(part, nn.Module) for part in parts)
 
 
-ONLY_TYPES = {"CountVectorizer": object}
+ONLY_TYPES = {"CountVectorizer": object, "Pipeline": object}
 """What modules import for their annotations alone."""
 
 
@@ -121,6 +122,7 @@ NEEDS_NO_DATA = {
     "stored.load_tensors",  # reads a file
     "training.evaluating",
     "training.train_mode",
+    "what_next.learned",  # counts parameters
 }
 """Functions that look at a model but bring no tensors to it."""
 
@@ -265,6 +267,26 @@ def added_case(call, trains=False):
     inputs = {name: torch.rand(6, 3, 64, 64) for name in real_data.DIGIT_MODALITIES}
     pairs = real_data.Pairs(inputs, torch.arange(6), ["theo"] * 6)
     return Case(model, lambda put: call(model, pairs, put), trains)
+
+
+def encoder_case(call):
+    encoder = stored.load("captioner")[0].encoder
+    return Case(encoder, lambda put: call(encoder, put))
+
+
+def side_task(put, each):
+    images = few_cards().images.repeat(each, 1, 1, 1)[: 2 * each]
+    return what_next.Task(put(images), put(torch.arange(2 * each) % 2), 2)
+
+
+def adapted_case():
+    model = what_next.new_classifier(stored.load("captioner")[0].encoder, 2, "full")
+
+    def call(put):
+        task = side_task(put, 2)
+        return what_next.fine_tune(model, task.images, task.target, epochs=1)
+
+    return Case(model, call, True)
 
 
 class ShortlyTrainedAlbum(widgets.AlbumPlayground):
@@ -653,6 +675,27 @@ CASES = {
     ),
     "real_data.surer_accuracy": lambda: added_case(
         lambda model, pairs, put: real_data.surer_accuracy(model, pairs)
+    ),
+    "what_next.class_vectors": lambda: dual_case(
+        lambda model, gallery, features, words, put: what_next.class_vectors(
+            model, ["a boat", "a hat"], words
+        )
+    ),
+    "what_next.zero_shot": lambda: dual_case(
+        lambda model, gallery, features, words, put: what_next.zero_shot(
+            model, put(features), ["a boat", "a hat"], words
+        )
+    ),
+    "what_next.new_classifier": lambda: encoder_case(
+        lambda encoder, put: training.predict(
+            what_next.new_classifier(encoder, 2, "low-rank"), put(few_cards().images)
+        )
+    ),
+    "what_next.fine_tune": lambda: adapted_case(),
+    "what_next.compare": lambda: encoder_case(
+        lambda encoder, put: what_next.compare(
+            encoder, side_task(put, 4), side_task(put, 2), labels=4
+        )
     ),
     "widgets.search.AlbumPlayground": lambda: album_case(
         lambda encoder, model, words, album, put: ShortlyTrainedAlbum(album, encoder).said

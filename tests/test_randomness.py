@@ -26,6 +26,7 @@ from mbm_lab import (
     training,
     translation,
     video,
+    what_next,
     writing,
 )
 from mbm_lab.device import seeded
@@ -90,6 +91,7 @@ FROM_A_SEED = {
     "speech.noisy": lambda seed: speech.noisy(Notes, 0, seed)[0],
     "writing.sample": lambda seed: writing.sample(Coin(), (IMAGES,), seed=seed),
     "one_model.Batches": batches,
+    "what_next.few": lambda seed: what_next.few(torch.arange(40) % 2, 5, seed),
     "postcards.draw": lambda seed: torch.tensor([card.mood for card in postcards.draw(3, seed)]),
 }
 
@@ -148,6 +150,8 @@ ALBUM = albums.Album(["a", "b"], IMAGES[:2], [["a red dog"], ["a cat at night"]]
 with torch.random.fork_rng():
     WITH_DROPOUT = small_model()
 
+ENCODER = stored.load("captioner")[0].encoder
+
 BORROWS = {
     "costs.profile": lambda: costs.profile(
         WITH_DROPOUT, *small_task(), MSE, batch_size=8, batches=1
@@ -159,6 +163,7 @@ BORROWS = {
     "stored.load": lambda: stored.load("captioner"),
     "captioning.new_captioner": lambda: captioning.new_captioner(stored.load("captioner")[1]),
     "captioning.image_features": lambda: captioning.image_features(IMAGES),
+    "what_next.new_classifier": lambda: what_next.new_classifier(ENCODER, 2, "low-rank"),
     "real_data.search_model": lambda: real_data.search_model(
         stored.load("captioner")[0].encoder, ALBUM, steps=1
     ),

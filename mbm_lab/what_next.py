@@ -2,12 +2,14 @@
 
 The first part names things by words alone (zero-shot), and counts how many labels that is worth.
 The second adapts an encoder to a new task with few labels: a linear probe, full fine-tuning, and a
-low-rank addition (LoRA). The third brings in encoders that others have trained.
+low-rank addition (LoRA). The third brings in encoders that others have trained. The last asks
+lesson 13's model for things that are not there.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import difflib
 import importlib
 import math
@@ -25,6 +27,7 @@ from mbm_lab import (
     captioning,
     cnn,
     datasets,
+    one_model,
     postcards,
     preprocessing,
     retrieval,
@@ -715,3 +718,77 @@ _LOADERS: dict[str, Callable[..., Pretrained]] = {
     "transformers": _transformers,
     "open_clip": _open_clip,
 }
+
+
+# --- What is not there
+
+NOUNS = frozenset(re.sub("^an? ", "", english) for english, _ in postcards.OBJECTS.values())
+"""The objects' names without their article: "hat", "glasses", …"""
+
+
+def without_object(cards: datasets.Postcards) -> datasets.Postcards:
+    """The same N cards, painted without their object: nothing beside the face, nothing on it.
+
+    Their texts still name it, and are true no more. Lesson 14.
+    """
+    bare = [dataclasses.replace(card, object="") for card in cards.cards]
+    return dataclasses.replace(cards, images=datasets.paint(bare), cards=bare)
+
+
+def object_questions(cards: datasets.Postcards) -> list[str]:
+    """Lesson 07's question for each card's object: "what is beside the face?", or on its head."""
+    asked = {"beside": "what is beside the face?", "on": "what is on its head?"}
+    return [asked[card.relation] for card in cards.cards]
+
+
+def name_objects(texts: Sequence[str]) -> Tensor:
+    """Whether each text names an object of the postcards: (N,) bool. Raises ValueError when there
+    is no text."""
+    arguments.check_texts("name_objects", texts=texts)
+    return torch.tensor([not NOUNS.isdisjoint(preprocessing.tokenize(text)) for text in texts])
+
+
+def interval(count: int, total: int) -> tuple[float, float]:
+    """Between which shares the true one lies, 95 times in 100, when `count` of `total` were seen.
+
+    Wilson's interval (1927), which also holds near 0 and 1. Raises ValueError unless
+    0 <= count <= total, and total is at least 1.
+    """
+    from scipy.stats import binomtest  # takes long to import
+
+    arguments.check_count("total", total, 1, 200)
+    arguments.check_count("count", count, 0, most=total)
+    found = binomtest(count, total).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
+
+
+def confidence(
+    model: one_model.OneModel,
+    seen: dict[str, Tensor],
+    vocabulary: preprocessing.Vocabulary,
+    texts: Sequence[str],
+) -> Tensor:
+    """How sure lesson 13's model is of its answers to N questions: the probability of the first
+    word, (N,). Raises ValueError as `one_model.answer`."""
+    inputs = one_model.ask(model, "<ask>", seen, vocabulary, texts)
+    here = device_of(model)
+    inputs = {name: values.to(here) for name, values in inputs.items()}
+    first = torch.full_like(inputs["words"][:, 0], preprocessing.BOS)
+    with training.evaluating(model):
+        scores, _ = model.step(first, model.start(inputs))  # (N, V)
+    return scores.softmax(1).max(1).values.cpu()
+
+
+def refusals(
+    cards: datasets.Postcards, vocabulary: preprocessing.Vocabulary, seed: int = 0
+) -> list[one_model.Examples]:
+    """Examples that teach to say "no": each card without its object, with the question for it and
+    the answer "no"; and all tasks on the cards as they are, so that nothing else is forgotten.
+
+    seed: that of lesson 06's captioner, through which the pictures go. Four seconds for 600 cards.
+    """
+    bare = one_model.picture_patches(without_object(cards).images, seed)
+    asked = object_questions(cards)
+    no = one_model.examples("<ask>", {"picture": bare}, asked, ["no"] * len(asked), vocabulary)
+    whole = one_model.picture_patches(cards.images, seed)
+    return [*one_model.picture_examples(cards, whole, vocabulary), no]

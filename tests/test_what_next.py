@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from mbm_lab import captioning, cnn, datasets, postcards, preprocessing, stored, what_next
+from mbm_lab import (
+    captioning,
+    cnn,
+    datasets,
+    one_model,
+    postcards,
+    preprocessing,
+    questions,
+    stored,
+    what_next,
+)
 
 
 @pytest.fixture(scope="module")
@@ -484,3 +494,90 @@ def test_the_encoders_of_the_course_are_what_a_probe_reads(cards):
         assert features.ndim == 2
         reader = what_next.probe(features, torch.arange(20) % 2)
         assert reader.predict(features.numpy()).shape == (20,)
+
+
+# What is not there
+
+
+def test_a_card_without_its_object_differs_where_the_object_was():
+    cards = datasets.draw_postcards(12, seed=3)
+    bare = what_next.without_object(cards)
+    changed = (bare.images != cards.images).any(1)  # (N, 64, 64)
+    assert changed.flatten(1).any(1).all(), "each card has lost something"
+    for row, card in zip(changed, cards.cards, strict=True):
+        place = postcards.layout(card)
+        middle = [int(64 * place.object_y), int(64 * place.object_x)]
+        away = torch.stack(torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij"))
+        far = (away - torch.tensor(middle)[:, None, None]).abs().amax(0) > 64 * place.object_size
+        assert not (row & far).any(), "and nothing else"
+    assert bare.captions == cards.captions
+    assert torch.equal(what_next.without_object(bare).images, bare.images)
+
+
+def test_the_question_for_the_object_is_that_of_its_place():
+    cards = datasets.draw_postcards(30, seed=5)
+    asked = what_next.object_questions(cards)
+    for card, text in zip(cards.cards, asked, strict=True):
+        assert ("beside" in text) == (card.relation == "beside") == (text in {
+            "what is beside the face?"
+        })  # fmt: skip
+    of_lesson_07 = {one.text for one in questions.ask_all(cards) if one.kind == "object"}
+    assert set(asked) == of_lesson_07
+
+
+def test_objects_are_found_in_captions_and_answers():
+    texts = ["hat", "no", "a red face beside a bat at night", "a hatter", "glasses", "a Hat!", "?"]
+    found = what_next.name_objects(texts)
+    assert found.tolist() == [True, False, True, False, True, True, False]
+    cards = datasets.draw_postcards(40, seed=6)
+    assert what_next.name_objects(cards.captions).all()
+    with pytest.raises(ValueError, match="name_objects"):
+        what_next.name_objects([])
+
+
+def test_the_interval_is_wilsons():
+    """As in his formula: (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n)."""
+    for count, total in ((0, 10), (3, 10), (10, 10), (291, 300)):
+        p, z = count / total, 1.959964
+        middle, room = (
+            p + z**2 / (2 * total),
+            z * (p * (1 - p) / total + z**2 / (4 * total**2)) ** 0.5,
+        )
+        low, high = ((middle + sign * room) / (1 + z**2 / total) for sign in (-1, 1))
+        assert what_next.interval(count, total) == pytest.approx((low, high), abs=1e-6)
+    for count, total in ((4, 3), (-1, 3), (0, 0)):
+        with pytest.raises(ValueError, match="give a whole number"):
+            what_next.interval(count, total)
+
+
+@pytest.fixture(scope="module")
+def small_model():
+    """An untrained one model, its vocabulary, and pictures of six cards."""
+    cards = datasets.draw_postcards(6, seed=8)
+    vocabulary = one_model.course_vocabulary()
+    model = one_model.new_model(vocabulary, width=16, blocks=1).eval()
+    return model, vocabulary, cards
+
+
+def test_confidence_is_the_probability_of_the_word_that_is_written(small_model):
+    model, vocabulary, cards = small_model
+    seen, asked = {"picture": torch.randn(6, 16, 128)}, what_next.object_questions(cards)
+    sure = what_next.confidence(model, seen, vocabulary, asked)
+    inputs = one_model.ask(model, "<ask>", seen, vocabulary, asked)
+    words = torch.nn.functional.pad(inputs["words"], (0, 1), value=preprocessing.BOS)
+    with torch.no_grad():
+        chances = model(seen | {"words": words})[:, -1].softmax(1)
+    assert torch.allclose(sure, chances.max(1).values, atol=1e-6)
+    with pytest.raises(ValueError, match="<ask> is without its picture"):
+        what_next.confidence(model, {}, vocabulary, asked)
+
+
+def test_refusals_say_no_to_pictures_without_the_object(small_model):
+    _, vocabulary, cards = small_model
+    *others, no = what_next.refusals(cards, vocabulary)
+    assert {one.task for one in others} >= {"<caption en>", "<ask>", "<mood>"}
+    bare = one_model.picture_patches(what_next.without_object(cards).images)
+    assert torch.equal(no.seen["picture"], bare)
+    assert not torch.equal(no.seen["picture"], others[0].seen["picture"])
+    said = [[word for word in row if word] for row in no.target.tolist()]
+    assert said == [[vocabulary.index["no"], preprocessing.EOS]] * 6

@@ -551,6 +551,7 @@ def picture(card: Card) -> Image.Image:
     """Paints a card: an RGB image of (card.width, card.height) pixels.
 
     The face and the object lie inside the middle square of the card; the weather fills all of it.
+    A card whose object is "" is painted without one (lesson 14).
     """
     width, height = OVERSAMPLE * card.width, OVERSAMPLE * card.height
     canvas = Image.new("RGB", (width, height))
@@ -565,7 +566,8 @@ def picture(card: Card) -> Image.Image:
 
     face = pen(place.face_x, place.face_y, place.face_radius)
     paint_face(face, card.expression, COLOURS[card.colour][0])
-    PAINTERS[card.object](pen(place.object_x, place.object_y, place.object_size / 2))
+    if card.object:
+        PAINTERS[card.object](pen(place.object_x, place.object_y, place.object_size / 2))
     return canvas.reduce(OVERSAMPLE)
 
 

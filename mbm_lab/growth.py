@@ -28,7 +28,9 @@ from mbm_lab import (
     datasets,
     fusion,
     one_model,
+    postcards,
     preprocessing,
+    questions,
     stored,
     training,
     writing,
@@ -238,7 +240,7 @@ def prompts_too(seed: int) -> Iterator[Run]:
     answers = [one for one in one_model.picture_examples(*cards, vocabulary) if one.task in tasks]
     for setting, shown in (("answers", answers), ("prompts, too", list(map(with_prompt, answers)))):
         model, _ = learn(shown, vocabulary, seed)
-        asked = one_model.questions.ask_all(new_cards().cards, seed=1)
+        asked = questions.ask_all(new_cards().cards, seed=1)
         facts = (seed, 4000, fusion.parameter_count(model), STEPS)
         for what, share in right_answers(model, vocabulary, new_cards(), asked).items():
             yield Run("loss", setting, *facts, what, share)
@@ -257,7 +259,7 @@ def right_answers(
     model: OneModel,
     vocabulary: preprocessing.Vocabulary,
     cards: Pool,
-    asked: Sequence[one_model.questions.Question],
+    asked: Sequence[questions.Question],
 ) -> dict[str, float]:
     """The shares of exact translations, and of right answers to these questions."""
     seen = {"picture": cards.picture}
@@ -344,6 +346,33 @@ def blindfolds(seed: int) -> Iterator[Run]:
             yield Run("blindfold", setting, *facts, f"mood, {what}, R²", r_squared)
 
 
+# --- Questions that ask for two things
+
+
+def simple_first(seed: int) -> Iterator[Run]:
+    """Lesson 07's questions alone, or among simpler ones: "is it raining?", "is the face red?".
+    How often two things at once are answered rightly, and how often where only one of them is
+    wrong."""
+    vocabulary, cards = one_model.course_vocabulary(), pool(4000, LEARNED)
+    asked = [one for one in questions.ask_all(new_cards().cards, seed=1) if one.kind == "both"]
+    about = {"picture": new_cards().picture[[one.place for one in asked]]}
+    half = torch.tensor([half_wrong(one, new_cards().cards.cards[one.place]) for one in asked])
+    for setting, simple in (("lesson 07's questions", 0), ("and simple ones", one_model.SIMPLE)):
+        shown = one_model.picture_examples(*cards, vocabulary, simple=simple)[-1]
+        model, _ = learn([shown], vocabulary, seed, 3 * STEPS)
+        said = one_model.answer(model, "<ask>", about, vocabulary, [one.text for one in asked])
+        right = writing.exact(said, [one.answer for one in asked]).float()
+        facts = (seed, 4000, fusion.parameter_count(model), 3 * STEPS)
+        yield Run("simple", setting, *facts, "two at once", right.mean().item())
+        yield Run("simple", setting, *facts, "one of two wrong", right[half].mean().item())
+
+
+def half_wrong(asked: questions.Question, card: postcards.Card) -> bool:
+    """Whether a question for weather and colour is wrong in just one of them."""
+    weather = questions.SAY_WEATHER[card.weather] in asked.text
+    return weather != asked.text.endswith(f"{card.colour}?")
+
+
 # --- All of them
 
 EXPERIMENTS: dict[str, Callable[[int], Iterator[Run]]] = {
@@ -352,6 +381,7 @@ EXPERIMENTS: dict[str, Callable[[int], Iterator[Run]]] = {
     "loss": prompts_too,
     "transfer": transfer,
     "blindfold": blindfolds,
+    "simple": simple_first,
     **{what: functools.partial(grow, what) for what in GROWN},
 }
 

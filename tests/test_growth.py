@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mbm_lab import growth, one_model, preprocessing, stored, writing
+from mbm_lab import growth, one_model, postcards, preprocessing, questions, stored, writing
 from mbm_lab.growth import Run
 
 RUNS = [
@@ -152,3 +152,20 @@ def test_cards_of_a_pool_are_new_and_allowed():
     assert pool.take([2, 4]).cards.captions == [pool.cards.captions[i] for i in (2, 4)]
     assert preprocessing.tokenize(pool.cards.captions[0])
     assert growth.LEARNED != growth.EXAMINED
+
+
+def test_a_question_is_half_wrong_when_one_of_its_two_things_is():
+    cards = growth.pool(30, growth.EXAMINED).cards
+    both = [one for one in questions.ask_all(cards, seed=1) if one.kind == "both"]
+    for one in both:
+        if one.answer == "yes":
+            assert not growth.half_wrong(one, cards.cards[one.place])
+    card = cards.cards[0]
+    other = next(colour for colour in postcards.COLOURS if colour != card.colour)
+    rain = next(weather for weather in postcards.WEATHERS if weather != card.weather)
+    for weather, colour, wanted in (
+        (card.weather, card.colour, False), (rain, card.colour, True),
+        (card.weather, other, True), (rain, other, False),
+    ):  # fmt: skip
+        text = f"{questions.SAY_WEATHER[weather]} and is the face {colour}?"
+        assert growth.half_wrong(questions.Question(0, "both", text, ""), card) == wanted

@@ -78,6 +78,22 @@ def raw_patches(images: Tensor) -> Tensor:
     return nn.functional.pixel_unshuffle(pixels, 16).flatten(2).transpose(1, 2)
 
 
+def cover(images: Tensor, patch: int) -> Tensor:
+    """Pictures (N, 3, 64, 64) with grey over one of the 16 squares, as a copy.
+
+    patch: from 0 to 15, row by row, as `picture_patches` counts them. Raises ValueError for another
+    patch, and as `cnn.ImageEncoder` for pictures that it refuses. Lesson 13.
+    """
+    arguments.check_pictures("cover", images)
+    arguments.check_count("patch", patch, 0, 5, PATCHES - 1)
+    across = round(PATCHES**0.5)
+    side = images.shape[-1] // across
+    top, left = (side * place for place in divmod(int(patch), across))
+    covered = images.clone()
+    covered[..., top : top + side, left : left + side] = 0.5
+    return covered
+
+
 def voice_frames(inputs: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
     """Recordings, as `speech.mels_of` gives them, as what lesson 09's recogniser hears of them.
 

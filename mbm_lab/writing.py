@@ -44,6 +44,7 @@ def greedy(decoder: nn.Module, state: State, first: int = BOS, longest: int = LO
     the word EOS a row is filled up with PAD. Raises ValueError when the state holds no sentence,
     and when `longest` is below 1.
     """
+    arguments.check_count("first", first, 0, BOS)
     arguments.check_count("longest", longest, 1, LONGEST)
     check_state(state)
     home = state[0].device
@@ -77,6 +78,7 @@ def sample(
     Raises ValueError when the temperature or top_p is not above 0, or top_p above 1.
     """
     arguments.check_positive("temperature", temperature, 0.7)
+    arguments.check_count("first", first, 0, BOS)
     arguments.check_count("longest", longest, 1, LONGEST)
     arguments.check_seed(seed)
     check_state(state)
@@ -88,8 +90,10 @@ def sample(
     written, ended = [], torch.zeros_like(words, dtype=torch.bool)
     while len(written) < longest and not bool(ended.all()):
         scores, state = decoder.step(words, state)
-        chances = likeliest((scores / temperature).softmax(1), top_p)
-        words = torch.multinomial(chances.cpu(), 1, generator=generator)[:, 0].to(here)
+        scores = scores.cpu().double()
+        scores = (scores - scores.amax(1, keepdim=True)) / temperature  # at most 0: none too large
+        chances = likeliest(scores.softmax(1), top_p)
+        words = torch.multinomial(chances, 1, generator=generator)[:, 0].to(here)
         written.append(words.masked_fill(ended, PAD))
         ended |= words == EOS
     return torch.stack(written, 1).to(home)
@@ -100,18 +104,27 @@ def likeliest(chances: Tensor, top_p: float) -> Tensor:
 
     As few of them as together have at least the probability top_p, and always one; all others
     become 0. Called top-p or nucleus sampling (Holtzman et al., 2020). Lesson 13. Raises ValueError
-    for another shape, and when top_p is not above 0 and at most 1.
+    for another shape, for what is no probabilities, and when top_p is not above 0 and at most 1.
     """
     arguments.check_tensor("chances", chances)
     arguments.check_positive("top_p", top_p, 0.9)
-    if chances.ndim != 2 or top_p > 1:
+    if chances.ndim != 2 or 0 in chances.shape or top_p > 1:
         raise ValueError(
             f"likeliest takes probabilities (N, V) and a top_p of at most 1, and got "
             f"{tuple(chances.shape)} and {top_p}: pass scores.softmax(1), and a top_p such as 0.9."
         )
+    arguments.check_finite("The probabilities", chances)
+    far = (chances.sum(1) - 1).abs()
+    if not chances.is_floating_point() or chances.min() < 0 or far.max() > 0.01:
+        row = int(far.argmax())
+        raise ValueError(
+            "likeliest takes probabilities, which are fractions of at least 0 with sum 1 in each "
+            f"row, and these go from {chances.min().item():.3g} to {chances.max().item():.3g}, and "
+            f"sum to {chances[row].sum().item():.3g} in row {row}: pass scores.softmax(1)."
+        )
     falling, order = chances.sort(dim=1, descending=True, stable=True)
     before = falling.cumsum(1) - falling  # (N, V): the probability of all likelier words
-    kept = falling.masked_fill(before >= top_p, 0)
+    kept = falling.masked_fill((before >= top_p) & (top_p < 1), 0)
     kept = torch.zeros_like(chances).scatter(1, order, kept)
     return kept / kept.sum(1, keepdim=True)
 
@@ -137,6 +150,7 @@ def beam_search(
     1.
     """
     arguments.check_count("width", width, 1, 3)
+    arguments.check_count("first", first, 0, BOS)
     arguments.check_count("longest", longest, 1, LONGEST)
     check_state(state)
     if len(state[0]) != 1:

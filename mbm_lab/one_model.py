@@ -627,7 +627,8 @@ def ask(
         )
     if blind and any(text is None for text in texts):
         raise ValueError(f"{task} is blind, and one of its texts is None: pass a text for each.")
-    return {**seen, "words": prompts(task, texts, vocabulary)}
+    home = seen[wanted].device if seen else None
+    return {**seen, "words": prompts(task, texts, vocabulary).to(home)}
 
 
 def _check_given(task: str, seen: dict[str, Tensor], blind: bool) -> None:
@@ -664,13 +665,13 @@ def read_mood(
     Raises ValueError as `answer`.
     """
     inputs = ask(model, "<mood>", seen, vocabulary, messages, blind=seen == {})
-    here = device_of(model)
+    home, here = inputs["words"].device, device_of(model)
     inputs = {name: values.to(here) for name, values in inputs.items()}
     first = torch.full_like(inputs["words"][:, 0], BOS)
     with training.evaluating(model):
         scores, _ = model.step(first, model.start(inputs))  # (N, V)
     chances = scores[:, vocabulary.encode(MOODS)].softmax(1).cpu()  # (N, 21)
-    return chances @ MOOD_VALUES
+    return (chances @ MOOD_VALUES).to(home)
 
 
 # --- What it learns from

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import typing
+from unittest import mock
 
 import pytest
 import torch
@@ -20,6 +21,8 @@ from mbm_lab import (
     costs,
     datasets,
     fusion,
+    one_model,
+    preprocessing,
     questions,
     real_data,
     retrieval,
@@ -101,6 +104,9 @@ NEEDS_NO_DATA = {
     "fusion.parameter_count",
     "identity.of_model",  # describes it
     "identity.of_run",  # describes it
+    "one_model.check_inputs",  # these three compare shapes and numbers
+    "one_model.check_size",
+    "one_model.check_step",
     "identity.outputs",  # brings a probe to where the model is, as a part of fit
     "real_data.new_reader",  # makes one
     "spoilt.LastGood",  # is a part of fit
@@ -289,6 +295,52 @@ def two_readers_case(call, trains=False):
     return Case(model, both, trains)
 
 
+def one_model_case(call, trains=False):
+    words = "a blue face is it night ? no yes".split()
+    known = [*preprocessing.SPECIAL_WORDS, *one_model.TASKS, *one_model.MOODS, *words]
+    vocabulary = preprocessing.Vocabulary(known)
+    torch.manual_seed(0)
+    model = one_model.OneModel(len(vocabulary), width=16, blocks=2)
+    seen = {"picture": torch.randn(3, 16, 128)}
+    return Case(model, lambda put: call(model, seen, vocabulary, put), trains)
+
+
+def heard_case():
+    """What a voice says has its length beside it."""
+    seen = {"voice": torch.randn(3, 50, 128), "frames": torch.tensor([50, 7, 31])}
+    return one_model_case(
+        lambda model, _, words, put: one_model.answer(
+            model, "<transcribe>", {name: put(values) for name, values in seen.items()}, words
+        )
+    )
+
+
+def shortly_trained_one_model(model, seen, vocabulary, put):
+    """Where it learns is what is looked at, not what it learns."""
+    seen = {name: put(values) for name, values in seen.items()}
+    asked, answers = ["is it night", "a face?", "is it blue"], ["no", "yes", "no"]
+    made = one_model.examples("<ask>", seen, asked, answers, vocabulary)
+    with mock.patch.object(one_model, "STEPS", 2):
+        return one_model.train(model, [made], epochs=1, batch_size=4)
+
+
+def cached_case():
+    """The state is where the prompts were; the words are drawn where the model is."""
+    return one_model_case(
+        lambda model, seen, words, put: (
+            writing.sample(model, tuple(map(put, started(seen, words))), temperature=0.7)
+        )
+    )
+
+
+def started(seen, vocabulary):
+    """The state of the same model, read on the CPU."""
+    model = one_model_case(None).model
+    told = one_model.prompts("<ask>", ["is it night", "a face?", "is it"], vocabulary)
+    with training.evaluating(model):
+        return model.start({**seen, "words": told})
+
+
 IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
@@ -377,6 +429,20 @@ CASES = {
             decoder, tuple(map(put, state)), words, "en"
         )
     ),
+    "writing.sample": cached_case,
+    "one_model.answer": heard_case,
+    "one_model.ask": lambda: one_model_case(
+        lambda model, seen, words, put: one_model.ask(
+            model, "<ask>", {name: put(values) for name, values in seen.items()}, words,
+            ["is it night", "a face?", "is it"],
+        )
+    ),
+    "one_model.read_mood": lambda: one_model_case(
+        lambda model, seen, words, put: one_model.read_mood(
+            model, {name: put(values) for name, values in seen.items()}, words
+        )
+    ),
+    "one_model.train": lambda: one_model_case(shortly_trained_one_model, True),
     "captioning.caption": lambda: captioner_case(
         lambda model, cards, words, put: captioning.caption(model, put(cards.images), "zh", words)
     ),

@@ -16,6 +16,7 @@ from mbm_lab import (
     captioning,
     costs,
     fusion,
+    one_model,
     postcards,
     preprocessing,
     real_data,
@@ -25,6 +26,7 @@ from mbm_lab import (
     training,
     translation,
     video,
+    writing,
 )
 from mbm_lab.device import seeded
 from tests.small_runs import MSE, small_model, small_task
@@ -54,6 +56,20 @@ def wandered(seed):
     return torch.nn.utils.parameters_to_vector(model.parameters())
 
 
+class Coin:
+    """A decoder for which five words are equally likely at any time."""
+
+    def step(self, words, state):
+        return torch.zeros(len(words), 5), state
+
+
+def batches(seed):
+    """The rows of the first batches of one model, without anything that is seen."""
+    row = torch.arange(4, 24)[:, None]
+    several = [one_model.Examples("<mood>", {}, row[:, 0], row, row)]
+    return torch.cat([target for _, target in one_model.Batches(several, 3, 8, seed=seed)])
+
+
 FROM_A_GENERATOR = {
     "training.shuffled": shuffled,
     "preprocessing.augment": lambda generator: preprocessing.augment(IMAGES, generator),
@@ -72,6 +88,8 @@ FROM_A_SEED = {
     "training.least_loss": wandered,
     "video.shuffle_frames": lambda seed: video.shuffle_frames(IMAGES, seed),
     "speech.noisy": lambda seed: speech.noisy(Notes, 0, seed)[0],
+    "writing.sample": lambda seed: writing.sample(Coin(), (IMAGES,), seed=seed),
+    "one_model.Batches": batches,
     "postcards.draw": lambda seed: torch.tensor([card.mood for card in postcards.draw(3, seed)]),
 }
 

@@ -4,6 +4,8 @@ import itertools
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from mbm_lab import datasets, preprocessing, stored, training, writing
@@ -112,6 +114,171 @@ def test_a_beam_wants_one_example_and_a_width():
         writing.beam_search(table, (torch.zeros(2, 1),))
     with pytest.raises(ValueError, match="width is 0"):
         writing.beam_search(table, (torch.zeros(1, 1),), width=0)
+
+
+# Drawing words
+
+ONE = (torch.zeros(1, 1),)
+
+
+def test_the_likeliest_words_are_as_few_as_have_the_probability():
+    chances = torch.tensor([[0.1, 0.5, 0.15, 0.25], [0.97, 0.01, 0.01, 0.01]])
+    found = writing.likeliest(chances, 0.7)
+    assert torch.allclose(found, torch.tensor([[0, 2 / 3, 0, 1 / 3], [1.0, 0, 0, 0]]))
+    assert torch.equal(writing.likeliest(chances, 0.4), torch.eye(4)[[1, 0]])
+    assert torch.equal(writing.likeliest(chances, 0.5)[0], torch.tensor([0, 1.0, 0, 0]))  # at least
+    assert (writing.likeliest(chances, 0.76)[0] > 0).tolist() == [False, True, True, True]
+    assert torch.equal(writing.likeliest(chances, 1e-9), torch.eye(4)[[1, 0]])  # always one
+    assert torch.equal(writing.likeliest(chances, 1), chances)
+    even = torch.full((1, 4), 0.25)
+    assert writing.likeliest(even, 0.5).tolist() == [[0.5, 0.5, 0, 0]]  # of equals the first
+
+
+@given(words=st.integers(1, 40), top_p=st.floats(0.01, 1), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_the_likeliest_words_by_trying(words, top_p, seed):
+    scores = 3 * torch.randn(2, words, generator=torch.Generator().manual_seed(seed)).double()
+    chances = scores.softmax(1)
+    found = writing.likeliest(chances, top_p)
+    assert torch.allclose(found.sum(1), torch.ones(2).double())
+    for row, kept in zip(chances.tolist(), found.tolist(), strict=True):
+        falling = sorted(row, reverse=True)
+        least = next(n for n in range(1, words + 1) if sum(falling[:n]) >= top_p or n == words)
+        count = sum(chance > 0 for chance in kept)
+        assert abs(count - least) <= (abs(sum(falling[:least]) - top_p) < 1e-9)
+        total = sum(falling[:count])
+        for chance, ours in zip(row, kept, strict=True):
+            assert ours == pytest.approx(chance / total if chance >= falling[count - 1] else 0)
+
+
+def test_all_words_can_be_drawn_when_top_p_is_one_however_the_sum_is_rounded():
+    chances = torch.full((1, 225), 1e-8)
+    chances[0, :9] = 1 / 9
+    assert bool((writing.likeliest(chances, 1.0) > 0).all())
+
+
+def drawn(p, count=4000, **options):
+    """How often each first word is drawn."""
+    state = (torch.zeros(count, 1),)
+    words = writing.sample(Table(p), state, longest=1, **options)[:, 0]
+    return torch.bincount(words, minlength=len(p)) / count
+
+
+def two_words(first=0.8):
+    p = torch.zeros(8, 8)
+    p[BOS, 4], p[BOS, 5], p[BOS, 6] = first, 0.9 - first, 0.1
+    p[[4, 5, 6], EOS] = 1.0
+    return p
+
+
+def test_words_are_drawn_by_their_probability_and_the_temperature_changes_it():
+    p = two_words(0.6)
+    for temperature in (0.5, 1.0, 2.0):
+        wanted = p[BOS] ** (1 / temperature)
+        wanted = wanted / wanted.sum()
+        found = drawn(p, temperature=temperature)
+        spread = (wanted * (1 - wanted) / 4000).sqrt()
+        assert bool(((found - wanted).abs() <= 4 * spread + 1e-9).all())
+    likely = [drawn(p, temperature=one)[4] for one in (0.2, 0.5, 1.0, 2.0, 9.0)]
+    assert likely == sorted(likely, reverse=True)
+
+
+def test_what_top_p_leaves_out_is_never_drawn():
+    p = two_words(0.6)
+    assert (drawn(p, top_p=0.85) > 0).nonzero().flatten().tolist() == [4, 5]
+    assert drawn(p, top_p=0.85)[4].item() == pytest.approx(2 / 3, abs=0.04)
+    assert drawn(p, top_p=0.5)[4] == 1
+    hot = drawn(p, temperature=9.0, top_p=0.6)  # the temperature comes first: (0.37, 0.34, 0.3)
+    assert (hot > 0).nonzero().flatten().tolist() == [4, 5]
+
+
+@pytest.mark.parametrize("options", [
+    {"temperature": 1e-3}, {"temperature": 1e-40}, {"temperature": 1e-300}, {"top_p": 1e-9},
+])  # fmt: skip
+def test_drawing_the_likeliest_alone_is_greedy(options):
+    for seed in range(3):
+        p = random_table(9, seed)
+        state = (torch.zeros(3, 1),)
+        wanted = writing.greedy(Table(p), state)
+        assert torch.equal(writing.sample(Table(p), state, seed=seed, **options), wanted)
+
+
+def test_the_seed_decides_the_draws():
+    p, state = random_table(9, 1), (torch.zeros(6, 1),)
+    first = writing.sample(Table(p), state, seed=5)
+    assert torch.equal(writing.sample(Table(p), state, seed=5), first)
+    others = [writing.sample(Table(p), state, seed=seed) for seed in range(5)]
+    assert not all(one.shape == first.shape and torch.equal(one, first) for one in others)
+    assert len({tuple(row) for row in first.tolist()}) > 1  # each sentence draws its own
+
+
+def test_a_drawn_sentence_ends_and_is_filled_up_and_begins_where_it_should():
+    p = torch.zeros(8, 8)
+    p[BOS, EOS] = p[BOS, 4] = 0.5
+    p[5, 4] = p[4, 4] = p[EOS, 6] = p[6, 6] = 1.0
+    written = writing.sample(Table(p), (torch.zeros(40, 1),), longest=4)
+    rows = {tuple(row) for row in written.tolist()}
+    assert rows == {(EOS, PAD, PAD, PAD), (4, 4, 4, 4)}
+    assert writing.sample(Table(p), ONE, first=5, longest=3).tolist() == [[4, 4, 4]]
+    assert writing.sample(Table(two_words()), (torch.zeros(9, 1),)).shape == (9, 2)
+
+
+def test_scores_of_minus_infinity_are_never_drawn_and_nan_is_refused():
+    class Broken:
+        def step(self, words, state):
+            return torch.full((len(words), 6), torch.nan), state
+
+    assert drawn(two_words())[7] == 0
+    with pytest.raises(ValueError, match="probabilities hold nan in example 0.*: leave"):
+        writing.sample(Broken(), (torch.zeros(2, 1),))
+
+
+THIRDS = torch.ones(1, 3) / 3
+DRAWS_REFUSED = {
+    "temperature is 0: give a number above 0, such as 0.7": {"temperature": 0},
+    "temperature is -1: give": {"temperature": -1},
+    "temperature is nan: give": {"temperature": torch.nan},
+    "temperature is inf: give": {"temperature": torch.inf},
+    "temperature is the text 'hot': give": {"temperature": "hot"},
+    "top_p is 0: give a number above 0": {"top_p": 0},
+    "top_p is None: give": {"top_p": None},
+    "top_p of at most 1, and got .* and 1.1: pass": {"top_p": 1.1},
+    "seed is -1: give": {"seed": -1},
+    "seed is 1.5: give": {"seed": 1.5},
+    "longest is 0: give": {"longest": 0},
+    "first is the text '<bos>': give": {"first": "<bos>"},
+    "state is None and must be a tuple": {"state": None},
+    "state holds no sentence: pass": {"state": (torch.zeros(0, 1),)},
+}
+
+
+@pytest.mark.parametrize("said", DRAWS_REFUSED)
+def test_what_cannot_be_drawn_is_one_sentence(said):
+    with pytest.raises(ValueError, match=said):
+        writing.sample(Table(random_table(6, 0)), **{"state": ONE} | DRAWS_REFUSED[said])
+
+
+@pytest.mark.parametrize(("chances", "top_p", "said"), [
+    ([[0.5, 0.5]], 0.5, "chances is a list and must be a tensor: make"),
+    (THIRDS[0], 0.5, r"got \(3,\) and 0.5: pass scores.softmax"),
+    (THIRDS[:, :0], 0.5, r"got \(1, 0\) and 0.5: pass"),
+    (THIRDS, 1.5, r"got \(1, 3\) and 1.5: pass"),
+    (THIRDS, 0, "top_p is 0: give"),
+    (THIRDS, torch.nan, "top_p is nan: give"),
+    (THIRDS * torch.nan, 0.5, "probabilities hold nan in example 0"),
+    (torch.cat([THIRDS, 3 * THIRDS]), 0.5, "sum to 3 in row 1: pass scores.softmax"),
+    (torch.tensor([[-1.0, 2.0]]), 0.5, "these go from -1 to 2, .*: pass scores.softmax"),
+    (torch.tensor([[0, 1]]), 0.5, "are fractions .*: pass scores.softmax"),
+])  # fmt: skip
+def test_what_is_no_probability_is_one_sentence(chances, top_p, said):
+    with pytest.raises(ValueError, match=said):
+        writing.likeliest(chances, top_p)
+
+
+@pytest.mark.parametrize("write", [writing.greedy, writing.beam_search])
+def test_a_first_word_that_is_no_number_is_one_sentence(write):
+    with pytest.raises(ValueError, match="first is the text '<bos>': give a whole number"):
+        write(Table(random_table(6, 0)), ONE, "<bos>")
 
 
 def test_the_beam_of_a_trained_model_is_never_less_likely_than_greedy(vocabulary):

@@ -14,7 +14,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import torch
 from torch import Tensor
@@ -362,10 +362,8 @@ def load(path: str | Path = FILE) -> list[Run]:
     text, runs = preprocessing.read_text(path), []
     for number, row in enumerate(csv.DictReader(io.StringIO(text)), 2):
         try:
-            kinds = Run.__annotations__.items()
-            runs.append(
-                Run(**{n: {"int": int, "float": float}.get(k, str)(row[n]) for n, k in kinds})
-            )
+            kinds = get_type_hints(Run).items()
+            runs.append(Run(**{name: kind(row[name]) for name, kind in kinds}))
         except (KeyError, TypeError, ValueError):
             raise ValueError(
                 f"Line {number} of {path} holds no run ({', '.join(Run._fields)}): write the file "

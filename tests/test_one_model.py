@@ -1008,7 +1008,10 @@ def test_what_cannot_be_right_is_one_sentence(said):
 # Where it looks, and what it needs
 
 
-@pytest.mark.parametrize(("patch", "top", "left"), [(0, 0, 0), (3, 0, 48), (4, 16, 0), (15, 48, 48)])
+SQUARES = [(0, 0, 0), (3, 0, 48), (4, 16, 0), (15, 48, 48)]
+
+
+@pytest.mark.parametrize(("patch", "top", "left"), SQUARES)
 def test_grey_covers_one_of_sixteen_squares_row_by_row(patch, top, left):
     images = torch.rand(2, 3, 64, 64)
     covered = one_model.cover(images, patch)
@@ -1065,5 +1068,5 @@ def test_what_a_word_needs_is_what_it_loses_when_covered(looked):
 
 
 def test_a_word_that_its_caption_has_not_is_one_sentence():
-    with pytest.raises(ValueError, match='"a face" has no word \'fish\': choose one'):
+    with pytest.raises(ValueError, match="\"a face\" has no word 'fish': choose one"):
         one_model.look_and_cover(MODEL, VOCABULARY, torch.rand(1, 3, 64, 64), ["a face"], ["fish"])

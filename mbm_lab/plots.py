@@ -19,6 +19,7 @@ import numpy as np
 from cycler import cycler
 from IPython.display import Code, display
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 
 PICTURE, MESSAGE, VOICE = "#0072B2", "#D55E00", "#009E73"
@@ -401,8 +402,9 @@ def power_lines(
         axes.plot(sizes[:-1], losses[:-1], "o", color=FUSED, markersize=9, label="measured")
         axes.plot(sizes[-1], losses[-1], "*", color=TRUTH, markersize=16, label="not seen")
         axes.set(xscale="log", yscale="log", xlabel=plain(name), title=f"slope {slope:.2f}")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     grid[0, 0].set_ylabel(plain(ylabel))
     grid[0, 0].legend(loc="lower left")
     return figure

@@ -226,9 +226,9 @@ class SamplingPlayground(Panel):
         self.plot.value = self.drawing.draw_moving()
         self.plot.alt = f"Bars: the likeliest next words are {', '.join(told)}."
         so_far = " ".join(names[word] for word in self.words[:count])
-        place = f"After “{so_far}”" if so_far else "At the beginning of the caption"
+        place = f"Written: “{so_far}”" if so_far else "Nothing is written yet"
         possible = int((chances > 0).sum())
-        self._next = f"{place}, {possible} words are possible: {', '.join(told[:3])}."
+        self._next = f"{place}. Next, of {possible} words: {', '.join(told[:3])}."
         self.text.value = self._next
         if not self._later.ask():
             self._draw_sentences()

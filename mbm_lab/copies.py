@@ -219,6 +219,30 @@ def _put(notebook: NotebookNode, lesson: Path, mine: Path) -> Path | None:
     return kept
 
 
+def put_glossary(notebooks: Path = NOTEBOOKS, mine: Path = MY_LESSONS) -> bool:
+    """Puts the course's glossary beside the copies, which link to it; returns whether it did.
+
+    A glossary that the learner has changed stays as it is. Raises OSError when it cannot be
+    written; what was there is then untouched.
+    """
+    course, copy = Path(notebooks) / lessons.GLOSSARY, Path(mine) / lessons.GLOSSARY
+    kept = Path(mine) / ORIGINS / lessons.GLOSSARY  # as the course last brought it
+    if not course.is_file():
+        return False
+    text = course.read_bytes()
+    try:
+        there, known = (one.read_bytes() if one.is_file() else None for one in (copy, kept))
+    except OSError as error:
+        raise OSError(_not_written(copy, error)) from None
+    if copy.exists() and there not in (text, known):
+        return False
+    _make_folder(kept.parent)
+    for path, old in ((copy, there), (kept, known)):
+        if old != text:
+            atomic.write_whole(path, lambda part: part.write_bytes(text))
+    return there != text
+
+
 def _make_folder(folder: Path) -> None:
     """Makes a folder, and those that it is in, if they are not there."""
     try:
@@ -284,6 +308,10 @@ def prepare(notebooks: Path = NOTEBOOKS, mine: Path = MY_LESSONS) -> list[str]:
     new = copy_missing(notebooks, mine)
     if new:
         said.append(f"Copied for you into my_lessons: {', '.join(copy.stem for copy in new)}.")
+    try:
+        put_glossary(notebooks, mine)
+    except OSError as error:
+        said.append(f"The glossary could not be put beside your lessons: mend this. {error}")
     states = {lesson: state(lesson, mine) for lesson in course_lessons(notebooks)}
     newer = [lesson for lesson, now in states.items() if now == NEWER]
     dead = with_dead_views(mine)

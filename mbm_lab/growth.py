@@ -156,7 +156,7 @@ def exact_captions(
 GROWN = {
     "cards": (500, 1500, 5000, 15_000, 50_000),
     "width": (8, 16, 32, 64),
-    "steps": (75, 150, 300, 600, 1200, 2400),
+    "steps": (80, 160, 320, 640, 1280, 2560),
 }
 """What grows, and how large it becomes. The last of each is for the reader to predict."""
 
@@ -359,11 +359,10 @@ EXPERIMENTS: dict[str, Callable[[int], Iterator[Run]]] = {
 def load(path: str | Path = FILE) -> list[Run]:
     """What the runs reached, as `write` wrote it. Raises FileNotFoundError without the file, and
     ValueError when it does not hold runs."""
-    text, runs = preprocessing.read_text(path), []
+    text, runs, kinds = preprocessing.read_text(path), [], get_type_hints(Run)
     for number, row in enumerate(csv.DictReader(io.StringIO(text)), 2):
         try:
-            kinds = get_type_hints(Run).items()
-            runs.append(Run(**{name: kind(row[name]) for name, kind in kinds}))
+            runs.append(Run(*(kind(row[name]) for name, kind in kinds.items())))
         except (KeyError, TypeError, ValueError):
             raise ValueError(
                 f"Line {number} of {path} holds no run ({', '.join(Run._fields)}): write the file "

@@ -5,6 +5,7 @@
 """
 
 import copy
+import importlib.util
 import os
 import re
 import time
@@ -18,6 +19,9 @@ from mbm_lab import atomic, outputs, place, rows
 
 NOTEBOOKS = place.COURSE / "notebooks"
 MY_LESSONS = place.HOME / "my_lessons"
+
+GLOSSARY = "glossary.md"
+"""The list of all terms: it lies beside the lessons, which link to it, and beside their copies."""
 
 WORDS_A_MINUTE = 110  # careful reading, in a language that may not be one's own
 CODE_LINES_A_MINUTE = 12
@@ -197,20 +201,40 @@ def write_note_minutes(notebook: NotebookNode) -> None:
         note.source = NOTE_LINE.sub(line, note.source, count=1)
 
 
-# Cells that need a data set which not everybody has
+# Cells that need a data set or a package which not everybody has
 
 NEEDS = "%%needs"
-"""A cell that begins with this word and names data sets runs only where these are (lesson 12)."""
+"""A cell that begins with this word, and names data sets (lesson 12) or packages (lesson 14), runs
+only where these are."""
+
+PACKAGES = {"keras": "run `%pip install keras` in a cell, and then this notebook from the top"}
+"""Packages that a cell may need, and how to get each."""
 
 
 def missing_data(source: str) -> list[str]:
-    """The data sets that a cell's first line asks for and that are not here."""
+    """The data sets and packages that a cell's first line asks for and that are not here."""
     words = source.partition("\n")[0].split()
     if words[:1] != [NEEDS]:
         return []
+    return [name for name in words[1:] if not is_here(name)]
+
+
+def is_here(name: str) -> bool:
+    """Whether a package of PACKAGES, or a data set, is here. ValueError for any other name."""
+    if name in PACKAGES:
+        return importlib.util.find_spec(name) is not None
     from mbm_lab import downloads
 
-    return [name for name in words[1:] if downloads.find(name) is None]
+    return downloads.find(name) is not None
+
+
+def how_to_get(name: str) -> str:
+    """What to do to have a package of PACKAGES, or a data set."""
+    if name in PACKAGES:
+        return PACKAGES[name]
+    from mbm_lab import downloads
+
+    return downloads.how_to_get(name)
 
 
 # For authors: run the course's lessons and store what they show
@@ -223,8 +247,8 @@ def refresh(numbers: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> No
     kernel, on one thread of the CPU, in the folder of the notebooks. What would differ from run to
     run is left out, and so is what cells tagged `private` show, because others may not be given it;
     the seconds that the cells took are written into the notebook's metadata. A lesson that fails
-    stays as it was. Raises ValueError when a cell fails, writes a warning, or needs a data set that
-    is not here.
+    stays as it was. Raises ValueError when a cell fails, writes a warning, or needs a data set or
+    package that is not here.
     """
     lessons = [find_lesson(n, notebooks) for n in numbers] if numbers else course_lessons(notebooks)
     for lesson in lessons:
@@ -232,8 +256,8 @@ def refresh(numbers: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> No
         notebook = read_notebook(lesson)
         for name in (name for cell in notebook.cells for name in missing_data(cell.source)):
             raise ValueError(
-                f"{lesson.name} needs the data set {name} to store its outputs: type "
-                f"`mbm-lab data get {name}`."
+                f"{lesson.name} needs the {'package' if name in PACKAGES else 'data set'} {name} "
+                f"to store its outputs: get it first, {how_to_get(name)}."
             )
         seconds = _execute(notebook, lesson)
         _check_outputs(notebook, lesson.name)

@@ -1,4 +1,4 @@
-"""Weights and vocabularies on disk (lessons 02 to 10 load them, `mbm-lab weights` makes them).
+"""Weights and vocabularies on disk (lessons 02 to 14 load them, `mbm-lab weights` makes them).
 
 A stored model knows itself: beside its weights, the file says which class of the course it is and
 of which sizes, the words it knows, its seed, the command that made it and from which data. So
@@ -31,7 +31,7 @@ WEIGHTS = datasets.DATA / "weights"
 """Where the course's own stored models are."""
 
 SEEDS = (0, 1, 2)
-"""The seeds with which the models of lessons 06 to 10 are trained."""
+"""The seeds with which the models of lessons 06 to 10 and 13 are trained."""
 
 LESSONS = {
     "00": ("welcome",),
@@ -40,6 +40,7 @@ LESSONS = {
     "08": ("video",),
     "09": ("speech",),
     "10": ("translation",),
+    "13": ("one_model",),
 }
 """The lessons with stored models, and the modules that train them: each has retrain(seed), and
 from lesson 06 on exam(seed)."""
@@ -247,9 +248,9 @@ def load(name: str, seed: int = 0, folder: str | Path = WEIGHTS) -> tuple[nn.Mod
     """A model that was trained with this seed, in evaluation mode, and its vocabulary.
 
     name: "image_reader", "message_reader" (one seed, 0), "captioner",
-    "attention_decoder", "dual_encoder", "answerers", "summariser", "recogniser", "translator"
-    (seeds 0, 1, 2). The vocabulary is None for a model without words, and for one with several
-    lists of words a tuple of them.
+    "attention_decoder", "dual_encoder", "answerers", "summariser", "recogniser", "translator",
+    "one_model" (seeds 0, 1, 2). The vocabulary is None for a model without words, and for one with
+    several lists of words a tuple of them.
 
     Raises FileNotFoundError when there is no such model or seed; ValueError when the file is
     damaged, was changed after it was written, or is of another model, seed, class or size: the

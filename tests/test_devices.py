@@ -21,6 +21,7 @@ from mbm_lab import (
     costs,
     datasets,
     fusion,
+    growth,
     one_model,
     preprocessing,
     questions,
@@ -93,6 +94,11 @@ NEEDS_NO_DATA = {
     "workers.same_buffers",
     "workers.spread",
     "arguments.explained",  # looks on
+    "article_keras.conv_weights",  # these five read weights
+    "article_keras.dense_weights",
+    "article_keras.gru_weights",
+    "article_keras.norm_weights",
+    "article_keras.same_weights",
     "bench.bare_loop",  # the yardstick, on the CPU
     "checkpoints.Checkpoint",  # is a part of fit
     "cnn.receptive_field",
@@ -107,6 +113,7 @@ NEEDS_NO_DATA = {
     "one_model.check_inputs",  # these three compare shapes and numbers
     "one_model.check_size",
     "one_model.check_step",
+    "one_model.table_of_films_and_voices",  # film_scores and voice_scores, one after the other
     "identity.outputs",  # brings a probe to where the model is, as a part of fit
     "real_data.new_reader",  # makes one
     "spoilt.LastGood",  # is a part of fit
@@ -324,6 +331,22 @@ def shortly_trained_one_model(model, seen, vocabulary, put):
         return one_model.train(model, [made], epochs=1, batch_size=4)
 
 
+def judged_case(call, *parts):
+    """A small untrained model, and four cards with the words of which it writes."""
+    cards = few_cards(*parts)
+    asked = questions.ask_all(cards, 2)
+    vocabulary = one_model.build_vocabulary(cards, asked)
+    torch.manual_seed(0)
+    model = one_model.OneModel(len(vocabulary), width=16, blocks=1)
+    return Case(model, lambda put: call(model, vocabulary, cards, asked, put))
+
+
+def table_without_chance(model, vocabulary, cards):
+    """Chance needs no model."""
+    with mock.patch.object(one_model, "by_chance", one_model.written_by_specialists):
+        return one_model.table(model, vocabulary, cards)
+
+
 def cached_case():
     """The state is where the prompts were; the words are drawn where the model is."""
     return one_model_case(
@@ -445,6 +468,31 @@ CASES = {
     "one_model.read_mood": lambda: one_model_case(
         lambda model, seen, words, put: one_model.read_mood(
             model, {name: put(values) for name, values in seen.items()}, words
+        )
+    ),
+    "one_model.written_by": lambda: judged_case(
+        lambda model, words, cards, asked, put: one_model.written_by(
+            model, words, cards, put(one_model.picture_patches(cards.images)), asked
+        )
+    ),
+    "one_model.table": lambda: judged_case(
+        lambda model, words, cards, asked, put: table_without_chance(model, words, cards)
+    ),
+    "one_model.film_scores": lambda: judged_case(
+        lambda model, words, cards, asked, put: one_model.film_scores(model, words, cards), "clip"
+    ),
+    "one_model.voice_scores": lambda: judged_case(
+        lambda model, words, cards, asked, put: one_model.voice_scores(model, words, cards),
+        "image", "note",
+    ),
+    "growth.exact_captions": lambda: judged_case(
+        lambda model, words, cards, asked, put: growth.exact_captions(
+            model, words, growth.Pool(cards, put(one_model.picture_patches(cards.images)))
+        ).sum().item()
+    ),
+    "growth.right_answers": lambda: judged_case(
+        lambda model, words, cards, asked, put: growth.right_answers(
+            model, words, growth.Pool(cards, put(one_model.picture_patches(cards.images))), asked
         )
     ),
     "one_model.train": lambda: one_model_case(shortly_trained_one_model, True),

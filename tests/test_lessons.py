@@ -156,8 +156,9 @@ def test_every_link_to_a_file_leads_to_one(page):
 
 @every_page
 def test_links_lead_to_the_same_from_a_learners_copy(page):
-    """A copy lies in my_lessons/: a link goes to another lesson, or out of the folder."""
-    names = [path.name for path in LESSONS]
+    """A copy lies in my_lessons/: a link goes to another lesson, to the glossary, which is copied,
+    too, or out of the folder."""
+    names = [lessons.GLOSSARY, *(path.name for path in LESSONS)]
     for target in links_to_files(page):
         assert target.startswith("../data/") or target in names, target
 
@@ -402,7 +403,7 @@ def test_what_may_not_be_passed_on_is_not_stored(lesson):
     for cell in code_cells(learners(lesson)):
         first = cell.source.partition("\n")[0]
         if first.startswith(lessons.NEEDS):
-            assert set(first.split()[1:]) <= set(downloads.DATA_SETS), first
+            assert set(first.split()[1:]) <= {*downloads.DATA_SETS, *lessons.PACKAGES}, first
         if "private" in tags(cell):
             assert "nbval-ignore-output" in tags(cell)
             assert cell.outputs == [], cell.source

@@ -1,9 +1,11 @@
-"""needs.py: cells that run only where their data are."""
+"""needs.py: cells that run only where their data, or a package, are."""
+
+import sys
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from mbm_lab import needs
+from mbm_lab import lessons, needs
 
 
 @pytest.fixture
@@ -44,3 +46,17 @@ def test_a_cell_with_its_data_runs_as_any_other(shell, tmp_path, capsys):
         shell.run_cell_magic("needs", "fsdd", "1 / 0")
     with pytest.raises(ValueError, match='no data set "imagenet"'):
         shell.run_cell_magic("needs", "imagenet", "x = 6")
+
+
+def test_a_cell_that_needs_a_package_runs_only_where_it_is(shell, capsys, monkeypatch):
+    monkeypatch.setitem(lessons.PACKAGES, "torch", "run `%pip install torch`")
+    assert shell.run_cell_magic("needs", "torch", "1 + 1") == 2
+    monkeypatch.setitem(sys.modules, "keras", None)  # as if it were not installed
+    assert shell.run_cell_magic("needs", "torch keras", "x = 1") is None
+    shell.run_cell_magic("needs", "keras", "x = 1")
+    assert "x" not in shell.user_ns
+    assert capsys.readouterr().out == (
+        "Cells that need keras are passed over; to have it, run `%pip install keras` in a cell, "
+        "and then this notebook from the top.\n"
+    )
+    assert lessons.missing_data("%%needs keras torch fsdd\nx") == ["keras", "fsdd"]

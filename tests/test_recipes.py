@@ -14,6 +14,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from mbm_lab import (
     captioning,
     datasets,
+    one_model,
     postcards,
     questions,
     retrieval,
@@ -33,6 +34,7 @@ LESSONS = {
     "08": [video],
     "09": [speech],
     "10": [translation],
+    "13": [one_model],
 }
 
 COUNT = 28
@@ -61,7 +63,8 @@ def few(tmp_path_factory):
 
 
 def show(monkeypatch, cards):
-    """Lets the lessons load these cards, {split: cards}."""
+    """Lets the lessons load these cards, {split: cards}, and draw few."""
+    monkeypatch.setattr(one_model, "EXAM_CARDS", COUNT)
     monkeypatch.setattr(datasets, "load_postcards", lambda split="train", parts=(): cards[split])
 
 
@@ -83,6 +86,7 @@ RECIPES = {
     "08": [(20, 32, 5e-3, None, None)],
     "09": [(130, 32, 1e-2, 0.5, "distort"), (20, 32, 1e-2, 0.5, "distort")],
     "10": [(4, 64, 1e-2, None, None), (12, 64, 5e-3, None, "exchange_pictures")],
+    "13": [(60, None, 3e-3, 1.0, None)],  # its loader makes the batches
 }
 
 
@@ -90,14 +94,16 @@ def retrained(lesson, seed, monkeypatch, **epochs):
     """Each run of training that a lesson begins, and its models, which learn nothing here."""
     runs = []
 
-    def fit(model, inputs, targets, loss, *, epochs, learning_rate, batch_size=64, one_cycle=False,
-            clip_norm=None, augment=None, seed=0):  # fmt: skip
+    def fit(model, inputs, targets=None, loss=None, *, epochs, learning_rate, batch_size=64,
+            one_cycle=False, clip_norm=None, augment=None, optimizer=None, seed=0):  # fmt: skip
         name = getattr(augment, "__name__", None)
+        batch_size = None if targets is None else batch_size
         runs.append(((epochs, batch_size, learning_rate, clip_norm, name), one_cycle, seed))
-        assert len(targets) > 0
+        assert len(inputs if targets is None else targets) > 0
         return training.History()
 
     monkeypatch.setattr(training, "fit", fit)
+    monkeypatch.setattr(one_model, "FRESH", 1)  # cards an epoch
     models = [one.model for module in LESSONS[lesson] for one in module.retrain(seed, **epochs)]
     return runs, nn.ModuleList(models)
 
@@ -164,6 +170,18 @@ WANTED = {
         "other sentences, exact, with the picture": ">= 0.97",
         "other sentences, exact, shuffled pictures": ">= 0.97",
     },
+    "13": {
+        "caption, English, exact": ">= 0.85", "caption, Chinese, exact": ">= 0.85",
+        **{
+            f"caption, {language}, {factor}": ">= 0.98"
+            for language in ("English", "Chinese") for factor in ("colour", "object", "weather")
+        },
+        "caption, English, exact, shuffled pictures": "<= 0.02",
+        "caption, Chinese, exact, shuffled pictures": "<= 0.02",
+        "translation, ambiguous word": ">= 0.95", "translation, exact": ">= 0.85",
+        "question, one thing": ">= 0.98", "question, two at once": ">= 0.90",
+        "mood, R²": ">= 0.70", "film, exact": ">= 0.85", "voice, word errors": "<= 0.25",
+    },
 }  # fmt: skip
 """What is asked of the models, in most lessons the same for seen and unseen combinations."""
 
@@ -184,6 +202,8 @@ FALLS = {
 """What is far worse with the pictures, clips and notes of other cards."""
 
 EXAMS = list(WANTED)
+OWN_CARDS = ["13"]
+"""Exams on cards that they draw themselves; test_one_model.py exchanges those."""
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +220,7 @@ def exchanged(few):
     return few | {"test": replace(cards, seen=torch.arange(COUNT) < half, **parts)}
 
 
-@pytest.mark.parametrize("lesson", EXAMS)
+@pytest.mark.parametrize("lesson", [lesson for lesson in EXAMS if lesson not in OWN_CARDS])
 def test_each_result_is_that_of_the_cards_that_it_names(lesson, few, exchanged, monkeypatch):
     """What was exchanged is wrong, what was not is right (or as wrong as it was), and neither is
     among the other."""

@@ -205,6 +205,7 @@ NO_VALUE = {
     "it names the program, or the file, that is missing": (
         "Speech needs the program", "The faults are planted by",
         "This needs Chromium", "This needs Playwright", "Writing the voices needs",
+        "The package keras is",
         "the file contents.json",
     ),
     "a secret, or a name that somebody else has, is not said again": (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -27,6 +28,7 @@ STUB = re.compile(r"from mbm_lab\.exercises\.(?P<module>\w+) import (?P<name>\w+
 def write_learners(notebooks: list[Path], folder: Path) -> None:
     """Writes the learners' notebooks into a new folder, as `mbm-lab lab` makes them."""
     folder.mkdir(parents=True)
+    _copy_glossary(folder)
     for path in notebooks:
         _write(copies.learners(path), folder / path.name)
 
@@ -34,8 +36,14 @@ def write_learners(notebooks: list[Path], folder: Path) -> None:
 def write_instructors(notebooks: list[Path], folder: Path) -> None:
     """Writes the instructor's notebooks into a new folder."""
     folder.mkdir(parents=True)
+    _copy_glossary(folder)
     for path in notebooks:
         _write(with_solutions(lessons.read_notebook(path)), folder / path.name)
+
+
+def _copy_glossary(folder: Path) -> None:
+    """The lessons link to it."""
+    shutil.copyfile(lessons.NOTEBOOKS / lessons.GLOSSARY, folder / lessons.GLOSSARY)
 
 
 def _write(notebook: NotebookNode, path: Path) -> None:

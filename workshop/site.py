@@ -45,6 +45,7 @@ def write(notebooks: list[Path], folder: Path) -> None:
             notebook = lessons.without_notes(lessons.read_notebook(path))
             text = page(notebook, path.stem, extra / PICTURES)
             (source / f"{path.stem}.md").write_text(text, encoding="utf-8")
+        (source / lessons.GLOSSARY).write_text(glossary(notebooks), encoding="utf-8")
         (source / "index.md").write_text(index(notebooks), encoding="utf-8")
         (source / "_static").mkdir()
         css = (HERE / "site.css").read_text(encoding="utf-8")
@@ -67,10 +68,22 @@ def index(notebooks: list[Path]) -> str:
         cells = (f"[{path.stem[:2]} · {lessons.title(notebook)}]({path.stem}.md)",
                  promise[1].strip() if promise else "", f"{minutes}\u00a0min")  # fmt: skip
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    contents = "\n".join(path.stem for path in notebooks)
+    contents = "\n".join([*(path.stem for path in notebooks), Path(lessons.GLOSSARY).stem])
     return (HERE / "site_index.md").read_text(encoding="utf-8").format(
         rows="\n".join(rows), contents=contents, playground=PLAYGROUND
     )  # fmt: skip
+
+
+def glossary(notebooks: list[Path]) -> str:
+    """The glossary as a page; its links lead to those lessons that the site has."""
+    stems = [path.stem for path in notebooks]
+
+    def linked(found: re.Match) -> str:
+        words, stem = found.groups()
+        return f"[{words}]({stem}.md)" if stem in stems else words
+
+    text = (lessons.NOTEBOOKS / lessons.GLOSSARY).read_text(encoding="utf-8")
+    return re.sub(r"\[([^]]*)\]\((\d\d_\w+)\.ipynb\)", linked, text)
 
 
 # A lesson as a page

@@ -173,6 +173,10 @@ attention = Exercise(
         "You divided by √E, the root of a value's length. It is √D, that of a query's length.": (
             _divided(lambda query, key, value: value.shape[-1] ** 0.5)
         ),
+        "You divided by the root of the first dimension's length, len(query). D is the last one: "
+        "query.shape[-1].": _divided(lambda query, key, value: len(query) ** 0.5),
+        "You divided by the root of query.shape[1], which is D only where there are two "
+        "dimensions: query.shape[-1].": _divided(lambda query, key, value: query.shape[1] ** 0.5),
         "You divided by 2, as in the example. It is √D, and D differs from input to input.": (
             _divided(lambda query, key, value: 2)
         ),
@@ -189,6 +193,8 @@ attention = Exercise(
         "softmax.": _weighed(_renormalised),
         "You multiplied the scores by the mask. A score of 0 still has a weight: e⁰ = 1. Use minus "
         "infinity.": _weighed(lambda scores, mask: (scores * mask).softmax(-1)),
+        "You added the mask to the scores, where True counts as 1. A hidden key's score becomes "
+        "minus infinity.": _weighed(lambda scores, mask: (scores + mask).softmax(-1)),
         "A hidden key has the score −1 in your code, so it still has a weight. Use minus "
         "infinity.": _weighed(lambda scores, mask: scores.masked_fill(~mask, -1.0).softmax(-1)),
         "A hidden key's score is not small enough in your code: where all others are below it, it "
@@ -249,12 +255,6 @@ attention = Exercise(
         "You took the mean of the keys. What is found is the mean of the values.": (
             _instead(lambda found, weights, query, key, *_: (weights @ key, weights))
         ),
-        "You transposed the weights before you took the mean: weights @ value is right.": (
-            _instead(lambda found, weights, query, key, value, mask: (weights.mT @ value, weights))
-        ),
-        "You divided what is found by the number of keys. The weights sum to 1 already.": (
-            _instead(lambda found, weights, query, key, *_: (found / key.shape[-2], weights))
-        ),
         "You return the weights first. What is found comes first, then the weights.": (
             _instead(lambda found, weights, *_: (weights, found))
         ),
@@ -263,13 +263,6 @@ attention = Exercise(
         ),
         "You return the weights alone. What is found comes first.": (
             _instead(lambda found, weights, *_: weights)
-        ),
-        "The weights are right, but what is found is a mean of all keys' values, the hidden ones "
-        "too.": _instead(
-            lambda found, weights, query, key, value, mask: (
-                _scores(query, key).softmax(-1) @ value,
-                weights,
-            )
         ),
     },
 )
@@ -280,10 +273,11 @@ attention = Exercise(
 
 def my_prefix_mask(prefix: int, known: Tensor) -> Tensor:
     """Who may look at whom, (B, T, T) bool: row q, column k; known (B, T) is False at padding."""
-    place = torch.arange(known.shape[1])
-    before = place <= place[:, None]  # (T, T): key k is not after query q
-    may = (before | (place < prefix)) & known[:, None, :]  # (B, T, T)
-    return may | torch.eye(len(place), dtype=torch.bool)
+    length = known.shape[1]
+    may = torch.ones(length, length, dtype=torch.bool).tril()  # (T, T): what came before
+    may[:, :prefix] = True
+    may = may & known[:, None, :]  # (B, T, T)
+    return may | torch.eye(length, dtype=torch.bool)
 
 
 def _column_known(known: Tensor) -> Tensor:
@@ -377,12 +371,12 @@ prefix_mask = Exercise(
     minutes=10,
     difficulty=2,
     hints=(
-        "Begin with one sequence without padding. place = torch.arange(T); as a column it counts "
-        "the queries, as a row the keys, and place <= place[:, None] says which key is not later.",
-        "A key of the prefix may be looked at by everybody: | (place < prefix). A word is never a "
-        "key for the prefix, since it comes later.",
-        "Padding is hidden as a key, so `known` becomes a row for each sequence: & known[:, None, "
-        ":]. At last, | torch.eye(T, dtype=torch.bool) lets each token see itself.",
+        "Begin with one sequence without padding: torch.ones(T, T, dtype=torch.bool).tril(), which "
+        "is True where the key does not come after the query.",
+        "Everybody may look at the prefix, so its columns become True: may[:, :prefix] = True. "
+        "This lets the tokens of the prefix see each other, and no word with them.",
+        "Padding is hidden as a key, so `known` becomes one row for each sequence: may & known[:, "
+        "None, :]. At last, | torch.eye(T, dtype=torch.bool) lets each token see itself.",
     ),
     why="A picture is there as a whole, so its tokens may all see each other. A word must not see "
     "a later word, because it has to learn to say it. And padding is nothing: who looks at it "
@@ -395,6 +389,13 @@ prefix_mask = Exercise(
     mistakes={
         "The tokens of the prefix see only what came before. They all see each other.": (
             _masked(lambda q, k, prefix: k <= q)
+        ),
+        "You let each token see what came before, and nothing else. The prefix sees itself as a "
+        "whole, and nobody sees padding.": (
+            _masked(lambda q, k, prefix: k <= q, lambda known: torch.ones_like(known)[:, None, :])
+        ),
+        "Everybody sees everything in your mask, padding and later words, too.": (
+            _of_mask(torch.ones_like)
         ),
         "Everybody sees everybody: a word sees the words after it, which it should learn to say.": (
             _masked(lambda q, k, prefix: k == k)
@@ -437,6 +438,10 @@ prefix_mask = Exercise(
         ),
         "You hid the rows of padding instead of its columns: padding must not be LOOKED AT.": (
             _masked(hide=lambda known: known[:, :, None])
+        ),
+        "You hid the rows of padding instead of its columns, and a row that is all False gives "
+        "nan: padding must not be LOOKED AT.": (
+            _masked(hide=lambda known: known[:, :, None], itself=False)
         ),
         "You hid the rows of padding, too. In the task padding looks as others do: nobody reads "
         "what it finds, so this would do no harm, but it needs one step more.": (
@@ -494,11 +499,10 @@ prefix_mask = Exercise(
 
 def my_answer_loss(scores: Tensor, words: Tensor, prompt: Tensor) -> Tensor:
     """The mean cross-entropy of the answers' words: scores (B, T, V), words (B, T), prompt (B,)."""
-    target = words[:, 1:]  # at each place the next word: (B, T - 1)
-    log_p = scores[:, :-1].log_softmax(2).gather(2, target[:, :, None]).squeeze(2)
     place = torch.arange(1, words.shape[1])
-    of_answer = (place >= prompt[:, None]) & (target != 0)
-    return -log_p[of_answer].mean()
+    target = words[:, 1:] * (place >= prompt[:, None])  # the next word, or PAD: (B, T - 1)
+    by_class = scores[:, :-1].transpose(1, 2)  # (B, V, T - 1)
+    return nn.functional.cross_entropy(by_class, target, ignore_index=0)
 
 
 def _word_losses(scores: Tensor, target: Tensor) -> Tensor:
@@ -583,6 +587,11 @@ def _no_softmax(scores: Tensor, words: Tensor, prompt: Tensor) -> Tensor:
     return -chosen[_answers(words, prompt)[:, 1:]].mean()
 
 
+def _reshaped(scores: Tensor, words: Tensor, prompt: Tensor) -> Tensor:
+    mixed = scores[:, :-1].reshape(len(scores), scores.shape[2], -1).transpose(1, 2)
+    return _mean(_word_losses(mixed, words[:, 1:]), _answers(words, prompt)[:, 1:])
+
+
 def _share_right(scores: Tensor, words: Tensor, prompt: Tensor) -> Tensor:
     right = scores[:, :-1].argmax(2) == words[:, 1:]
     return right[_answers(words, prompt)[:, 1:]].float().mean()
@@ -643,10 +652,11 @@ answer_loss = Exercise(
         "First the shift: at each place the model says the NEXT word. So the scores lose their "
         "last place, scores[:, :-1], and the target is words[:, 1:].",
         "target[:, 0] stands at place 1 of the words. With place = torch.arange(1, T), a word is "
-        "one of the answer if place >= prompt[:, None] and it is not PAD: & (target != 0).",
-        "Take the log_softmax, pick each target's number with gather(2, target[:, :, None]), and "
-        "then the mean over the places that count, with a minus sign. Or write 0 over the targets "
-        "that do not count, and let cross_entropy leave them out: ignore_index=0.",
+        "one of the answer if place >= prompt[:, None] and if it is not 0. Make the words of the "
+        "prompt 0, too: multiply the target by (place >= prompt[:, None]).",
+        "nn.functional.cross_entropy(scores[:, :-1].transpose(1, 2), target, ignore_index=0) "
+        "leaves out each 0 and takes the mean over the others. It wants the V scores of a place "
+        "along dimension 1.",
     ),
     why="The prompt is given, and nobody will ask the model to say it. With its words in the loss, "
     "part of what is learned would be to guess questions. The model still READS the prompt; only "
@@ -693,6 +703,10 @@ answer_loss = Exercise(
         "Only the last word of each answer counts in your loss.": _counting(_last_word),
         "You took the mean of each sentence first, and then of the sentences. Each WORD counts "
         "alike: one mean over all words of all answers.": _reduced(_mean_of_means),
+        "You added up the means of the sentences. Each WORD counts alike: one mean over all words "
+        "of all answers.": _reduced(
+            lambda losses, counted: ((losses * counted).sum(1) / counted.sum(1)).sum()
+        ),
         "You took the sum. The mean over the answers' words is asked for.": (
             _reduced(lambda losses, counted: losses[counted].sum())
         ),
@@ -715,6 +729,8 @@ answer_loss = Exercise(
         "these places out of the mean.": _zeroed_scores,
         "You wrote PAD in place of the prompt, and now the model has to say PAD. Leave these "
         "places out of the mean: ignore_index=0.": _says_pad,
+        "You reshaped the scores to (B, V, T − 1), which mixes words and places. Swap the two "
+        "dimensions instead: transpose(1, 2).": _reshaped,
         "You took a softmax before the cross-entropy, which takes one itself.": (
             lambda scores, *x: my_answer_loss(scores.softmax(2), *x)
         ),
@@ -865,6 +881,21 @@ def _scaled(x: Tensor, place: Tensor, model: Reader) -> tuple[Tensor, Tensor, Te
     return (x * model.places(place),) * 3
 
 
+def _sentences_before(model: nn.Module, words: Tensor, cache: tuple) -> tuple[Tensor, tuple]:
+    def place(before: int, count: int) -> Tensor:
+        return _after(len(words), count)
+
+    return _reading(model, words, cache, place=place)
+
+
+def _moved_by_piece(model: nn.Module, words: Tensor, cache: tuple) -> tuple[Tensor, tuple]:
+    return _reading(model, words, cache, sees=lambda q, k, before: k <= q + words.shape[1])
+
+
+def _columns_swapped(model: nn.Module, words: Tensor, cache: tuple) -> tuple[Tensor, tuple]:
+    return _reading(model, words, cache, sees=lambda q, k, before: (k <= q) | (k >= words.shape[1]))
+
+
 def _read_again(model: nn.Module, words: Tensor, cache: tuple) -> tuple[Tensor, tuple]:
     """Keeps the words themselves and reads all of them again."""
     old = cache[0][:, :, 0].long() if cache[0].shape[1] else words[:, :0]
@@ -927,6 +958,8 @@ def _cache_cases() -> Cases:
         "the three words of the task, one after the other": (
             torch.tensor([[1, 2, 3]]), [1, 1, 1], 0),
         "the three words of the task, all at once": (torch.tensor([[1, 2, 3]]), [3], 0),
+        "a first word whose value is 0, and two words at once": (
+            torch.tensor([[0, 2, 1]]), [2, 1], 0),
         "the same word three times": (torch.tensor([[4, 4, 4]]), [1, 1, 1], 1),
         "a prompt of three words, then one word after the other": (
             _sentences(1, 6, 1), [3, 1, 1, 1], 2),
@@ -994,6 +1027,11 @@ cache = Exercise(
         "`before`, since places count from 0.": (
             _misread(place=lambda before, count: _after(max(before - 1, 0), count))
         ),
+        "You counted the sentences, len(old_keys). How many words were read before is the length "
+        "of the second dimension, old_keys.shape[1].": _sentences_before,
+        "Your places begin at 1 with every piece. They go on from what was read before.": (
+            _misread(place=lambda before, count: 1 + torch.arange(count))
+        ),
         "Your places count from the end of the piece backwards.": (
             _misread(place=lambda before, count: _after(before, count).flip(0))
         ),
@@ -1021,6 +1059,13 @@ cache = Exercise(
         "Your mask is one key too wide: a word sees the word after it.": (
             _misread(sees=lambda q, k, before: k <= before + q + 1)
         ),
+        "Your mask is moved by the length of the new piece. It is moved by what was read before: "
+        "tril(diagonal=before).": _moved_by_piece,
+        "Your mask is moved the wrong way: tril(diagonal=before), without a minus sign.": (
+            _misread(sees=lambda q, k, before: k <= q - before)
+        ),
+        "The columns of your mask are in the wrong order: first the keys that were read before, "
+        "which all are seen, then those of the piece.": _columns_swapped,
         "Your mask is turned round: a word sees what comes after it.": (
             _misread(sees=lambda q, k, before: k >= before + q)
         ),
@@ -1108,6 +1153,11 @@ def _one_more(falling: Tensor, top_p: float) -> Tensor:
 def _gathered(chances: Tensor, top_p: float) -> Tensor:
     falling, order = chances.sort(dim=1, descending=True, stable=True)
     return _share((falling * _fewest(falling, top_p)).gather(1, order))
+
+
+def _not_put_back(chances: Tensor, top_p: float) -> Tensor:
+    falling = chances.sort(dim=1, descending=True).values
+    return _share(chances * _fewest(falling, top_p))
 
 
 def _like_the_first(chances: Tensor, top_p: float) -> Tensor:
@@ -1247,6 +1297,8 @@ top_p = Exercise(
         ),
         "You put the probabilities back to the wrong words. `order` says where each one came from, "
         "so scatter puts it back; gather sorts once more.": _gathered,
+        "You sorted to find out how many places to keep, and then kept these places of the row "
+        "that is not sorted. Put what you keep back to where it came from: scatter.": _not_put_back,
         "The kept probabilities no longer sum to 1. Divide each row by its sum.": (
             _of_kept(lambda kept, top_p: kept)
         ),

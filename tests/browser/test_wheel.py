@@ -76,7 +76,7 @@ def surroundings(folder):
 def test_the_wheel_is_small_and_holds_the_course_and_nothing_else(wheel):
     assert wheel.stat().st_size < MEGABYTES * 1e6
     names = set(zipfile.ZipFile(wheel).namelist())
-    for part in ("notebooks/*.ipynb", "data/**/*"):
+    for part in ("notebooks/*.ipynb", "notebooks/*.md", "data/**/*"):
         there = [path for path in place.COURSE.glob(part) if path.is_file()]
         course = {f"mbm_lab/course/{path.relative_to(place.COURSE).as_posix()}" for path in there}
         assert course

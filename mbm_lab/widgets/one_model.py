@@ -64,8 +64,8 @@ class TokensPlayground(Panel):
         labels = []
         if self.moods:
             self.drawing.figure.subplots_adjust(left=0.13)
-            axes.set(xlim=(-1.1, 1.1), ylim=(0, 1), xlabel="the mood that it answers")
-            axes.set_ylabel("probability")
+            axes.set(xlim=(-1.1, 1.1), ylim=(0, 1), xticks=(-1, -0.5, 0, 0.5, 1))
+            axes.set(xlabel="the mood that it answers", ylabel="probability")
             values = one_model.MOOD_VALUES.tolist()
             bars = axes.bar(values, [0.0] * len(values), width=0.08, **style)
         else:

@@ -35,6 +35,7 @@ from mbm_lab import (
     exams,
     fusion,
     lessons,
+    one_model,
     place,
     preprocessing,
     real_data,
@@ -263,6 +264,7 @@ def sliders(moves: int = 100) -> list[Row]:
     words, count = _caption_slider()
     compose = _search_slider()
     film, digits = _film_slider(), _digits_slider()
+    answers, drawing = _token_sliders()
     sliders = {
         "kernel": lambda step: setattr(kernel.numbers[step % 9], "value", step % 7 - 3),
         "words read": lambda step: setattr(sentence.count, "value", 1 + step % 11),
@@ -271,6 +273,8 @@ def sliders(moves: int = 100) -> list[Row]:
         "frames of a film": lambda step: setattr(film.seen, "value", 2 + step % 7),
         "α of spoken and written digits": lambda s: setattr(digits.alpha, "value", 0.05 * (s % 40)),
         "words written": lambda step: setattr(words.count, "value", step % count),
+        "α of one model's tokens": lambda s: setattr(answers.alpha, "value", 0.05 * (s % 40)),
+        "temperature": lambda step: setattr(drawing.temperature, "value", 0.1 * (1 + step % 30)),
         "learning rate": lambda step: setattr(rate.rate, "value", 0.01 * 1.07**step),
     }
 
@@ -303,6 +307,15 @@ def _film_slider() -> ipywidgets.VBox:
     cards = datasets.load_postcards("test", parts=("clip",))[:6]
     model, vocabulary = stored.load("summariser")
     return widgets.FilmPlayground(model, vocabulary, torch.stack(cards.clips))
+
+
+def _token_sliders() -> tuple[ipywidgets.VBox, ipywidgets.VBox]:
+    """The two playgrounds of lesson 13."""
+    cards = datasets.load_postcards("test")[:4]
+    model, vocabulary = stored.load("one_model")
+    seen = cards.images, one_model.picture_patches(cards.images)
+    answers = widgets.TokensPlayground(model, vocabulary, *seen, "<mood>", cards.messages)
+    return answers, widgets.SamplingPlayground(model, vocabulary, *seen)
 
 
 def _digits_slider() -> ipywidgets.VBox:

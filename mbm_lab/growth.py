@@ -11,6 +11,7 @@ import csv
 import functools
 import io
 import math
+import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -426,6 +427,16 @@ def of(runs: Sequence[Run], experiment: str, what: str | None = None) -> dict[st
             f"from {', '.join(sorted({run.experiment for run in runs})) or 'none'}."
         )
     return values
+
+
+def medians(runs: Sequence[Run], what: str) -> tuple[list[int], list[float]]:
+    """How large each model of GROWN was (cards, parameters or steps), and the median of its losses
+    over the seeds. Raises ValueError as `of`, and unless `what` is one of GROWN."""
+    arguments.check_choice("what", what, GROWN)
+    counted = {"width": "parameters"}.get(what, what)
+    losses = of(runs, what, "loss")
+    sizes = {run.setting: getattr(run, counted) for run in runs if run.experiment == what}
+    return [sizes[name] for name in losses], [statistics.median(one) for one in losses.values()]
 
 
 def log_line(x: Sequence[float], y: Sequence[float]) -> costs.Line:

@@ -88,6 +88,22 @@ def raw_patches(images: Tensor) -> Tensor:
     return nn.functional.pixel_unshuffle(pixels, 16).flatten(2).transpose(1, 2)
 
 
+def cover(images: Tensor, patch: int) -> Tensor:
+    """Pictures (N, 3, 64, 64) with grey over one of the 16 squares, as a copy.
+
+    patch: from 0 to 15, row by row, as `picture_patches` counts them. Raises ValueError for another
+    patch, and as `cnn.ImageEncoder` for pictures that it refuses. Lesson 13.
+    """
+    arguments.check_pictures("cover", images)
+    arguments.check_count("patch", patch, 0, 5, PATCHES - 1)
+    across = round(PATCHES**0.5)
+    side = images.shape[-1] // across
+    top, left = (side * place for place in divmod(int(patch), across))
+    covered = images.clone()
+    covered[..., top : top + side, left : left + side] = 0.5
+    return covered
+
+
 def voice_frames(inputs: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
     """Recordings, as `speech.mels_of` gives them, as what lesson 09's recogniser hears of them.
 
@@ -658,6 +674,47 @@ def read_mood(
         scores, _ = model.step(first, model.start(inputs))  # (N, V)
     chances = scores[:, vocabulary.encode(MOODS)].softmax(1).cpu()  # (N, 21)
     return (chances @ MOOD_VALUES).to(home)
+
+
+def look_and_cover(
+    model: OneModel,
+    vocabulary: preprocessing.Vocabulary,
+    images: Tensor,
+    captions: Sequence[str],
+    words: Sequence[str],
+    seed: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the model looks when it writes a word, and what the word needs: (N, 16) each.
+
+    images: N pictures (N, 3, 64, 64); captions: what is written about each; words: a word of each
+    caption. The model has written what stands before that word. First, the share of attention that
+    each patch gets there, a mean over blocks and heads; second, by how much log p of the word falls
+    when the patch is covered with grey; third, whether another word is then the likeliest. seed:
+    that of the encoder. Lesson 13.
+
+    Raises ValueError when the lists differ in length, and for a word that is not in its caption.
+    """
+    arguments.check_texts("look_and_cover", captions=captions, words=words)
+    arguments.check_lists("look_and_cover", images=images, captions=captions)
+    covered = torch.cat([images, *(cover(images, patch) for patch in range(PATCHES))])
+    picture = picture_patches(covered, seed).unflatten(0, (1 + PATCHES, -1))  # row 0: all is seen
+    here, rows = device_of(model), []
+    for number, (caption, word) in enumerate(zip(captions, words, strict=True)):
+        said = preprocessing.tokenize(caption, "en")
+        if word not in said:
+            raise ValueError(f'"{caption}" has no word {word!r}: choose one that it has.')
+        told = [*prompt("<caption en>", None, vocabulary), BOS]
+        told += vocabulary.encode(said[: said.index(word)])
+        inputs = {"picture": picture[:, number], "words": torch.tensor([told] * (1 + PATCHES))}
+        inputs = {name: values.to(here) for name, values in inputs.items()}
+        with training.evaluating(model):
+            log_p = model(inputs)[:, -1].log_softmax(1).cpu()  # (17, V)
+            shares = model.attention({name: values[:1] for name, values in inputs.items()})
+        fall = (log_p[0] - log_p[1:])[:, vocabulary.index[word]]
+        other = log_p[1:].argmax(1) != log_p[0].argmax()
+        rows.append((shares[0, :, :, -1, :PATCHES].mean((0, 1)).cpu(), fall, other))
+    looked, falls, others = (torch.stack(one) for one in zip(*rows, strict=True))
+    return looked, falls, others
 
 
 # --- What it learns from

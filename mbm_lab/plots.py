@@ -19,6 +19,7 @@ import numpy as np
 from cycler import cycler
 from IPython.display import Code, display
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 
 PICTURE, MESSAGE, VOICE = "#0072B2", "#D55E00", "#009E73"
@@ -320,6 +321,92 @@ def gains(trials: Sequence[tuple[str, float, float, str]]) -> Figure:
     known = [ratio for ratio in ratios if np.isfinite(ratio)]
     axes.set(xlim=(min([0.6, *known]) - 0.15, max([1.4, *known]) + 0.15), xlabel="times as fast")
     axes.set(ylim=(-0.6, len(trials) - 0.4))
+    return figure
+
+
+def masks(several: dict[str, Tensor], tokens: Sequence[str]) -> Figure:
+    """Who may look at whom: a table for each mask (T, T), dark where row may look at column.
+
+    several: name to mask; tokens: the T names at both edges. Lesson 13.
+    """
+    figure, grid = plt.subplots(1, len(several), figsize=(5 * len(several), 4.6), squeeze=False)
+    places = range(len(tokens))
+    for axes, (name, mask) in zip(grid[0], several.items(), strict=True):
+        axes.imshow(mask.numpy(), cmap="Blues", vmin=-0.3, vmax=1.3)
+        axes.set_xticks(places, [plain(token) for token in tokens], rotation=45, ha="right")
+        axes.set_yticks(places, [plain(token) for token in tokens])
+        axes.set_xticks([place + 0.5 for place in places], minor=True)
+        axes.set_yticks([place + 0.5 for place in places], minor=True)
+        axes.grid(False)
+        axes.grid(True, which="minor", color="white", alpha=1)
+        axes.tick_params(which="minor", length=0)
+        axes.set(xlabel="may be looked at", ylabel="looks", title=plain(name))
+    return figure
+
+
+PARTS_OF_A_SEQUENCE = {"seen or heard": PICTURE, "prompt": MESSAGE, "answer": FUSED}
+
+
+def sequences(rows: Sequence[tuple[str, int, int, int]]) -> Figure:
+    """One row a task, one square a token: what is seen or heard, the prompt, the answer. Lesson 13.
+
+    rows: the task, and the tokens of each of the three.
+    """
+    figure, axes = plt.subplots(figsize=(10, 1.6 + 0.45 * len(rows)))
+    for task, *counts in rows:
+        left = 0
+        for count, colour in zip(counts, PARTS_OF_A_SEQUENCE.values(), strict=True):
+            squares = range(left, left + count)
+            row = [plain(task)] * count
+            axes.barh(row, 1, left=squares, color=colour, edgecolor="white")
+            left += count
+    for name, colour in PARTS_OF_A_SEQUENCE.items():
+        axes.barh([plain(rows[0][0])], 0, color=colour, label=name)
+    axes.invert_yaxis()
+    axes.grid(False)
+    axes.set(xlabel="place in the sequence")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    return figure
+
+
+def over_patches(image: Tensor, maps: dict[str, Tensor]) -> Figure:
+    """A picture (3, H, W), and beside it each map (K, K) laid over it: light where it is large.
+
+    maps: title to map, numbers from 0; each has its own scale. Lesson 13.
+    """
+    figure, grid = plt.subplots(1, 1 + len(maps), figsize=(2.8 * (1 + len(maps)), 3.1))
+    height, width = image.shape[1:]
+    draw_image(grid[0], image, "the picture")
+    for axes, (title, values) in zip(grid[1:], maps.items(), strict=True):
+        draw_image(axes, image.mean(0, keepdim=True).repeat(3, 1, 1), title)
+        over = {"extent": (-0.5, width - 0.5, height - 0.5, -0.5), "cmap": "magma", "vmin": 0}
+        axes.imshow(values.clamp(min=0).numpy(), alpha=0.7, **over)
+    return figure
+
+
+def power_lines(
+    panels: Sequence[tuple[str, Sequence[float], Sequence[float], float, float]], ylabel: str
+) -> Figure:
+    """Losses against sizes on logarithmic axes: a line, the points that made it, and a star for the
+    last, which it has not seen. Lesson 13.
+
+    panels: of each the name of the size, sizes, losses, and the line's slope and intercept, of
+    logarithms to the base 10.
+    """
+    figure, grid = plt.subplots(
+        1, len(panels), figsize=(4 * len(panels), 4), sharey=True, squeeze=False
+    )
+    for axes, (name, sizes, losses, slope, intercept) in zip(grid[0], panels, strict=True):
+        ends = np.array([sizes[0], sizes[-1]])
+        axes.plot(ends, 10**intercept * ends**slope, color=GREY, label="the line")
+        axes.plot(sizes[:-1], losses[:-1], "o", color=FUSED, markersize=9, label="measured")
+        axes.plot(sizes[-1], losses[-1], "*", color=TRUTH, markersize=16, label="not seen")
+        axes.set(xscale="log", yscale="log", xlabel=plain(name), title=f"slope {slope:.2f}")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    grid[0, 0].set_ylabel(plain(ylabel))
+    grid[0, 0].legend(loc="lower left")
     return figure
 
 

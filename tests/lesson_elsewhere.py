@@ -29,7 +29,17 @@ from unittest import mock
 
 from torch.utils.data import DataLoader
 
-from mbm_lab import costs, datasets, exercises, lessons, real_data, scaling, stored, training
+from mbm_lab import (
+    costs,
+    datasets,
+    exercises,
+    lessons,
+    one_model,
+    real_data,
+    scaling,
+    stored,
+    training,
+)
 from mbm_lab.exercises.exercise import Choice, Exercise
 from tests import elsewhere
 from tests.test_exercises import cell_of
@@ -114,6 +124,7 @@ def short_training() -> Iterator[None]:
     with (
         mock.patch.object(stored, "SEEDS", stored.SEEDS[:1]),
         mock.patch.object(training, "fit", _short(training.fit)),
+        mock.patch.object(one_model, "STEPS", 2),
         mock.patch.object(training, "least_loss", _two_steps(training.least_loss)),
         mock.patch.object(datasets, "load_postcards", cards),
         mock.patch.object(real_data, "example_table", table),

@@ -482,6 +482,11 @@ CASES = {
             ["is it night", "a face?", "is it"],
         )
     ),
+    "one_model.look_and_cover": lambda: one_model_case(
+        lambda model, _, words, put: one_model.look_and_cover(
+            model, words, torch.rand(2, 3, 64, 64), ["a blue face", "a face"], ["blue", "face"]
+        )
+    ),
     "one_model.read_mood": lambda: one_model_case(
         lambda model, seen, words, put: one_model.read_mood(
             model, {name: put(values) for name, values in seen.items()}, words
@@ -710,6 +715,16 @@ CASES = {
     ),
     "widgets.next_word.NextWordPlayground": lambda: captioner_case(
         lambda model, cards, words, put: widgets.NextWordPlayground(model, words, cards.images).said
+    ),
+    "widgets.one_model.SamplingPlayground": lambda: one_model_case(
+        lambda model, seen, words, put: widgets.SamplingPlayground(
+            model, words, torch.rand(3, 3, 64, 64), seen["picture"]
+        ).said
+    ),
+    "widgets.one_model.TokensPlayground": lambda: one_model_case(
+        lambda model, seen, words, put: widgets.TokensPlayground(
+            model, words, torch.rand(3, 3, 64, 64), seen["picture"], "<mood>", ["a face"] * 3
+        ).said
     ),
     "widgets.search.ComposePlayground": lambda: dual_case(
         lambda model, gallery, features, words, put: (

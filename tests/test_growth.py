@@ -75,6 +75,19 @@ def test_the_values_of_an_experiment_are_those_of_its_seeds():
         growth.of(RUNS, "parts", "loss")
 
 
+def test_what_grew_has_the_median_loss_of_its_seeds():
+    losses = {"8": (0.9, 0.1, 0.4), "16": (0.3, 0.2, 0.6)}
+    runs = [
+        Run("width", name, seed, 77, 100 * int(name), 55, "loss", loss)
+        for name, three in losses.items()
+        for seed, loss in enumerate(three)
+    ]
+    assert growth.medians(runs + RUNS, "width") == ([800, 1600], [0.4, 0.3])
+    assert growth.medians(RUNS[:2], "cards") == ([500], [0.375])
+    with pytest.raises(ValueError, match="Unknown what 'parts': use one of"):
+        growth.medians(RUNS, "parts")
+
+
 def test_a_power_law_is_a_line_of_logarithms():
     x = [1.0, 10.0, 100.0, 1000.0]
     line = growth.log_line(x, [3 * value**-0.5 for value in x])

@@ -1006,3 +1006,70 @@ def test_what_cannot_be_right_is_one_sentence(said):
         REFUSED[said]()
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
+
+
+# Where it looks, and what it needs
+
+
+SQUARES = [(0, 0, 0), (3, 0, 48), (4, 16, 0), (15, 48, 48)]
+
+
+@pytest.mark.parametrize(("patch", "top", "left"), SQUARES)
+def test_grey_covers_one_of_sixteen_squares_row_by_row(patch, top, left):
+    images = torch.rand(2, 3, 64, 64)
+    covered = one_model.cover(images, patch)
+    square = torch.zeros(64, 64, dtype=torch.bool)
+    square[top : top + 16, left : left + 16] = True
+    assert (covered[..., square] == 0.5).all()
+    assert torch.equal(covered[..., ~square], images[..., ~square])
+    assert not torch.equal(covered, images)  # a copy
+
+
+@pytest.mark.parametrize("patch", [-1, 16, 1.5, "one"])
+def test_there_are_sixteen_squares_to_cover(patch):
+    with pytest.raises(ValueError, match="patch is .*: give a whole number from 0 to 15"):
+        one_model.cover(torch.rand(1, 3, 64, 64), patch)
+
+
+@pytest.fixture(scope="module")
+def looked():
+    cards = datasets.draw_postcards(2, 5)
+    captions = ["a blue face beside a fish", "a happy face"]
+    words = ["fish", "happy"]
+    result = one_model.look_and_cover(MODEL, VOCABULARY, cards.images, captions, words)
+    return cards.images, captions, words, result
+
+
+def test_where_it_looks_is_the_place_that_writes_the_word(looked):
+    images, captions, words, (shares, _, _) = looked
+    picture = one_model.picture_patches(images)
+    for row, (caption, word) in enumerate(zip(captions, words, strict=True)):
+        told = VOCABULARY.encode(["<caption en>", "<bos>", *caption.split()])
+        inputs = {"picture": picture[row : row + 1], "words": torch.tensor([told])}
+        with torch.no_grad():
+            weights = MODEL.attention(inputs)[0].mean((0, 1))
+        writes = 16 + 1 + caption.split().index(word)  # the token before the word
+        assert torch.allclose(shares[row], weights[writes, :16], atol=1e-6)
+
+
+def test_what_a_word_needs_is_what_it_loses_when_covered(looked):
+    images, captions, words, (_, falls, others) = looked
+    for row, (caption, word) in enumerate(zip(captions, words, strict=True)):
+        before = caption.split()[: caption.split().index(word)]
+        told = torch.tensor([VOCABULARY.encode(["<caption en>", "<bos>", *before])])
+        for patch in (0, 6, 15):
+            log_p = []
+            for shown in (images[row : row + 1], one_model.cover(images[row : row + 1], patch)):
+                inputs = {"picture": one_model.picture_patches(shown), "words": told}
+                with torch.no_grad():
+                    log_p.append(MODEL(inputs)[0, -1].log_softmax(0))
+            number = VOCABULARY.index[word]
+            assert falls[row, patch] == pytest.approx(
+                float(log_p[0][number] - log_p[1][number]), abs=1e-4
+            )
+            assert bool(others[row, patch]) == (log_p[0].argmax() != log_p[1].argmax())
+
+
+def test_a_word_that_its_caption_has_not_is_one_sentence():
+    with pytest.raises(ValueError, match="\"a face\" has no word 'fish': choose one"):
+        one_model.look_and_cover(MODEL, VOCABULARY, torch.rand(1, 3, 64, 64), ["a face"], ["fish"])

@@ -3,6 +3,7 @@
 import inspect
 import io
 
+import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -218,3 +219,54 @@ def test_gains_begin_at_one_and_say_what_was_not_tried():
     assert axes.get_xlim()[0] < 0.5
     assert axes.get_xlim()[1] > 2
     assert labels(axes)[0] == "times as fast"
+
+
+def test_masks_are_dark_where_one_may_look():
+    causal = torch.ones(3, 3, dtype=torch.bool).tril()
+    figure = plots.masks({"causal": causal, "all": torch.ones(3, 3) == 1}, ["a", "<b>", "c"])
+    first, second = figure.axes
+    assert (first.images[0].get_array() == causal.numpy()).all()
+    assert first.images[0].cmap(0.9)[0] < first.images[0].cmap(0.1)[0]  # True is darker
+    assert (first.get_title(), second.get_title()) == ("causal", "all")
+    for ticks in (first.get_xticklabels(), first.get_yticklabels()):
+        assert [one.get_text() for one in ticks] == ["a", "<b>", "c"]
+    assert labels(first) == ("may be looked at", "looks")
+
+
+def test_a_sequence_has_a_square_for_each_token_in_order():
+    figure = plots.sequences([("<ask>", 3, 2, 1), ("<film>", 1, 0, 4)])
+    (axes,) = figure.axes
+    squares = [one for one in axes.patches if one.get_width() > 0]
+    drawn = {}
+    for one in squares:
+        row = drawn.setdefault(round(one.get_y() + one.get_height() / 2), {})
+        row[one.get_x()] = one.get_facecolor()
+    colours = [matplotlib.colors.to_rgba(one) for one in plots.PARTS_OF_A_SEQUENCE.values()]
+    for row, counts in ((0, (3, 2, 1)), (1, (1, 0, 4))):
+        wanted = [colour for colour, n in zip(colours, counts, strict=True) for _ in range(n)]
+        assert [drawn[row][place] for place in range(len(wanted))] == wanted
+    legend = [one.get_text() for one in axes.get_legend().get_texts()]
+    assert legend == ["seen or heard", "prompt", "answer"]
+
+
+def test_maps_lie_over_the_picture_row_by_row():
+    values = torch.arange(4.0).view(2, 2)
+    figure = plots.over_patches(torch.rand(3, 8, 8), {"block 1": values, "block 2": -values})
+    assert [axes.get_title() for axes in figure.axes] == ["the picture", "block 1", "block 2"]
+    over = figure.axes[1].images[1]
+    assert (over.get_array() == values.numpy()).all()
+    assert tuple(over.get_extent()) == (-0.5, 7.5, 7.5, -0.5)  # the whole picture, its top above
+    assert figure.axes[2].images[1].get_array().max() == 0  # nothing below 0 looks large
+
+
+def test_power_lines_are_those_of_the_formula_and_the_last_point_is_a_star():
+    sizes, losses = [10, 100, 1000], [1.0, 0.1, 0.02]
+    figure = plots.power_lines([("cards", sizes, losses, -1.0, 1.0)], "loss")
+    (axes,) = figure.axes
+    line, points, star = axes.get_lines()
+    assert line.get_xdata() == pytest.approx([10, 1000])
+    assert line.get_ydata() == pytest.approx([1.0, 0.01])
+    assert (list(points.get_xdata()), list(points.get_ydata())) == (sizes[:2], losses[:2])
+    assert (list(star.get_xdata()), list(star.get_ydata())) == ([1000], [0.02])
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert labels(axes) == ("cards", "loss")

@@ -18,6 +18,7 @@ from mbm_lab import (
     captioning,
     datasets,
     fusion,
+    one_model,
     preprocessing,
     real_data,
     retrieval,
@@ -26,6 +27,7 @@ from mbm_lab import (
     video,
     welcome,
     widgets,
+    writing,
 )
 from mbm_lab.widgets.fusion_figure import dial_point
 from mbm_lab.widgets.parts import IntSlider, LogSlider, Slider
@@ -522,7 +524,7 @@ def test_the_learning_rate_arrives_up_to_two_by_the_largest_curvature():
         assert (far > 100) if error else (far < 1e-3)
 
 
-def test_small_widgets_answer_quickly(grey, sentence, readings, compose):
+def test_small_widgets_answer_quickly(grey, sentence, readings, compose, answers):
     kernel = widgets.KernelPlayground(grey)
     rate = widgets.LearningRatePlayground(*readings)
     for move in (
@@ -531,6 +533,7 @@ def test_small_widgets_answer_quickly(grey, sentence, readings, compose):
         lambda step: setattr(compose.alpha, "value", 0.05 * (step % 20)),
         lambda step: setattr(sentence.count, "value", step % 4 + 1),
         lambda step: setattr(rate.rate, "value", 0.01 * 1.2**step),
+        lambda step: setattr(answers.alpha, "value", 0.05 * (step % 20)),
     ):
         times = []
         for step in range(1, 22):
@@ -545,7 +548,7 @@ def png(data: bytes) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def small(grey, sentence, readings, next_word, compose, film, digits):
+def small(grey, sentence, readings, next_word, compose, film, digits, answers, moods, drawing):
     """Every small widget, with a control of it and two values that it shows differently."""
     kernel = widgets.KernelPlayground(grey)
     rate = widgets.LearningRatePlayground(*readings)
@@ -556,12 +559,15 @@ def small(grey, sentence, readings, next_word, compose, film, digits):
         (next_word, next_word.card, (1, 9)), (compose, compose.card, (2, 8)),
         (compose, compose.alpha, (0.1, 0.9)), (film, film.seen, (3, 7)),
         (digits, digits.pair, (1, 4)), (digits, digits.alpha, (0.3, 1.2)),
+        (answers, answers.card, (0, 2)), (answers, answers.beta, (0.2, 1.4)),
+        (moods, moods.alpha, (0.1, 1.5)), (drawing, drawing.card, (0, 1)),
+        (drawing, drawing.temperature, (0.3, 2.5)), (drawing, drawing.top_p, (0.1, 0.9)),
     )  # fmt: skip
     return moves
 
 
 def test_a_still_picture_stands_beside_every_live_view_and_follows_it(small):
-    assert len({type(playground) for playground, _, _ in small}) == 7
+    assert len({type(playground) for playground, _, _ in small}) == 9
     for playground, control, values in small:
         stills = set()
         for control.value in values:
@@ -884,3 +890,142 @@ def test_a_small_album_of_large_pictures_is_searched_with_any_encoder(count):
         assert "the only picture" in search.said
     else:
         assert len(found_by(search)) == count - 1
+
+
+# One model: α and β of its tokens, temperature and top-p
+
+WORDS = "a blue red face happy is it night no yes the in rain what colour ? 雨中 脸".split()
+KNOWN = preprocessing.Vocabulary(
+    [*preprocessing.SPECIAL_WORDS, *one_model.TASKS, *one_model.MOODS, *WORDS]
+)
+TEXTS = ["what colour is the face?", "is it night?", "is the face red?"]
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    """A small model whose parameters are all random, so that its answers differ."""
+    torch.manual_seed(0)
+    model = one_model.OneModel(len(KNOWN), width=16, blocks=2).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model, torch.rand(3, 3, 64, 64), torch.randn(3, 16, 128)
+
+
+@pytest.fixture(scope="module")
+def answers(untrained):
+    model, images, picture = untrained
+    return widgets.TokensPlayground(model, KNOWN, images, picture, "<ask>", TEXTS)
+
+
+@pytest.fixture(scope="module")
+def moods(untrained):
+    model, images, picture = untrained
+    true = ["<-0.1>", "<+0.0>", "<+0.3>"]
+    return widgets.TokensPlayground(model, KNOWN, images, picture, "<mood>", TEXTS, true)
+
+
+@pytest.fixture(scope="module")
+def drawing(untrained):
+    model, images, picture = untrained
+    return widgets.SamplingPlayground(model, KNOWN, images, picture)
+
+
+def first_scores(untrained, task, card, alpha, beta):
+    """The scores of the answer's first word, by the model itself with its tokens scaled."""
+    model, _, picture = untrained
+    model.alpha, model.beta = alpha, beta
+    words = [*one_model.prompt(task, TEXTS[card], KNOWN), preprocessing.BOS]
+    with torch.no_grad():
+        scores = model({"picture": picture[card : card + 1], "words": torch.tensor([words])})
+    model.alpha = model.beta = 1.0
+    return scores[0, -1]
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "card"), [(1, 1, 0), (0, 1.3, 1), (0.4, 0, 2), (2, 2, 0)]
+)
+def test_answers_are_those_of_the_model_with_its_tokens_scaled(
+    untrained, answers, alpha, beta, card
+):
+    answers.alpha.value, answers.beta.value, answers.card.value = alpha, beta, card
+    p = first_scores(untrained, "<ask>", card, alpha, beta).softmax(0)
+    english = [i for i, word in enumerate(KNOWN.words) if word.isascii()]
+    best = sorted(english, key=lambda i: -p[i])[:5]
+    told = ", ".join(f"{KNOWN.words[i]} {p[i]:.2f}" for i in best[:3])
+    assert answers.said == f"α = {alpha:.2f}, β = {beta:.2f}: “{TEXTS[card]}” {told}."
+    assert [bar.get_width() for bar in answers.bars] == pytest.approx(p[best].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize(("alpha", "beta", "card"), [(1, 1, 0), (0.5, 1.5, 2)])
+def test_a_mood_is_the_mean_over_its_words(untrained, moods, alpha, beta, card):
+    moods.alpha.value, moods.beta.value, moods.card.value = alpha, beta, card
+    scores = first_scores(untrained, "<mood>", card, alpha, beta)
+    p = scores[KNOWN.encode(one_model.MOODS)].softmax(0)
+    assert [bar.get_height() for bar in moods.bars] == pytest.approx(p.tolist(), abs=1e-5)
+    mean = sum(float(one) * tenth / 10 for one, tenth in zip(p, range(-10, 11), strict=True))
+    assert f"mood {mean:.2f}, likeliest {one_model.MOODS[int(p.argmax())]}." in moods.said
+    assert moods.said.endswith(f"True: {moods.true[card]}.")
+
+
+def test_moving_the_sliders_leaves_the_model_as_it_was(untrained, answers):
+    model = untrained[0]
+    answers.alpha.value, answers.beta.value = 0.3, 1.7
+    assert (model.alpha, model.beta) == (1.0, 1.0)
+    before = model.training
+    model.train()
+    answers.alpha.value = 0.6
+    assert model.training
+    model.train(before)
+
+
+def test_what_is_drawn_follows_temperature_and_top_p(untrained, drawing):
+    model, _, picture = untrained
+    for card, count, temperature, top_p in ((0, 0, 1, 1), (1, 1, 0.4, 0.7), (2, 9, 2.0, 0.3)):
+        drawing.card.value, drawing.temperature.value = card, temperature
+        drawing.top_p.value = top_p
+        drawing.count.value = count = min(count, drawing.count.max)
+        words = drawing.words[:count]
+        told = [KNOWN.index["<caption en>"], preprocessing.BOS, *words]
+        with torch.no_grad():
+            inputs = {"picture": picture[card : card + 1], "words": torch.tensor([told])}
+            scores = model(inputs)[0, -1]
+        p = (scores / temperature).softmax(0).sort(descending=True)
+        kept = int((p.values.cumsum(0) - p.values < top_p).sum())  # not enough before it
+        assert f". Next, of {kept} words: " in drawing.said
+        best, total = p.values[0] / p.values[:kept].sum(), drawing.chances().sum()
+        assert float(drawing.chances().max()) == pytest.approx(float(best), abs=1e-5)
+        assert float(total) == pytest.approx(1, abs=1e-5)
+
+
+def test_sentences_are_drawn_with_the_same_settings(untrained, drawing):
+    model, _, picture = untrained
+    drawing.card.value, drawing.temperature.value, drawing.top_p.value = 1, 1.5, 0.8
+    inputs = one_model.ask(model, "<caption en>", {"picture": picture[[1] * 4]}, KNOWN)
+    with torch.no_grad():
+        written = writing.sample(model, model.start(inputs), temperature=1.5, top_p=0.8)
+    sentences = writing.read_out(written, KNOWN, "en")
+    assert drawing.drawn == sentences
+    assert drawing.said.endswith("Drawn: “" + "”, “".join(sentences) + "”.")
+    drawing.temperature.value, drawing.top_p.value = 0.1, 0.05
+    assert len(set(drawing.drawn)) == 1  # the likeliest word alone is left: greedy
+    told = KNOWN.decode(drawing.words)
+    assert drawing.drawn[0] == " ".join(told)
+
+
+def test_sentences_come_a_moment_later_and_once(drawing, monkeypatch):
+    drawn, sample = [], writing.sample
+    monkeypatch.setattr(writing, "sample", lambda *a, **o: drawn.append(o) or sample(*a, **o))
+
+    async def move():
+        for step in range(1, 9):
+            drawing.temperature.value = 0.2 * step
+            assert "Drawn" not in drawing.text.value
+        assert drawn == []
+        await asyncio.sleep(4 * drawing.PAUSE)
+        assert [one["temperature"] for one in drawn] == [pytest.approx(1.6)]
+        drawing.temperature.value = 0.5
+        assert "Drawn" in drawing.said  # code need not wait
+        await asyncio.sleep(2 * drawing.PAUSE)
+        assert len(drawn) == 2
+
+    asyncio.run(move())

@@ -1,4 +1,4 @@
-"""The widgets of lessons 02, 03, 05 to 08 and 12, moved in real JupyterLab."""
+"""The widgets of lessons 02, 03, 05 to 08, 12 and 13, moved in real JupyterLab."""
 
 import re
 
@@ -10,6 +10,7 @@ from mbm_lab import (
     albums,
     captioning,
     datasets,
+    one_model,
     retrieval,
     stored,
     video,
@@ -258,6 +259,45 @@ def test_a_film_frame_by_frame(lesson_page, watched):
         (film, "film", lambda: film.press("ArrowRight")),
     )
     assert_follows(page, panel, mirror, {"seen": seen, "film": film})
+    assert_moves(page, panel, moves, mirror)
+
+
+def test_alpha_and_beta_of_one_models_tokens(lesson_page, watched):
+    page = watched(lesson_page("widgets"))
+    cards = datasets.load_postcards("test", parts=("image",))[:24]
+    moods = [one_model.mood_word(mood) for mood in cards.mood.tolist()]
+    mirror = widgets.TokensPlayground(
+        *stored.load("one_model"), cards.images, one_model.picture_patches(cards.images),
+        "<mood>", cards.messages, moods,
+    )  # fmt: skip
+    panel = panel_of(page, ", likeliest <")
+    alpha, beta, card = (panel.get_by_label(name, exact=True) for name in ("α", "β", "card"))
+    assert_follows(page, panel, mirror, {"alpha": alpha, "beta": beta, "card": card})
+    moves = (
+        (alpha, "alpha", lambda: alpha.press("ArrowRight")),
+        (beta, "beta", lambda: pull(page, beta, -60)),
+        (card, "card", lambda: pull(page, card, 90)),
+        (alpha, "alpha", lambda: alpha.press("Home")),
+    )
+    assert_moves(page, panel, moves, mirror)
+
+
+def test_temperature_and_top_p(lesson_page, watched):
+    page = watched(lesson_page("widgets"))
+    images = datasets.load_postcards("test", parts=("image",)).images[:24]
+    picture = one_model.picture_patches(images)
+    mirror = widgets.SamplingPlayground(*stored.load("one_model"), images, picture)
+    panel = panel_of(page, "Drawn: “")
+    names = {"temperature": "temperature", "top_p": "top-p", "count": "words written"}
+    sliders = {name: panel.get_by_label(label) for name, label in names.items()}
+    card = panel.get_by_label("card", exact=True)
+    assert_follows(page, panel, mirror, {"card": card, **sliders})
+    moves = (
+        (sliders["count"], "count", lambda: sliders["count"].press("ArrowRight")),
+        (sliders["temperature"], "temperature", lambda: pull(page, sliders["temperature"], 60)),
+        (sliders["top_p"], "top_p", lambda: pull(page, sliders["top_p"], -80)),
+        (card, "card", lambda: pull(page, card, 70)),
+    )
     assert_moves(page, panel, moves, mirror)
 
 

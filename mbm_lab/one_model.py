@@ -12,7 +12,7 @@ import random
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -1188,14 +1188,16 @@ def voice_scores(
 
 class Row(NamedTuple):
     """One line of lesson 13's table: what was measured, the one model's figure, the specialist's,
-    chance, with the pictures (films, voices) of other cards, and the limit."""
+    chance, with the pictures (films, voices) of other cards, and the limit; with the words
+    (questions, messages, sentences) of others, None where a task reads none."""
 
     what: str
     one_model: float
     specialist: float
     chance: float
-    shuffled: float
+    other_pictures: float
     limit: float = 1.0
+    other_words: float | None = None
 
 
 QUESTIONS = 5
@@ -1213,14 +1215,28 @@ def table(
     picture = picture_patches(cards.images, seed)
     asked = questions.ask_all(cards, QUESTIONS, seed=1)
     order = translation.orders(len(cards), 1)[0]
-    own, shuffled = (
-        judged(written_by(model, vocabulary, cards, picture[rows], asked), cards, asked)
-        for rows in (torch.arange(len(cards)), order)
+    told = replace(
+        cards,
+        captions=[cards.captions[i] for i in order.tolist()],
+        messages=[cards.messages[i] for i in order.tolist()],
     )
+    exchanged = translation.orders(len(asked), 1)[0].tolist()
+    other = [one._replace(text=asked[i].text) for one, i in zip(asked, exchanged, strict=True)]
+    own, pictures, words = (
+        judged(written_by(model, vocabulary, *given), cards, asked)
+        for given in (
+            (cards, picture, asked), (cards, picture[order], asked), (told, picture, other),
+        )
+    )  # fmt: skip
     specialist = judged(written_by_specialists(cards, asked, seed), cards, asked)
     chance = judged(by_chance(cards, asked), cards, asked)
-    rows = [Row(what, own[what], specialist[what], chance[what], shuffled[what]) for what in own]
-    return [*rows[:-1], rows[-1]._replace(limit=fusion.limit_of(cards))]
+    rows = []
+    for what in own:
+        reads = None if what.startswith("caption") else words[what]
+        limit = fusion.limit_of(cards) if what == "mood, R²" else 1.0
+        found = (own[what], specialist[what], chance[what], pictures[what])
+        rows.append(Row(what, *found, limit, reads))
+    return rows
 
 
 def table_of_films_and_voices(
@@ -1265,7 +1281,9 @@ def exam(seed: int) -> list[Result]:
         against = {"baseline": row.specialist, "rival": "the specialist", "limit": row.limit}
         results.append(Result(f"{row.what}, unseen", row.one_model, wanted, **against))
         most = 0.02 if row.what.endswith("exact") else math.inf
-        results.append(Result(f"{row.what}, shuffled pictures", row.shuffled, at_most=most))
+        results.append(Result(f"{row.what}, shuffled pictures", row.other_pictures, at_most=most))
+        if row.other_words is not None:
+            results.append(Result(f"{row.what}, shuffled words", row.other_words))
     for row in table_of_films_and_voices(model, vocabulary, seed):
         bound = {"at_most": 0.25} if row.limit == 0 else {"at_least": 0.85}
         against = {"baseline": row.specialist, "rival": "the specialist", "limit": row.limit}

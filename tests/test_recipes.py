@@ -180,7 +180,7 @@ WANTED = {
         "caption, Chinese, exact, shuffled pictures": "<= 0.02",
         "translation, ambiguous word": ">= 0.95", "translation, exact": ">= 0.85",
         "question, one thing": ">= 0.98", "question, two at once": ">= 0.90",
-        "mood, R²": ">= 0.70", "film, exact": ">= 0.85", "voice, word errors": "<= 0.25",
+        "mood, R²": ">= 0.70", "film, exact": ">= 0.50", "voice, word errors": "<= 0.25",
     },
 }  # fmt: skip
 """What is asked of the models, in most lessons the same for seen and unseen combinations."""

@@ -19,6 +19,7 @@ from mbm_lab import (
     preprocessing,
     questions,
     speech,
+    stored,
     training,
     video,
     writing,
@@ -1073,3 +1074,23 @@ def test_what_a_word_needs_is_what_it_loses_when_covered(looked):
 def test_a_word_that_its_caption_has_not_is_one_sentence():
     with pytest.raises(ValueError, match="\"a face\" has no word 'fish': choose one"):
         one_model.look_and_cover(MODEL, VOCABULARY, torch.rand(1, 3, 64, 64), ["a face"], ["fish"])
+
+
+# The stored model
+
+
+@pytest.mark.slow
+def test_with_other_pictures_or_other_words_every_task_falls():
+    """What it says comes from what it sees and reads, not from the frequency of answers."""
+    model, vocabulary = stored.load("one_model")
+    cards = datasets.draw_postcards(100, seed=1_313, combinations="unseen")
+    rows = {row.what: row for row in one_model.table(model, vocabulary, cards)}
+    for what, row in rows.items():
+        assert row.one_model - row.other_pictures > 0.25, what
+        assert (row.other_words is None) == what.startswith("caption")
+    for what in ("question, one thing", "question, two at once", "mood, R²", "translation, exact"):
+        assert rows[what].one_model - rows[what].other_words > 0.25, what
+    assert rows["mood, R²"].one_model <= rows["mood, R²"].limit
+    specialists = {what: row.specialist for what, row in rows.items()}
+    assert min(specialists.values()) > 0.6, "the rivals are trained models"
+    assert rows["translation, ambiguous word"].chance < 0.7

@@ -497,6 +497,11 @@ CASES = {
             model, words, cards, put(one_model.picture_patches(cards.images)), asked
         )
     ),
+    "one_model.mood_row": lambda: judged_case(
+        lambda model, vocabulary, cards, asked, put: (
+            one_model.mood_row(model, vocabulary, cards).one_model
+        )
+    ),
     "one_model.table": lambda: judged_case(
         lambda model, words, cards, asked, put: table_without_chance(model, words, cards)
     ),

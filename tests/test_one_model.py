@@ -1085,6 +1085,7 @@ def test_with_other_pictures_or_other_words_every_task_falls():
     model, vocabulary = stored.load("one_model")
     cards = datasets.draw_postcards(100, seed=1_313, combinations="unseen")
     rows = {row.what: row for row in one_model.table(model, vocabulary, cards)}
+    rows["mood, R²"] = one_model.mood_row(model, vocabulary, cards)
     for what, row in rows.items():
         assert row.one_model - row.other_pictures > 0.25, what
         assert (row.other_words is None) == what.startswith("caption")

@@ -65,6 +65,7 @@ def few(tmp_path_factory):
 def show(monkeypatch, cards):
     """Lets the lessons load these cards, {split: cards}, and draw few."""
     monkeypatch.setattr(one_model, "EXAM_CARDS", COUNT)
+    monkeypatch.setattr(one_model, "MOOD_CARDS", COUNT)
     monkeypatch.setattr(datasets, "load_postcards", lambda split="train", parts=(): cards[split])
 
 

@@ -771,12 +771,12 @@ def confidence(
     """How sure lesson 13's model is of its answers to N questions: the probability of the first
     word, (N,). Raises ValueError as `one_model.answer`."""
     inputs = one_model.ask(model, "<ask>", seen, vocabulary, texts)
-    here = device_of(model)
+    home, here = inputs["words"].device, device_of(model)
     inputs = {name: values.to(here) for name, values in inputs.items()}
     first = torch.full_like(inputs["words"][:, 0], preprocessing.BOS)
     with training.evaluating(model):
         scores, _ = model.step(first, model.start(inputs))  # (N, V)
-    return scores.softmax(1).max(1).values.cpu()
+    return scores.softmax(1).max(1).values.to(home)
 
 
 def refusals(

@@ -108,11 +108,13 @@ def likeliest(chances: Tensor, top_p: float) -> Tensor:
     """
     arguments.check_tensor("chances", chances)
     arguments.check_positive("top_p", top_p, 0.9)
-    if chances.ndim != 2 or 0 in chances.shape or top_p > 1:
+    if chances.ndim != 2 or chances.shape[1] == 0 or top_p > 1:
         raise ValueError(
             f"likeliest takes probabilities (N, V) and a top_p of at most 1, and got "
             f"{tuple(chances.shape)} and {top_p}: pass scores.softmax(1), and a top_p such as 0.9."
         )
+    if len(chances) == 0:
+        return chances.clone()
     arguments.check_finite("The probabilities", chances)
     far = (chances.sum(1) - 1).abs()
     if not chances.is_floating_point() or chances.min() < 0 or far.max() > 0.01:

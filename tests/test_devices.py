@@ -492,6 +492,14 @@ CASES = {
             model, {name: put(values) for name, values in seen.items()}, words
         )
     ),
+    "what_next.confidence": lambda: one_model_case(
+        lambda model, seen, words, put: what_next.confidence(
+            model,
+            {name: put(values) for name, values in seen.items()},
+            words,
+            ["is it night ?"] * 3,
+        )
+    ),
     "one_model.written_by": lambda: judged_case(
         lambda model, words, cards, asked, put: one_model.written_by(
             model, words, cards, put(one_model.picture_patches(cards.images)), asked

@@ -696,9 +696,11 @@ def test_pictures_make_examples_of_five_tasks(cards):
     vocabulary = one_model.build_vocabulary(cards, asked)
     picture = numbers(4, 16, 128)
     made = one_model.picture_examples(cards, picture, vocabulary, 2, seed=7)
+    simple = one_model.simple_questions(cards, seed=7)
+    asked += simple
     tasks = ["<caption en>", "<caption zh>", "<translate>", "<mood>", "<mood>", "<ask>"]
     assert [one.task for one in made] == tasks
-    assert [len(one) for one in made] == [4, 4, 4, 4, 4, 8]
+    assert [len(one) for one in made] == [4, 4, 4, 4, 4, 8 + 16]
     wanted = {
         "<caption en>": (None, cards.captions),
         "<caption zh>": (None, cards.captions_zh),
@@ -714,7 +716,30 @@ def test_pictures_make_examples_of_five_tasks(cards):
         assert torch.equal(one.seen["picture"], picture)
     assert preprocessing.lengths(made[4].words).tolist() == [3] * 4  # the mood without its message
     assert made[5].card.tolist() == [one.place for one in asked]
+    without = one_model.picture_examples(cards, picture, vocabulary, 2, seed=7, simple=0)
+    assert len(without[5]) == 8
     assert made[0].card.tolist() == [0, 1, 2, 3]
+
+
+def test_simple_questions_ask_for_one_thing_and_half_are_to_be_answered_with_yes():
+    cards = datasets.of_cards(postcards.draw(300, seed=12))
+    asked = one_model.simple_questions(cards, 3, seed=1)
+    assert [one.place for one in asked] == [place for place in range(300) for _ in range(3)]
+    for one in asked:
+        card = cards.cards[one.place]
+        if one.kind == "colour":
+            true = one.text == f"is the face {card.colour}?"
+        else:
+            true = one.text == f"{questions.SAY_WEATHER[card.weather]}?"
+        assert one.answer == ("yes" if true else "no"), (one, card)
+        assert " and " not in one.text
+    for counted in ([one.answer == "yes" for one in asked], [o.kind == "colour" for o in asked]):
+        assert 0.42 < sum(counted) / len(asked) < 0.58
+    assert asked == one_model.simple_questions(cards, 3, seed=1)
+    assert asked != one_model.simple_questions(cards, 3, seed=2)
+    for wrong in (0, -1, 1.5):
+        with pytest.raises(ValueError, match="per_card"):
+            one_model.simple_questions(cards, wrong)
 
 
 def test_films_and_voices_make_examples(monkeypatch):

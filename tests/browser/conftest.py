@@ -48,7 +48,7 @@ def pytest_runtest_makereport(item, call):
 WHOLE = "00_welcome.ipynb"
 """The lesson that is run from top to bottom in the browser. (Without one, all of them are.)"""
 
-TOGETHER = ("02", "03", "05", "06", "07", "08")
+TOGETHER = ("02", "03", "05", "06", "07", "08", "13")
 """The lessons whose widgets are also run one after another in one notebook, `widgets`: opening a
 page and importing PyTorch takes longer than they do."""
 

@@ -17,7 +17,6 @@ from mbm_lab import (
     welcome,
     widgets,
 )
-from tests.browser.conftest import TOGETHER
 from tests.browser.jupyter import (
     assert_becomes,
     eventually,
@@ -32,7 +31,6 @@ from tests.browser.jupyter import (
 )
 
 every_page = pytest.mark.parametrize("name", ["widgets", "12_real_data"])
-in_lesson_13 = pytest.mark.skipif("13" not in TOGETHER, reason="lesson 13 is not there yet")
 
 
 def assert_shows(page, panel, mirror) -> None:
@@ -264,7 +262,6 @@ def test_a_film_frame_by_frame(lesson_page, watched):
     assert_moves(page, panel, moves, mirror)
 
 
-@in_lesson_13
 def test_alpha_and_beta_of_one_models_tokens(lesson_page, watched):
     page = watched(lesson_page("widgets"))
     cards = datasets.load_postcards("test", parts=("image",))[:24]
@@ -285,7 +282,6 @@ def test_alpha_and_beta_of_one_models_tokens(lesson_page, watched):
     assert_moves(page, panel, moves, mirror)
 
 
-@in_lesson_13
 def test_temperature_and_top_p(lesson_page, watched):
     page = watched(lesson_page("widgets"))
     images = datasets.load_postcards("test", parts=("image",)).images[:24]

@@ -17,6 +17,8 @@ from mbm_lab.doctor import Finding
 
 READERS = ("image_reader", "message_reader")
 
+SPECIALISTS = ("captioner", "answerers", "summariser", "recogniser", "translator")
+
 MODELS = {
     "00": READERS,
     "01": (),
@@ -31,6 +33,8 @@ MODELS = {
     "10": ("translator", "captioner"),
     "11": READERS[1:],
     "12": ("captioner", *READERS),
+    "13": ("one_model", *SPECIALISTS, *READERS),
+    "14": ("one_model", "dual_encoder", "attention_decoder", *SPECIALISTS, *READERS),
 }
 """The stored models that each lesson loads, so that it can be begun without the lessons before."""
 

@@ -360,10 +360,10 @@ def simple_first(seed: int) -> Iterator[Run]:
     half = torch.tensor([half_wrong(one, new_cards().cards.cards[one.place]) for one in asked])
     for setting, simple in (("lesson 07's questions", 0), ("and simple ones", one_model.SIMPLE)):
         shown = one_model.picture_examples(*cards, vocabulary, simple=simple)[-1]
-        model, _ = learn([shown], vocabulary, seed, 3 * STEPS)
+        model, _ = learn([shown], vocabulary, seed, 2 * STEPS)
         said = one_model.answer(model, "<ask>", about, vocabulary, [one.text for one in asked])
         right = writing.exact(said, [one.answer for one in asked]).float()
-        facts = (seed, 4000, fusion.parameter_count(model), 3 * STEPS)
+        facts = (seed, 4000, fusion.parameter_count(model), 2 * STEPS)
         yield Run("simple", setting, *facts, "two at once", right.mean().item())
         yield Run("simple", setting, *facts, "one of two wrong", right[half].mean().item())
 

@@ -152,7 +152,8 @@ def code_lines(cell: NotebookNode) -> int:
 
 def most_seconds(lesson: Path) -> int:
     """What all cells of a lesson may take on a laptop with two cores, in seconds."""
-    return {"11_scaling": 90, "12_real_data": 180}.get(lesson.stem, 60)
+    longer = {"11_scaling": 90, "12_real_data": 180, "13_one_model": 120, "14_what_next": 120}
+    return longer.get(lesson.stem, 60)
 
 
 # What is for the instructor

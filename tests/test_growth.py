@@ -31,10 +31,7 @@ def small(monkeypatch):
 
 # The stored runs
 
-stored_runs = pytest.mark.skipif(not growth.FILE.exists(), reason="the runs are not stored yet")
 
-
-@stored_runs
 def test_the_file_holds_every_experiment_with_three_seeds():
     runs = growth.load()
     assert {run.experiment for run in runs} == set(growth.EXPERIMENTS)
@@ -112,7 +109,6 @@ def test_the_prompt_is_learned_too_where_it_is_wanted():
     assert one.target.tolist() == target.tolist()
 
 
-@stored_runs
 @pytest.mark.slow
 @pytest.mark.parametrize("name", growth.EXPERIMENTS)
 def test_an_experiment_gives_a_run_for_each_of_its_models(name, small):

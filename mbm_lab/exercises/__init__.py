@@ -32,6 +32,7 @@ LESSONS = {
     "10": "translation",
     "11": "scaling",
     "12": "real_data",
+    "13": "one_model",
 }
 """The lessons that have exercises: number and module."""
 

@@ -366,9 +366,20 @@ def train_captioner(
     vocabulary: preprocessing.Vocabulary,
     epochs: int = 10,
     seed: int = 0,
+    languages: Sequence[str] | None = None,
 ) -> training.History:
-    """The recipe of lesson 06: about one second an epoch for 2,000 cards on one thread."""
-    prefix, target = writing.teacher_forcing(captions_of(cards), vocabulary)
+    """The recipe of lesson 06: about one second an epoch for 2,000 cards on one thread.
+
+    languages: those of the captions that are learned; all if None. Raises ValueError for one in
+    which the cards have no captions.
+    """
+    told = captions_of(cards)
+    if languages is not None:
+        arguments.check_lists("train_captioner", languages=languages)
+        for language in languages:
+            arguments.check_choice("language", language, dict(told))
+        told = [pair for pair in told if pair[0] in languages]
+    prefix, target = writing.teacher_forcing(told, vocabulary)
     return training.fit(
         model,
         {"image": cards.images, "prefix": prefix},

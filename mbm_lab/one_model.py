@@ -654,6 +654,20 @@ def _check_given(task: str, seen: dict[str, Tensor], blind: bool) -> None:
         raise ValueError(f"{task} got 0 of {wanted}: pass at least one.")
 
 
+def first_scores(model: OneModel, inputs: dict[str, Tensor]) -> Tensor:
+    """The scores of each word as the first of the answer: (N, V), where the inputs are.
+
+    inputs: what `ask` gives for N prompts. Raises ValueError as `OneModel.start`.
+    """
+    check_inputs(model, inputs)
+    home, here = inputs["words"].device, device_of(model)
+    inputs = {name: values.to(here) for name, values in inputs.items()}
+    first = torch.full_like(inputs["words"][:, 0], BOS)
+    with training.evaluating(model):
+        scores, _ = model.step(first, model.start(inputs))
+    return scores.to(home)
+
+
 def read_mood(
     model: OneModel,
     seen: dict[str, Tensor],
@@ -667,13 +681,8 @@ def read_mood(
     Raises ValueError as `answer`.
     """
     inputs = ask(model, "<mood>", seen, vocabulary, messages, blind=seen == {})
-    home, here = inputs["words"].device, device_of(model)
-    inputs = {name: values.to(here) for name, values in inputs.items()}
-    first = torch.full_like(inputs["words"][:, 0], BOS)
-    with training.evaluating(model):
-        scores, _ = model.step(first, model.start(inputs))  # (N, V)
-    chances = scores[:, vocabulary.encode(MOODS)].softmax(1).cpu()  # (N, 21)
-    return (chances @ MOOD_VALUES).to(home)
+    scores = first_scores(model, inputs)[:, vocabulary.encode(MOODS)]  # (N, 21)
+    return scores.softmax(1) @ MOOD_VALUES.to(scores.device)
 
 
 def look_and_cover(

@@ -173,22 +173,9 @@ def train_without(
     arguments.check_count("epochs", epochs, 1, 6)
     arguments.check_seed(seed)
     kept = showing(cards, [name for name in NAMES["object"] if name not in left_out])
-    pairs = [("en", kept.captions)]
-    words = writing.build_vocabulary(pairs)
+    words = writing.build_vocabulary([("en", kept.captions)])
     captioner = captioning.new_captioner(words, seed)
-    prefix, target = writing.teacher_forcing(pairs, words)
-    training.fit(
-        captioner,
-        {"image": kept.images, "prefix": prefix},
-        target,
-        writing.next_word_loss,
-        epochs=epochs,
-        batch_size=32,
-        learning_rate=6e-3,
-        one_cycle=True,
-        augment=captioning.move_pictures,
-        seed=seed,
-    )
+    captioning.train_captioner(captioner, kept, words, epochs, seed, languages=["en"])
     features = training.predict(captioner.encoder, kept.images)
     vocabulary = preprocessing.Vocabulary.build(map(preprocessing.tokenize, kept.captions))
     with seeded(seed):
@@ -771,12 +758,7 @@ def confidence(
     """How sure lesson 13's model is of its answers to N questions: the probability of the first
     word, (N,). Raises ValueError as `one_model.answer`."""
     inputs = one_model.ask(model, "<ask>", seen, vocabulary, texts)
-    home, here = inputs["words"].device, device_of(model)
-    inputs = {name: values.to(here) for name, values in inputs.items()}
-    first = torch.full_like(inputs["words"][:, 0], preprocessing.BOS)
-    with training.evaluating(model):
-        scores, _ = model.step(first, model.start(inputs))  # (N, V)
-    return scores.softmax(1).max(1).values.to(home)
+    return one_model.first_scores(model, inputs).softmax(1).max(1).values
 
 
 def refusals(

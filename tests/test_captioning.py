@@ -223,6 +223,22 @@ def test_a_model_with_other_weights_fails_the_figures(vocabulary, test_cards):
     assert not all(one.holds for one in captioning.quality(model, test_cards[:100], vocabulary))
 
 
+def test_a_captioner_learns_the_languages_that_one_asks_for(vocabulary, test_cards):
+    few = test_cards[:32]
+    english, both = (captioning.new_captioner(vocabulary, seed=0) for _ in range(2))
+    captioning.train_captioner(english, few, vocabulary, epochs=1, languages=["en"])
+    captioning.train_captioner(both, few, vocabulary, epochs=1)
+    before = captioning.new_captioner(vocabulary, seed=0)
+    start = vocabulary.index[writing.START["zh"]]
+    for model, moved in ((english, False), (both, True)):
+        now, old = (one.decoder.embedding.weight[start] for one in (model, before))
+        assert (not torch.equal(now, old)) == moved
+    with pytest.raises(ValueError, match="Unknown language 'fr': use one of"):
+        captioning.train_captioner(both, few, vocabulary, epochs=1, languages=["en", "fr"])
+    with pytest.raises(ValueError, match="languages"):
+        captioning.train_captioner(both, few, vocabulary, epochs=1, languages=[])
+
+
 @pytest.mark.slow
 def test_six_live_epochs_learn_most_of_it(vocabulary, test_cards):
     train = datasets.load_postcards("train")

@@ -487,6 +487,15 @@ CASES = {
             model, words, torch.rand(2, 3, 64, 64), ["a blue face", "a face"], ["blue", "face"]
         )
     ),
+    "one_model.first_scores": lambda: one_model_case(
+        lambda model, seen, words, put: one_model.first_scores(
+            model,
+            {
+                **{name: put(values) for name, values in seen.items()},
+                "words": put(one_model.prompts("<mood>", [None] * 3, words)),
+            },
+        )
+    ),
     "one_model.read_mood": lambda: one_model_case(
         lambda model, seen, words, put: one_model.read_mood(
             model, {name: put(values) for name, values in seen.items()}, words

@@ -660,7 +660,7 @@ def test_the_next_word_is_what_the_decoder_finds_likeliest(next_word):
         place = f"After “{written}”" if written else "At the beginning of the caption"
         start = f"{place}: {best} {p.max():.2f}, "
         assert next_word.said.startswith(start)
-        assert next_word.bars[0].get_width() == pytest.approx(p.max().item(), abs=1e-4)
+        assert next_word.likely.bars[0].get_width() == pytest.approx(p.max().item(), abs=1e-4)
 
 
 def test_the_next_word_redraws_when_the_slider_moves(next_word):
@@ -953,7 +953,8 @@ def test_answers_are_those_of_the_model_with_its_tokens_scaled(
     best = sorted(english, key=lambda i: -p[i])[:5]
     told = ", ".join(f"{KNOWN.words[i]} {p[i]:.2f}" for i in best[:3])
     assert answers.said == f"α = {alpha:.2f}, β = {beta:.2f}: “{TEXTS[card]}” {told}."
-    assert [bar.get_width() for bar in answers.bars] == pytest.approx(p[best].tolist(), abs=1e-5)
+    widths = [bar.get_width() for bar in answers.likely.bars]
+    assert widths == pytest.approx(p[best].tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize(("alpha", "beta", "card"), [(1, 1, 0), (0.5, 1.5, 2)])

@@ -13,6 +13,7 @@ from mbm_lab.preprocessing import BOS, EOS
 from mbm_lab.widgets.drawing import MovingFigure, image_bytes
 from mbm_lab.widgets.parts import IntSlider, Line, Panel, Picture, Slider
 from mbm_lab.widgets.waiting import Later
+from mbm_lab.widgets.words import WordBars
 
 
 class TokensPlayground(Panel):
@@ -39,13 +40,15 @@ class TokensPlayground(Panel):
         self.task, self.texts, self.true = task, list(texts), true
         self.inputs = one_model.ask(model, task, {"picture": picture}, vocabulary, self.texts)
         self.moods = vocabulary.encode(one_model.MOODS) if task == "<mood>" else []
-        self.english = torch.tensor([word.isascii() for word in vocabulary.words])
         self.alpha, self.beta = (
             Slider(description=letter, value=1, min=0, max=2, step=0.05) for letter in "αβ"
         )
         self.card = IntSlider(description="card", min=0, max=len(images) - 1)
         self.picture, self.plot, self.text = Picture(), Picture(), Line()
-        self._draw_background()
+        if self.moods:
+            self._draw_moods()
+        else:
+            self.likely = WordBars(vocabulary, self.BARS, plots.FUSED, "probability of the answer")
         self.card.observe(self._show_card, "value")
         for slider in (self.alpha, self.beta):
             slider.observe(self._update, "value")
@@ -56,26 +59,15 @@ class TokensPlayground(Panel):
     def pictures(self) -> list[bytes]:
         return [self.picture.value, self.plot.value]
 
-    def _draw_background(self) -> None:
+    def _draw_moods(self) -> None:
         self.drawing = MovingFigure(6.2, 3.2)
         axes = self.drawing.figure.subplots()
-        self.drawing.figure.subplots_adjust(left=0.24, right=0.95, bottom=0.2, top=0.95)
-        style = {"color": plots.FUSED, "animated": True}
-        labels = []
-        if self.moods:
-            self.drawing.figure.subplots_adjust(left=0.13)
-            axes.set(xlim=(-1.1, 1.1), ylim=(0, 1), xticks=(-1, -0.5, 0, 0.5, 1))
-            axes.set(xlabel="the mood that it answers", ylabel="probability")
-            values = one_model.MOOD_VALUES.tolist()
-            bars = axes.bar(values, [0.0] * len(values), width=0.08, **style)
-        else:
-            axes.set(xlim=(0, 1), ylim=(self.BARS - 0.5, -0.5), yticks=[])
-            axes.set_xlabel("probability of the answer")
-            bars = axes.barh(range(self.BARS), [0.0] * self.BARS, **style)
-            of_labels = {"ha": "right", "va": "center", "fontsize": 14, "animated": True}
-            labels = [axes.text(-0.02, row, "", **of_labels) for row in range(self.BARS)]
-        self.bars, self.labels = list(bars), labels
-        self.drawing.moving = [*bars, *labels]
+        self.drawing.figure.subplots_adjust(left=0.13, right=0.95, bottom=0.2, top=0.95)
+        axes.set(xlim=(-1.1, 1.1), ylim=(0, 1), xticks=(-1, -0.5, 0, 0.5, 1))
+        axes.set(xlabel="the mood that it answers", ylabel="probability")
+        values, style = one_model.MOOD_VALUES.tolist(), {"color": plots.FUSED, "animated": True}
+        self.bars = list(axes.bar(values, [0.0] * len(values), width=0.08, **style))
+        self.drawing.moving = self.bars
         self.drawing.keep_background()
 
     def _show_card(self, _change: dict | None = None) -> None:
@@ -86,17 +78,14 @@ class TokensPlayground(Panel):
     def chances(self) -> Tensor:
         """The probability of each word as the answer to the card, under α and β: (V,)."""
         row = slice(self.card.value, self.card.value + 1)
-        here = device_of(self.model)
-        inputs = {name: values[row].to(here) for name, values in self.inputs.items()}
+        inputs = {name: values[row] for name, values in self.inputs.items()}
         kept = self.model.alpha, self.model.beta
         self.model.alpha, self.model.beta = self.alpha.value, self.beta.value
         try:
-            with training.evaluating(self.model):
-                first = torch.full((1,), BOS, device=here)
-                scores, _ = self.model.step(first, self.model.start(inputs))
+            scores = one_model.first_scores(self.model, inputs)
         finally:
             self.model.alpha, self.model.beta = kept
-        return scores[0].softmax(0).cpu()
+        return scores[0].softmax(0)
 
     def _update(self, _change: dict | None = None) -> None:
         chances = self.chances()
@@ -109,14 +98,7 @@ class TokensPlayground(Panel):
         )
 
     def _show_likeliest(self, chances: Tensor) -> str:
-        likely = (chances * self.english).topk(self.BARS)  # figures hold no Chinese
-        told = []
-        for bar, label, p, word in zip(self.bars, self.labels, *likely, strict=True):
-            name = self.vocabulary.words[word]
-            bar.set_width(float(p))
-            label.set_text(plots.plain(name))
-            told.append(f"{name} {float(p):.2f}")
-        self.plot.value = self.drawing.draw_moving()
+        self.plot.value, told = self.likely.show(chances)
         self.plot.alt = f"Bars: the likeliest answers are {', '.join(told)}."
         return f"{', '.join(told[:3])}."
 
@@ -151,14 +133,14 @@ class SamplingPlayground(Panel):
     ):
         self.model, self.vocabulary, self.images = model, vocabulary, images
         self.inputs = one_model.ask(model, self.TASK, {"picture": picture}, vocabulary)
-        self.english = torch.tensor([word.isascii() for word in vocabulary.words])
         self.temperature = Slider(description="temperature", value=1, min=0.1, max=3, step=0.1)
         self.top_p = Slider(description="top-p", value=1, min=0.05, max=1, step=0.05)
         self.count = IntSlider(description="words written", min=0, max=1)
         self.card = IntSlider(description="card", min=0, max=len(images) - 1)
         self.picture, self.plot, self.text = Picture(), Picture(), Line()
         self._later = Later(self._draw_sentences, self.PAUSE)
-        self._draw_background()
+        label = "probability that it is drawn"
+        self.likely = WordBars(vocabulary, self.BARS, plots.FUSED, label)
         self.card.observe(self._read, "value")
         for slider in (self.temperature, self.top_p, self.count):
             slider.observe(self._update, "value")
@@ -174,19 +156,6 @@ class SamplingPlayground(Panel):
 
     def pictures(self) -> list[bytes]:
         return [self.picture.value, self.plot.value]
-
-    def _draw_background(self) -> None:
-        self.drawing = MovingFigure(6.2, 3.2)
-        axes = self.drawing.figure.subplots()
-        self.drawing.figure.subplots_adjust(left=0.24, right=0.95, bottom=0.2, top=0.95)
-        axes.set(xlim=(0, 1), ylim=(self.BARS - 0.5, -0.5), yticks=[])
-        axes.set_xlabel("probability that it is drawn")
-        bars = axes.barh(range(self.BARS), [0.0] * self.BARS, color=plots.FUSED, animated=True)
-        style = {"ha": "right", "va": "center", "fontsize": 14, "animated": True}
-        labels = [axes.text(-0.02, row, "", **style) for row in range(self.BARS)]
-        self.bars, self.labels = list(bars), labels
-        self.drawing.moving = [*bars, *labels]
-        self.drawing.keep_background()
 
     def _read(self, _change: dict | None = None) -> None:
         """Writes the card's caption once, greedily, and keeps the scores of each next word."""
@@ -215,17 +184,10 @@ class SamplingPlayground(Panel):
 
     def _update(self, _change: dict | None = None) -> None:
         count = min(self.count.value, len(self.words))
-        chances, names = self.chances(), self.vocabulary.words
-        told = []
-        likely = (chances * self.english).topk(self.BARS)  # figures hold no Chinese
-        for bar, label, p, word in zip(self.bars, self.labels, *likely, strict=True):
-            name = "(end)" if word == EOS else names[word]
-            bar.set_width(float(p))
-            label.set_text(plots.plain(name) if p > 0 else "")
-            told += [f"{name} {float(p):.2f}"] if p > 0 else []
-        self.plot.value = self.drawing.draw_moving()
+        chances = self.chances()
+        self.plot.value, told = self.likely.show(chances)
         self.plot.alt = f"Bars: the likeliest next words are {', '.join(told)}."
-        so_far = " ".join(names[word] for word in self.words[:count])
+        so_far = " ".join(self.vocabulary.words[word] for word in self.words[:count])
         place = f"Written: “{so_far}”" if so_far else "Nothing is written yet"
         possible = int((chances > 0).sum())
         self._next = f"{place}. Next, of {possible} words: {', '.join(told[:3])}."

@@ -240,9 +240,9 @@ def prompts_too(seed: int) -> Iterator[Run]:
     tasks = ("<translate>", "<ask>")
     answers = [one for one in one_model.picture_examples(*cards, vocabulary) if one.task in tasks]
     for setting, shown in (("answers", answers), ("prompts, too", list(map(with_prompt, answers)))):
-        model, _ = learn(shown, vocabulary, seed)
+        model, _ = learn(shown, vocabulary, seed, 2 * STEPS)
         asked = questions.ask_all(new_cards().cards, seed=1)
-        facts = (seed, 4000, fusion.parameter_count(model), STEPS)
+        facts = (seed, 4000, fusion.parameter_count(model), 2 * STEPS)
         for what, share in right_answers(model, vocabulary, new_cards(), asked).items():
             yield Run("loss", setting, *facts, what, share)
 

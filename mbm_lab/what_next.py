@@ -764,8 +764,9 @@ def confidence(
 def refusals(
     cards: datasets.Postcards, vocabulary: preprocessing.Vocabulary, seed: int = 0
 ) -> list[one_model.Examples]:
-    """Examples that teach to say "no": each card without its object, with the question for it and
-    the answer "no"; and all tasks on the cards as they are, so that nothing else is forgotten.
+    """Examples that teach to say "no", for N cards: all tasks on the cards as they are, so that
+    nothing is forgotten; and among the questions, behind the others, N more: the one for the object
+    of each card, with a picture from which it is gone, and the answer "no".
 
     seed: that of lesson 06's captioner, through which the pictures go. Four seconds for 600 cards.
     """
@@ -773,4 +774,5 @@ def refusals(
     asked = object_questions(cards)
     no = one_model.examples("<ask>", {"picture": bare}, asked, ["no"] * len(asked), vocabulary)
     whole = one_model.picture_patches(cards.images, seed)
-    return [*one_model.picture_examples(cards, whole, vocabulary), no]
+    *others, questions = one_model.picture_examples(cards, whole, vocabulary)
+    return [*others, *one_model.joined([[questions], [no]])]

@@ -574,10 +574,16 @@ def test_confidence_is_the_probability_of_the_word_that_is_written(small_model):
 
 def test_refusals_say_no_to_pictures_without_the_object(small_model):
     _, vocabulary, cards = small_model
-    *others, no = what_next.refusals(cards, vocabulary)
-    assert {one.task for one in others} >= {"<caption en>", "<ask>", "<mood>"}
+    *others, asked = what_next.refusals(cards, vocabulary)
+    assert {one.task for one in others} >= {"<caption en>", "<translate>", "<mood>"}
+    assert asked.task == "<ask>"
+    first = len(asked) - 6
+    assert first > 5 * 6, "the other questions are there, too"
     bare = one_model.picture_patches(what_next.without_object(cards).images)
-    assert torch.equal(no.seen["picture"], bare)
-    assert not torch.equal(no.seen["picture"], others[0].seen["picture"])
-    said = [[word for word in row if word] for row in no.target.tolist()]
+    whole = one_model.picture_patches(cards.images)
+    before, _ = asked.take(torch.arange(first))
+    assert torch.equal(before["picture"].unique(dim=0), whole.unique(dim=0))
+    seen, target = asked.take(torch.arange(first, len(asked)))
+    assert torch.equal(seen["picture"], bare)
+    said = [[word for word in row if word] for row in target.tolist()]
     assert said == [[vocabulary.index["no"], preprocessing.EOS]] * 6

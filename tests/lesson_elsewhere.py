@@ -39,6 +39,7 @@ from mbm_lab import (
     scaling,
     stored,
     training,
+    what_next,
 )
 from mbm_lab.exercises.exercise import Choice, Exercise
 from tests import elsewhere
@@ -78,6 +79,7 @@ def run(lesson: Path) -> list[Failure]:
     answers = {solve(notebook, one): one for one in ones}
     with tempfile.TemporaryDirectory() as folder:
         settings = {"MPLBACKEND": "agg", "MBM_PROGRESS": str(Path(folder) / "progress.json")}
+        settings["KERAS_TORCH_DEVICE"] = "cpu"  # it moves tensors by itself
         with mock.patch.dict(os.environ, settings), chdir(lesson.parent), short_training():
             shell = InteractiveShell.instance()
             with elsewhere.course():
@@ -125,6 +127,8 @@ def short_training() -> Iterator[None]:
         mock.patch.object(stored, "SEEDS", stored.SEEDS[:1]),
         mock.patch.object(training, "fit", _short(training.fit)),
         mock.patch.object(one_model, "STEPS", 2),
+        mock.patch.object(what_next, "few", _two_of_each(what_next.few)),
+        mock.patch.object(what_next, "STRENGTHS", what_next.STRENGTHS[:1]),
         mock.patch.object(training, "least_loss", _two_steps(training.least_loss)),
         mock.patch.object(datasets, "load_postcards", cards),
         mock.patch.object(real_data, "example_table", table),
@@ -152,6 +156,11 @@ def _short(fit: Callable) -> Callable:
         )  # fmt: skip
 
     return short_fit
+
+
+def _two_of_each(few: Callable) -> Callable:
+    """`what_next.few` with two examples of each class, however many are asked for."""
+    return lambda target, per_class, seed=0: few(target, min(per_class, 2), seed)
 
 
 def _two_steps(search: Callable) -> Callable:

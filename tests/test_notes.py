@@ -97,6 +97,7 @@ def test_marks_of_slides_are_complete(lesson):
         if mark["slide_type"] == "slide":
             assert cell.cell_type == "markdown" or mark.get("title"), cell.source
         assert len(mark.get("text", "").split()) <= MOST_SLIDE_WORDS, mark["text"]
+        assert r"\n" not in mark.get("text", ""), "a new line is a line break, not two signs"
         assert mark.get("show", "outputs") in ("outputs", "code", "both", "nothing")
 
 

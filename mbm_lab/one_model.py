@@ -34,7 +34,6 @@ from mbm_lab import (
     training,
     translation,
     video,
-    welcome,
     writing,
 )
 from mbm_lab.device import device_of, seeded
@@ -1231,6 +1230,14 @@ def table(
     return rows
 
 
+def read_by_specialists(cards: datasets.Postcards) -> tuple[Tensor, Tensor]:
+    """What lessons 02 and 03 read in the pictures and messages of N cards: f (N,) and g (N,)."""
+    f, _ = stored.load("image_reader")
+    g, vocabulary = stored.load("message_reader")
+    tokens = preprocessing.text_to_tensor(cards.messages, vocabulary)
+    return training.predict(f, cards.images), training.predict(g, tokens)
+
+
 def mood_row(
     model: OneModel,
     vocabulary: preprocessing.Vocabulary,
@@ -1249,8 +1256,9 @@ def mood_row(
             (picture, cards.messages), (picture[order], cards.messages), (picture, others),
         )
     )  # fmt: skip
-    val, readers = datasets.load_postcards("val"), welcome.load_readers()
-    (f, g), (f_val, g_val) = welcome.read(cards, *readers), welcome.read(val, *readers)
+    f, g = read_by_specialists(cards)
+    val = datasets.load_postcards("val")
+    f_val, g_val = read_by_specialists(val)
     alpha, beta, intercept = fusion.best_weights(f_val, g_val, val.mood)
     v = fusion.weighted_sum(f, g, alpha, beta) + intercept
     specialist, chance = (

@@ -170,6 +170,24 @@ def test_the_map_of_lesson_00_links_to_every_other_lesson():
         assert re.search(rf"\[{lesson.stem[:2]} · [^]]+\]\({lesson.name}\)", rows), lesson.name
 
 
+TAGS = {"details", "/details", "summary", "/summary"}
+
+
+def tags_in(text):
+    """What a browser takes for HTML in a text of Markdown, outside of code and formulas."""
+    text = re.sub(r"```.*?```|`[^`]*`|\$\$.*?\$\$", "", text, flags=re.DOTALL)
+    return set(re.findall(r"<([A-Za-z/!][^<>]*)>", text))
+
+
+@every_lesson
+def test_no_word_is_lost_because_it_looks_like_html(lesson):
+    """A prompt ends with <bos>: without marks of code, a browser shows "ends with"."""
+    assert tags_in("ends with <bos>, as in `<bos>`, $$a<b>c$$ and a < b") == {"bos"}
+    for cell in lessons.read_notebook(lesson).cells:
+        if cell.cell_type == "markdown":
+            assert tags_in(cell.source) <= TAGS, cell.source
+
+
 @every_page
 def test_no_text_counts_cells(page):
     """Numbers of cells change; a cell is named by what it does."""

@@ -88,7 +88,7 @@ def _arguments() -> Iterator[Fault]:
         for option in ("--fresh", "--merge"):
             yield _refused(kind, "lessons", f"{option}={number}", names=("lesson",))
         yield _refused(kind, "weights", number, names=("esson",))
-    for number in ("13", "x", ""):
+    for number in ("15", "x", ""):
         yield _refused(kind, "lessons", "--refresh", number, names=("lesson",))
     for name in ("", "mnis", "MNIST", "x" * 5000, "a\nb", "\udcff", "../mnist", "a\0b"):
         yield _refused(kind, "data", "path", name, names=("mnist",))
